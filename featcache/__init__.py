@@ -1,0 +1,68 @@
+"""featcache: train classification heads on frozen transformers in seconds.
+
+    featcache.extract("reviews.csv", backbone="models/distilbert")
+    result = featcache.fit_heads("reviews.csv", label="stars")
+    featcache.load_bundle(result.bundle).predict(["Never again."])
+
+The names below are imported when they are first used, so that `import featcache` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featcache.errors import FeatcacheError
+    from featcache.extract import Extraction, extract
+    from featcache.fit import FitResult, fit_heads
+    from featcache.predict import Predictor, load_bundle
+    from featcache.spaces import FeatureSpace, open_space
+
+_HOMES = {
+    "Extraction": "featcache.extract",
+    "FeatcacheError": "featcache.errors",
+    "FeatureSpace": "featcache.spaces",
+    "FitResult": "featcache.fit",
+    "Predictor": "featcache.predict",
+    "extract": "featcache.extract",
+    "fit_heads": "featcache.fit",
+    "load_bundle": "featcache.predict",
+    "open_space": "featcache.spaces",
+}
+
+__all__ = [
+    "Extraction",
+    "FeatcacheError",
+    "FeatureSpace",
+    "FitResult",
+    "Predictor",
+    "extract",
+    "fit_heads",
+    "load_bundle",
+    "open_space",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _HOMES:
+        msg = f"module 'featcache' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """`featcache.extract` is the function: importing the module of that name must not take its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - any attribute
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

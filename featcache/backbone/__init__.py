@@ -1,0 +1,1 @@
+"""Frozen backbones: what a model folder is, loading it, tokens, batches, pooled hidden states."""

@@ -1,0 +1,94 @@
+"""Tokens of many texts, their order by length, and the padded arrays of a batch.
+
+Sorted by length, a batch holds rows of nearly one length and hardly any padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.errors import TextError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of N texts end to end. offsets: (N + 1,), row i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def row(self, number: int) -> NDArray[np.int64]:
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int) -> Tokens:
+    """Token ids of N texts, special tokens added, cut to `max_length` on the tokenizer's truncation side.
+
+    `truncated[i]` says whether text i lost tokens. Raises TextError, with the place in `texts`, where the
+    tokenizer makes no token at all of a text.
+    """
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=max_length, add_special_tokens=True,
+        padding=False, return_attention_mask=False, return_token_type_ids=False,
+    )  # fmt: skip
+    rows: list[list[int]] = encoded["input_ids"]
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    if (lengths == 0).any():
+        place = int(np.flatnonzero(lengths == 0)[0])
+        msg = f"the tokenizer makes no token of the text {texts[place][:40]!r}"
+        raise TextError(msg, cure="Take the text out, or put something into it with --template.")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.fromiter((token for row in rows for token in row), dtype=np.int64, count=int(offsets[-1]))
+    return Tokens(ids, offsets, _truncated(tokenizer, encoded.encodings, texts, lengths, max_length))
+
+
+def _truncated(
+    tokenizer: PreTrainedTokenizerBase,
+    encodings: Sequence[object] | None,
+    texts: Sequence[str],
+    lengths: NDArray[np.int64],
+    max_length: int,
+) -> NDArray[np.bool_]:
+    truncated = np.zeros(len(texts), dtype=np.bool_)
+    # A text of exactly max_length tokens may or may not have had more: only these are looked at again.
+    for row in np.flatnonzero(lengths >= max_length):
+        if encodings is not None:
+            truncated[row] = len(encodings[row].overflowing) > 0  # type: ignore[attr-defined]  # tokenizers.Encoding has no stubs
+        else:
+            whole = tokenizer(texts[row], add_special_tokens=True, truncation=False)["input_ids"]
+            truncated[row] = len(whole) > lengths[row]
+    return truncated
+
+
+def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row numbers by falling length: what does not fit in memory shows at once, and no time estimate is rosy."""
+    return np.argsort(-lengths, kind="stable")
+
+
+def padded(tokens: Tokens, rows: NDArray[np.int64], padding: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and mask of a batch, each (B, T), padded on the right with the id `padding`.
+
+    On the right, because positions then start at 0 for every family without being told
+    (left padding without position ids is off by 3 to 7 for BERT, GPT-2 and MPNet).
+    """
+    width = int(tokens.lengths[rows].max())
+    ids = np.full((len(rows), width), padding, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for place, row in enumerate(rows):
+        sequence = tokens.row(int(row))
+        ids[place, : len(sequence)] = sequence
+        mask[place, : len(sequence)] = 1
+    return ids, mask

@@ -1,0 +1,186 @@
+"""What a model folder contains, by content: the digests that make up its identity.
+
+Nothing is loaded: weights and tokenizer files are hashed, the configuration is read as JSON and stripped of
+names and library versions. Two folders with the same bytes are one backbone whatever they are called, and
+changed weights under an old name are another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from featcache.errors import BackboneError
+
+# Keys of config.json that name things, or that depend on the library that wrote the file, or on a
+# classification head that the frozen backbone does not have. None of them changes a hidden state.
+_CONFIG_NOISE = {
+    "_name_or_path", "_commit_hash", "architectures", "dtype", "id2label", "label2id", "model_name",
+    "name_or_path", "num_labels", "output_attentions", "output_hidden_states", "problem_type",
+    "return_dict", "torch_dtype", "transformers_version", "use_cache",
+}  # fmt: skip
+_TOKENIZER_NOISE = {
+    "name_or_path", "_commit_hash", "special_tokens_map_file", "tokenizer_file", "transformers_version",
+    "is_local", "local_files_only", "chat_template",
+}  # fmt: skip
+_VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "vocab.bpe"}
+_VOCABULARY_SUFFIXES = (".model", ".spm", ".tiktoken")
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SETTLED_SECONDS = 2.0  # file systems stamp times in steps of up to 2 s (FAT); younger files are not memoised
+
+
+class Memory(Protocol):
+    """Remembers strings between runs (a digest by path, size, times and inode)."""
+
+    def get(self, key: str) -> str | None: ...
+    def put(self, key: str, value: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identity of a model folder. Digests are SHA-256, 64 hex digits; `code` only with Python files of its own."""
+
+    weights: str
+    config: dict[str, Any]
+    tokenizer: str
+    truncation_side: str
+    code: str | None
+
+
+def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = False) -> Path:
+    """The folder of a backbone: the path itself, or a download from the Hugging Face hub by its id.
+
+    Raises BackboneError where it is neither.
+    """
+    path = Path(backbone)
+    if path.is_dir():
+        return path
+    name = os.fspath(backbone)
+    looks_local = path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not looks_local:
+        from huggingface_hub import snapshot_download
+
+        weights = ["*.safetensors", "*.safetensors.index.json"] + (["*.bin"] if allow_pickle else [])
+        wanted = ["*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.py", *weights]
+        try:
+            # Folders inside a repository hold other formats (onnx/, original/); `consolidated` repeats the weights.
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"]))
+        except (OSError, ValueError) as error:
+            msg = f"{name} is no folder here, and the hub gave no such model: {str(error).splitlines()[0]}"
+            raise BackboneError(msg, cure="Check the path; models by name need a network.") from error
+    msg = f"the model folder {name} does not exist"
+    raise BackboneError(msg, cure="Give the folder that holds config.json, the weights and the tokenizer.")
+
+
+def fingerprint(
+    folder: Path, memory: Memory, *, allow_pickle: bool = False, trust_remote_code: bool = False
+) -> Fingerprint:
+    """Hash what a model folder holds.
+
+    Raises BackboneError where there is no configuration, no tokenizer, no weights, pickled weights (unless
+    `allow_pickle`), or code of its own (unless `trust_remote_code`).
+    """
+    config = read_config(folder)
+    code = sorted(folder.glob("*.py")) if "auto_map" in config else []
+    if code and not trust_remote_code:
+        msg = f"{folder} brings Python code of its own ({code[0].name})"
+        raise BackboneError(msg, cure="Read that code; if you trust it, add --trust-remote-code.")
+    settings = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    return Fingerprint(
+        weights=_combined([_digest(file, memory) for file in weight_files(folder, allow_pickle=allow_pickle)]),
+        config={name: value for name, value in sorted(config.items()) if name not in _CONFIG_NOISE},
+        tokenizer=_tokenizer_digest(folder, memory),
+        truncation_side=str(settings.get("truncation_side", "right")),
+        code=_combined([_digest(file, memory) for file in code]) if code else None,
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model folder. Raises BackboneError where there is none that can be read."""
+    path = folder / "config.json"
+    if not path.exists():
+        msg = f"{folder} is not a Transformers model folder: it has no config.json"
+        raise BackboneError(msg, cure="Give the folder that `save_pretrained` wrote, or a hub id.")
+    return _read_json(path)
+
+
+def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
+    """The files that hold the weights, in order of name; safetensors before anything else."""
+    for single, index in (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ):
+        files = [folder / single]
+        if not files[0].exists() and (folder / index).exists():
+            files = [folder / name for name in sorted(set(_read_json(folder / index)["weight_map"].values()))]
+        if not files[0].exists():
+            continue
+        lacking = [file.name for file in files if not file.exists()]
+        if lacking:
+            msg = f"{folder} lacks the weights file {lacking[0]} that its index names"
+            raise BackboneError(msg, cure="Download the model again.")
+        if single.endswith(".bin") and not allow_pickle:
+            msg = f"{folder} has its weights only as a pickle ({files[0].name}), which can run code when loaded"
+            cure = "Save them with save_pretrained (safetensors), or add --allow-pickle if you trust the file."
+            raise BackboneError(msg, cure=cure)
+        return files
+    msg = f"{folder} holds no weights: neither model.safetensors nor an index of several"
+    raise BackboneError(msg, cure="Download the model again, or save it with save_pretrained.")
+
+
+def _tokenizer_digest(folder: Path, memory: Memory) -> str:
+    vocabularies = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.name in _VOCABULARIES or file.suffix in _VOCABULARY_SUFFIXES
+    ]
+    if not vocabularies:
+        msg = f"{folder} has no tokenizer (no tokenizer.json, vocab.txt or the like)"
+        cure = "Save the tokenizer into the model's folder: tokenizer.save_pretrained(folder)."
+        raise BackboneError(msg, cure=cure)
+    digests = [f"{file.name}:{_digest(file, memory)}" for file in vocabularies]
+    for name in _TOKENIZER_SETTINGS:
+        if (folder / name).exists():
+            settings = _read_json(folder / name)
+            kept = {key: value for key, value in settings.items() if key not in _TOKENIZER_NOISE}
+            canonical = json.dumps(kept, sort_keys=True).encode()
+            digests.append(f"{name}:{hashlib.sha256(canonical).hexdigest()}")
+    return _combined(digests)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as JSON: {error}"
+        raise BackboneError(msg, cure="Download the model again.") from error
+    if not isinstance(value, dict):
+        msg = f"{path} does not hold a JSON object"
+        raise BackboneError(msg, cure="Download the model again.")
+    return value
+
+
+def _digest(path: Path, memory: Memory) -> str:
+    """SHA-256 of a file's bytes, remembered by path, size, mtime, ctime and inode."""
+    before = path.stat()
+    stamp = (before.st_size, before.st_mtime_ns, before.st_ctime_ns, before.st_ino, before.st_dev)
+    name = f"sha256 {path.resolve()} {' '.join(map(str, stamp))}"
+    known = memory.get(name)
+    if known is not None:
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time() - max(before.st_mtime, before.st_ctime) > _SETTLED_SECONDS:
+        memory.put(name, digest)
+    return digest
+
+
+def _combined(digests: Sequence[str]) -> str:
+    """One digest stays itself, so that it can be compared with what `sha256sum` prints."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

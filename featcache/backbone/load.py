@@ -1,0 +1,97 @@
+"""Loading a frozen backbone: any AutoModel, evaluation mode, no gradients, its encoder where it has two halves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.errors import BackboneError, MachineError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model on its device, with its tokenizer. `padding` is an id the model can embed; it is masked."""
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    padding: int
+    device: str
+
+
+def load_backbone(
+    folder: Path,
+    *,
+    dtype: str,
+    device: str,
+    truncation_side: str = "right",
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Backbone:
+    """Load the model and tokenizer of a folder for a frozen pass.
+
+    dtype: float32, bfloat16 or float16.  device: cpu, cuda or mps.
+    Raises BackboneError where Transformers cannot load them, or where the weights lack part of the backbone
+    (Transformers would fill it with random numbers and only warn); MachineError when memory runs out.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    with _quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            model, loading = AutoModel.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trust_remote_code,
+                use_safetensors=None if allow_pickle else True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            msg = f"the model in {folder} cannot be loaded: {(str(error).splitlines() or [repr(error)])[0]}"
+            raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
+    # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.
+    lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
+    if lacking:
+        msg = f"the weights in {folder} lack {len(lacking)} tensors of the backbone, such as {lacking[0]}"
+        raise BackboneError(msg, cure="Give weights that belong to this config.json; random ones say nothing.")
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    tokenizer.truncation_side = truncation_side
+    try:
+        model = model.to(device).eval().requires_grad_(requires_grad=False)
+    except torch.OutOfMemoryError as error:
+        msg = f"the model in {folder} does not fit into the memory of the device {device!r}"
+        raise MachineError(msg, cure="Use --dtype bfloat16, a smaller model or --device cpu.") from error
+    return Backbone(model, tokenizer, _padding_id(tokenizer), device)
+
+
+def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id for masked positions. GPT-2 and Llama have no padding token; any id does, since it is masked."""
+    for name in ("pad_token_id", "eos_token_id", "unk_token_id"):
+        token = getattr(tokenizer, name, None)
+        if isinstance(token, int):
+            return token
+    return 0
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and warnings of the library while it loads: what matters in them is checked here."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,102 @@
+"""`featcache extract`: the one pass."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featcache.cli.options import (
+    cache_option,
+    data_options,
+    json_option,
+    layer_range,
+    megabytes,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from featcache.extract import Extraction, Plan
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True)
+@click.option("--backbone", required=True, metavar="ID_OR_PATH", help="Model folder, or hub id.")
+@cache_option
+@data_options
+@click.option("--layers", default="auto", show_default=True, help="auto, all, last, or numbers such as 0,3,6.")
+@click.option("--pool", metavar="LIST", help="Of mean,cls,last,max [encoders mean,cls; decoders mean,last].")
+@click.option("--max-length", type=click.IntRange(1), help="Tokens kept of a text [the model's limit, at most 512].")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Number type of the pass.",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+)
+@click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code. Only if you trust them.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it.")
+@click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")
+@json_option
+def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: int | None, **options: Any) -> None:  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+    """Run a frozen backbone once over the texts of DATA and keep its hidden states.
+
+    DATA: CSV, TSV, JSONL or Parquet files, folders of a saved data set, or a data set's name on the hub.
+    Texts that are in the cache already cost nothing; stopped and run again, it goes on.
+
+    \b
+      featcache extract reviews.csv --backbone models/distilbert
+      featcache extract train.jsonl test.jsonl --backbone gpt2 --text sentence --layers 0,6,12
+    """
+    from rich.console import Console
+
+    from featcache import extract as verb
+    from featcache.extract import plan
+    from featcache.report.progress import Terminal
+
+    if dry_run:
+        planned = plan(list(data), **options)
+        if as_json:
+            print_json(planned)
+        else:
+            _print_plan(planned)
+        return
+    done = verb(list(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options)
+    if as_json:
+        print_json(done)
+    else:
+        _print_done(done, data, options)
+
+
+def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]) -> None:
+    cut = f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})" if done.truncated else ""
+    click.echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
+    views = f"layers {layer_range(done.layers)} × {', '.join(done.poolings)} × {done.hidden_size}"
+    click.echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
+    found = f"{done.hits:,} found in the cache"
+    if done.computed:
+        rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s · model loaded in {done.load_seconds:.1f} s"
+        click.echo(f"done       {done.computed:,} computed, {found} · {rate}")
+    else:
+        click.echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
+    command = ["featcache", "fit-heads", *data, "--label", "COLUMN"]
+    for name, default in (("cache", "cache"), ("text", None), ("template", None), ("encoding", "utf-8")):
+        if options[name] != default:
+            command += [f"--{name}", str(options[name])]
+    click.echo(f"\n           {shlex.join(command)}")
+
+
+def _print_plan(plan: Plan) -> None:
+    click.echo(f"texts      {plan.rows:,} rows, {plan.unique:,} different")
+    where = f"in {plan.space}" if plan.space else "no space yet"
+    click.echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
+    if plan.misses:
+        cut = f", {plan.truncated:,} texts cut off" if plan.truncated else ""
+        click.echo(f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s in {plan.dtype} on {plan.device}")
+        click.echo(f"disk       {megabytes(plan.n_bytes)} to write")
+    click.echo("nothing was written (--dry-run)")

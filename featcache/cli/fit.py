@@ -1,0 +1,87 @@
+"""`featcache fit-heads`: the sweep over the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from featcache.cli.options import cache_option, data_options, json_option, print_json
+
+
+class _Numbers(click.ParamType):
+    """Whole numbers separated by commas."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401 - click's signature
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 1,2", param, ctx)
+
+
+@click.command()
+@click.argument("train", nargs=-1, required=True)
+@click.option("--label", required=True, metavar="COLUMN", help="Column of the labels.")
+@click.option("--validation", multiple=True, metavar="FILE", help="Rows to choose on [split from TRAIN].")
+@click.option("--test", multiple=True, metavar="FILE", help="Rows to read once, at the end [split from TRAIN].")
+@click.option("--split", metavar="SHARES", help="train/validation/test shares [0.7/0.1/0.2; beside --test 0.8/0.2].")
+@cache_option
+@click.option("--strict", is_flag=True, help="A text in two parts is an error instead of being dropped from training.")
+@click.option("--backbone", metavar="ID_OR_PATH", help="Use the space of this model.")
+@click.option("--space", metavar="NAME", help="Use this space (or the one whose name begins so).")
+@data_options
+@click.option("--heads", default="linear,mlp,logreg", show_default=True, metavar="LIST", help="Kinds of head to try.")
+@click.option("--depths", type=_Numbers(), default="1,2", show_default=True, help="Hidden layers of mlp; 0 is linear.")
+@click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Width of mlp's hidden layers.")
+@click.option("--layers", metavar="LIST", help="Try these layers only [all that are cached].")
+@click.option("--pool", metavar="LIST", help="Try these poolings only [all that are cached].")
+@click.option(
+    "--metric",
+    type=click.Choice(["macro_f1", "accuracy", "mcc"]),
+    default="macro_f1",
+    show_default=True,
+    help="What the choice goes by.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the split and the training.")
+@click.option("--out", metavar="DIR", help="Folder of the run; what it holds is replaced [runs/DATA-LABEL].")
+@json_option
+def fit_heads(
+    *, train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], as_json: bool, **options: Any  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+) -> None:
+    """Try heads on every cached layer of the texts of TRAIN, and save the best one.
+
+    The texts must be in the cache (`featcache extract`); the labels are read from the files. The head is chosen
+    on validation rows, refitted with them, and scored once on test rows, beside a linear head on the last layer,
+    a bag of words, and the majority class.
+
+    \b
+      featcache fit-heads reviews.csv --label stars
+      featcache fit-heads train.jsonl --test test.jsonl --label topic --depths 1,2,4 --widths 128,512
+    """
+    from rich.console import Console
+
+    from featcache import fit_heads as verb
+    from featcache.report.progress import Terminal
+    from featcache.report.tables import print_report
+
+    result = verb(
+        list(train),
+        validation=list(validation) or None,
+        test=list(test) or None,
+        progress=Terminal(Console(stderr=True)),
+        **options,
+    )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_report(result, report_console())
+
+
+def report_console() -> Any:  # noqa: ANN401 - rich.console.Console, which is imported late
+    """stdout for reports: as wide as the terminal, or wide enough for any table where it is a pipe."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)

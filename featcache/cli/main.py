@@ -1,0 +1,77 @@
+"""The group of all commands, and the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from featcache.errors import FeatcacheError, Interrupted
+
+# Command -> the module that defines it under that name (with _ for -); imported only when it is run.
+_COMMANDS = {
+    "demo": "featcache.cli.demo",
+    "extract": "featcache.cli.extract",
+    "fit-heads": "featcache.cli.fit",
+    "predict": "featcache.cli.predict",
+    "ls": "featcache.cli.inspect",
+    "info": "featcache.cli.inspect",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        try:
+            return super().invoke(ctx)
+        except FeatcacheError as error:
+            if ctx.params["debug"]:
+                raise
+            _say(error)
+        except KeyboardInterrupt:
+            if ctx.params["debug"]:
+                raise
+            _say(Interrupted("interrupted", cure="Nothing that was finished is lost."))
+        except OSError as error:
+            if ctx.params["debug"] or error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+                raise
+            click.echo(f"error: {error.filename or 'the disk'}: {error.strerror}", err=True)
+            ctx.exit(1)
+
+
+def _say(error: FeatcacheError) -> NoReturn:
+    click.echo(f"error: {error.what}", err=True)
+    if error.cure:
+        click.echo(f"       {error.cure}", err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="featcache")
+def main(*, debug: bool) -> None:  # noqa: ARG001 - read from the context where errors are caught
+    """Train classification heads on frozen transformers in seconds.
+
+    \b
+      featcache extract reviews.csv --backbone models/distilbert
+      featcache fit-heads reviews.csv --label stars
+      featcache predict runs/reviews-stars/bundle --text "Never again."
+
+    The first command runs the frozen backbone once and caches its hidden states; the second tries heads on
+    every layer of the cache and says which one to use and why. `featcache demo` shows it all on real text.
+    """
+    # Tokenizers fork no workers of ours; the variable only silences their warning about it.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

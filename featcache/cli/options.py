@@ -1,0 +1,58 @@
+"""Options that several commands share, each group as one decorator with one meaning everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def data_options(command: Command) -> Command:
+    """How texts are read: column, template, encoding."""
+    for option in (
+        click.option("--encoding", default="utf-8", show_default=True, help="Encoding of CSV, TSV and JSONL files."),
+        click.option("--skip-empty", is_flag=True, help="Go on without rows whose text is empty or missing."),
+        click.option("--template", metavar="STR", help='Text made of columns, e.g. "Title: {title} Body: {body}".'),
+        click.option("--text", "text", metavar="COLUMN", help="Column of the texts [text, sentence, or the only one]."),
+    ):
+        command = option(command)
+    return command
+
+
+def cache_option(command: Command) -> Command:
+    """Where features are kept."""
+    return click.option("--cache", default="cache", show_default=True, metavar="DIR", help="Folder of the cache.")(
+        command
+    )
+
+
+def json_option(command: Command) -> Command:
+    """One JSON object on stdout instead of sentences."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+
+
+def print_json(result: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
+    """The one line that `--json` puts on stdout."""
+    click.echo(json.dumps(result if isinstance(result, dict) else asdict(result), ensure_ascii=False))
+
+
+def megabytes(n_bytes: int) -> str:
+    """A size for people, in binary units."""
+    size, unit = float(n_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:  # noqa: PLR2004 - the binary thousand
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"  # noqa: PLR2004
+
+
+def layer_range(layers: tuple[int, ...]) -> str:
+    """`0–6` for neighbours, `0,3,6` otherwise."""
+    if len(layers) > 1 and layers == tuple(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}–{layers[-1]}"
+    return ",".join(map(str, layers))

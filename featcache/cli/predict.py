@@ -1,0 +1,86 @@
+"""`featcache predict`: labels for texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from featcache.cli.options import cache_option
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("data", required=False)
+@click.option("--text", "texts", multiple=True, metavar="STR", help="A text to label; may be given several times.")
+@click.option("--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training].")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA.")
+@cache_option
+@click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+)
+@click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
+def predict(
+    *,
+    bundle: str,
+    data: str | None,
+    texts: tuple[str, ...],
+    text_column: str | None,
+    encoding: str,
+    cache: str,
+    backbone: str | None,
+    device: str,
+    as_json: bool,  # noqa: ARG001 - accepted so that scripts may pass it everywhere
+) -> None:
+    """Label texts with a BUNDLE: one JSON line a text, with label and probabilities.
+
+    Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that are in the
+    cache cost no forward pass.
+
+    \b
+      featcache predict runs/reviews-stars/bundle new.csv
+      featcache predict runs/reviews-stars/bundle --text "Never again."
+    """
+    from rich.console import Console
+
+    from featcache import load_bundle
+    from featcache.report.progress import Terminal
+
+    predictor = load_bundle(bundle, cache=cache)
+    rendered = _rendered(data, texts, text_column, encoding, predictor.description.template, predictor.description.text)
+    for prediction in predictor.predict(
+        rendered, backbone=backbone, device=device, progress=Terminal(Console(stderr=True))
+    ):
+        click.echo(json.dumps(prediction.to_json(), ensure_ascii=False))
+
+
+def _rendered(  # noqa: PLR0913 - the ways of giving texts
+    data: str | None,
+    texts: tuple[str, ...],
+    text_column: str | None,
+    encoding: str,
+    template: str | None,
+    trained_column: str | None,
+) -> list[str]:
+    """The texts as the backbone is to see them: read, checked and put into the bundle's template."""
+    from featcache.data.read import read
+    from featcache.data.table import Table, table_of
+    from featcache.data.texts import render
+    from featcache.errors import TextError
+
+    table: Table
+    if bool(texts) == (data is not None):
+        message = "give texts in one way: a DATA file, - for stdin, or --text"
+        raise click.UsageError(message)
+    if data is not None and data != "-":
+        table = read(data, encoding=encoding)
+        column = text_column or (trained_column if trained_column in table.columns else None)
+    else:
+        lines = list(texts) if texts else sys.stdin.read().splitlines()
+        if not lines:
+            msg = "stdin holds no text"
+            raise TextError(msg, cure="Give one text a line.")
+        table, column = table_of({"text": lines}, "--text" if texts else "stdin"), "text"
+    return render(table, text=column, template=template).rendered

@@ -1,0 +1,46 @@
+"""Row keys: a text is known to the cache by its content, never by file, row number or order.
+
+The key is BLAKE2b with a 16-byte digest (RFC 7693) over the UTF-8 bytes of the rendered text, the exact
+string that the tokenizer is given. At 10 million texts the odds of two sharing a key are about 1e-25.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BYTES = 16
+
+
+def row_key(text: str) -> bytes:
+    """The 16-byte key of one rendered text.
+
+    Raises UnicodeEncodeError for a text with lone surrogates; readers refuse such texts before.
+    """
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=KEY_BYTES).digest()
+
+
+def row_keys(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Keys of N texts as uint8 of shape (N, 16), in the order of `texts`."""
+    joined = b"".join(row_key(text) for text in texts)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(texts), KEY_BYTES)
+
+
+def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows are the first with their text, and for every row the place of its text among those.
+
+    keys: uint8 (N, 16).  Returns (first, group): `first` (U,) ascending row numbers of the U distinct
+    texts; `group` (N,) numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
+    """
+    seen: dict[bytes, int] = {}
+    first: list[int] = []
+    group = np.empty(len(keys), dtype=np.int64)
+    for row, key in enumerate(map(bytes, keys)):
+        place = seen.setdefault(key, len(first))
+        if place == len(first):
+            first.append(row)
+        group[row] = place
+    return np.asarray(first, dtype=np.int64), group

@@ -1,0 +1,263 @@
+"""Reading data: CSV, TSV, JSONL, Parquet, folders of text files, `datasets` on disk or from the hub.
+
+A source is a path, or `NAME`, `NAME@CONFIG`, `NAME:SPLIT` of a data set on the Hugging Face hub; a folder
+written by `Dataset.save_to_disk` takes `:SPLIT` too. CSV is read strictly (an open quote or a wrong
+number of fields is an error with its line), because a lenient reader shifts labels in silence.
+Nothing is converted here: "NA", "null" and "01" are texts as written.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.data.table import Table, concatenate, table_of
+from featcache.errors import DataFileError
+
+if TYPE_CHECKING:
+    import datasets
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+_READABLE = "CSV (.csv), TSV (.tsv), JSON lines (.jsonl), Parquet (.parquet) or a `datasets` folder"
+
+
+def read(data: Any, *, encoding: str = "utf-8") -> Table:  # noqa: ANN401 - the one door for user data
+    """A table of whatever holds the user's rows.
+
+    data: a source; a list of sources; a list of texts (column `text`); a mapping of columns; a pandas
+    data frame, Arrow table or `datasets.Dataset`. A list of strings counts as sources where each one is
+    an existing path or ends like a data file, otherwise as texts.
+    Raises DataFileError where a source is missing, empty, malformed or not in `encoding`.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, str | Path):
+        return read_source(str(data), encoding=encoding)
+    if isinstance(data, Mapping):
+        return _in_memory(data)
+    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
+        return _in_memory({name: data[name].to_pylist() for name in data.column_names})
+    if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset
+        return _from_dataset(data, "the data set")
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
+        return _in_memory({str(name): data[name].tolist() for name in data.columns})
+    items = data.tolist() if hasattr(data, "tolist") else list(data)
+    if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
+        return concatenate([read_source(str(item), encoding=encoding) for item in items])
+    return _in_memory({"text": items})
+
+
+def read_source(source: str, *, encoding: str = "utf-8") -> Table:
+    """A table of one file, folder or hub data set; never of zero rows."""
+    path = Path(source)
+    if path.is_dir():
+        table = _read_folder(path, None)
+    elif path.exists():
+        table = _read_file(path, encoding)
+    else:
+        table = _read_elsewhere(source)
+    if table.n_rows == 0:
+        msg = f"{source} holds no rows"
+        raise DataFileError(msg, cure="Give a file with at least one row of data.")
+    return table
+
+
+def _like_source(item: str | Path) -> bool:
+    if isinstance(item, Path) or item.endswith(SUFFIXES):
+        return True
+    # A long text is no path, and asking the file system about it would raise ENAMETOOLONG.
+    return 0 < len(item) < 256 and "\n" not in item and Path(item).exists()
+
+
+def _in_memory(columns: Mapping[str, Sequence[Any]]) -> Table:
+    try:
+        table = table_of(columns, "the data")
+    except ValueError as error:
+        msg = f"the data cannot be read as rows: {error}"
+        raise DataFileError(msg, cure="Give columns of one length.") from error
+    if table.n_rows == 0:
+        msg = "the data hold no rows"
+        raise DataFileError(msg, cure="Give at least one row.")
+    return table
+
+
+def _read_file(path: Path, encoding: str) -> Table:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    if suffix not in SUFFIXES:
+        msg = f"{path} has an ending that names no known format"
+        raise DataFileError(msg, cure=f"Give {_READABLE}; rename the file if it is one of these.")
+    text = _decode(path, encoding)
+    if not text.strip():
+        msg = f"{path} is empty"
+        raise DataFileError(msg, cure=f"Give {_READABLE} with at least one row.")
+    if suffix in {".csv", ".tsv"}:
+        return table_of(_parse_csv(path, text, "\t" if suffix == ".tsv" else ","), str(path), textual=True)
+    return table_of(_columns_of(_parse_json(path, text)), str(path))
+
+
+def _decode(path: Path, encoding: str) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise DataFileError(msg, cure="Check the path and its permissions.") from error
+    try:
+        # A byte-order mark, as spreadsheets write it, would become part of the first column's name.
+        return raw.decode("utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
+    except LookupError as error:
+        msg = f"there is no encoding called {encoding!r}"
+        raise DataFileError(msg, cure="Give a name that Python knows, such as utf-8 or windows-1252.") from error
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        line = raw.count(b"\n", 0, start) + 1
+        msg = f"{path}, line {line}: byte 0x{raw[start]:02x} is not {encoding}"
+        guess = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "windows-1252"
+        raise DataFileError(msg, cure=f"Name the file's encoding, for example --encoding {guess}.") from error
+
+
+def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
+    # The csv module's own limit of 128 KiB a field is below a long document.
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    rows: list[list[str]] = []
+    first_line = 1
+    try:
+        for fields in reader:
+            if fields:
+                if header is None:
+                    header = _checked_header(path, fields)
+                elif len(fields) != len(header):
+                    msg = f"{path}, line {first_line}: {len(fields)} fields where the header has {len(header)}"
+                    cure = "Put texts that hold a separator or a line break into double quotes."
+                    raise DataFileError(msg, cure=cure)
+                else:
+                    rows.append(fields)
+            first_line = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+        msg = f"{path}, line {first_line}: {reason}"
+        cure = 'Close the quote, and write a double quote inside a quoted field twice (""); JSON lines avoid this.'
+        raise DataFileError(msg, cure=cure) from error
+    return {name: list(values) for name, values in zip(header or [], zip(*rows, strict=True), strict=False)}
+
+
+def _checked_header(path: Path, names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"{path}, line 1: the column {twice[0]!r} is there {names.count(twice[0])} times"
+        raise DataFileError(msg, cure="Give every column a name of its own.")
+    return names
+
+
+def _parse_json(path: Path, text: str) -> Iterable[tuple[int, Any]]:
+    """Pairs of line (or element) number and value, of JSON lines or of one JSON list."""
+    try:
+        if text.lstrip().startswith("["):
+            return list(enumerate(json.loads(text), start=1))
+    except json.JSONDecodeError as error:
+        msg = f"{path}, line {error.lineno}: {error.msg}"
+        raise DataFileError(msg, cure="Give one JSON list of objects, or one JSON object a line.") from error
+    pairs = []
+    # Not splitlines(): JSON strings may hold U+2028 and its like, which end no line of JSON lines.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                pairs.append((number, json.loads(line)))
+            except json.JSONDecodeError as error:
+                msg = f"{path}, line {number}: {error.msg} at column {error.colno}"
+                raise DataFileError(msg, cure="Give one JSON object a line.") from error
+    for number, row in pairs:
+        if not isinstance(row, dict):
+            msg = f"{path}, line {number}: {type(row).__name__} where an object with columns is expected"
+            raise DataFileError(msg, cure='Write each row as an object, for example {"text": "…", "label": "…"}.')
+    return pairs
+
+
+def _columns_of(rows: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Any]]:
+    records = [row for _, row in rows]
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def _read_parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        msg = f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}"
+        raise DataFileError(msg, cure="Write the file again; it may be cut off or of another format.") from error
+    return table_of({name: table[name].to_pylist() for name in table.column_names}, str(path))
+
+
+def _read_folder(path: Path, split: str | None) -> Table:
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        import datasets
+
+        try:
+            loaded = datasets.load_from_disk(str(path))
+        except (OSError, ValueError) as error:
+            msg = f"{path} is not a data set that can be read: {error}"
+            raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
+        return _from_splits(loaded, str(path), split)
+    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    files = [(folder.name, file) for folder in classes for file in sorted(folder.glob("*.txt"))]
+    if split is None and files:
+        columns = {"text": [_decode(file, "utf-8") for _, file in files], "label": [name for name, _ in files]}
+        return table_of(columns, str(path))
+    msg = f"{path} is a folder, but neither a saved data set nor folders of .txt files, one for each class"
+    raise DataFileError(msg, cure=f"Give {_READABLE}.")
+
+
+def _read_elsewhere(source: str) -> Table:
+    """A saved data set with `:SPLIT`, or a data set of the hub."""
+    name, _, split = source.partition(":")
+    if split and Path(name).is_dir():
+        return _read_folder(Path(name), split)
+    if source.lower().endswith(SUFFIXES) or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        msg = f"{source} does not exist"
+        raise DataFileError(msg, cure="Check the path (and the folder you are in).")
+    import datasets
+
+    name, _, config = name.partition("@")
+    try:
+        loaded = datasets.load_dataset(name, config or None)
+    except Exception as error:
+        # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all mean the
+        # same to the user: this name gave no data, and the first line says why.
+        msg = f"{source} is no file here, and the hub gave no such data set: {str(error).splitlines()[0]}"
+        raise DataFileError(msg, cure="Check the path; data sets by name need a network.") from error
+    return _from_splits(loaded, name, split or None)
+
+
+def _from_splits(loaded: Any, source: str, split: str | None) -> Table:  # noqa: ANN401 - Dataset or DatasetDict
+    if not isinstance(loaded, dict):
+        if split:
+            msg = f"{source} has no splits, so no {split!r}"
+            raise DataFileError(msg, cure=f"Give it as {source}.")
+        return _from_dataset(loaded, source)
+    if split is None:
+        return concatenate([_from_dataset(part, f"{source}:{name}") for name, part in loaded.items()])
+    if split not in loaded:
+        msg = f"{source} has no split {split!r}; it has {', '.join(loaded)}"
+        raise DataFileError(msg, cure=f"Write {source}:{next(iter(loaded))}, for example.")
+    return _from_dataset(loaded[split], f"{source}:{split}")
+
+
+def _from_dataset(data: datasets.Dataset, source: str) -> Table:
+    columns: dict[str, list[Any]] = {name: list(data[name]) for name in data.column_names}
+    for name, feature in data.features.items():
+        if hasattr(feature, "int2str"):  # ClassLabel: names say more than numbers; -1 means unlabelled
+            columns[name] = [
+                None if value is None or value < 0 else feature.int2str(value) for value in columns[name]
+            ]
+    return table_of(columns, source)

@@ -1,0 +1,160 @@
+"""From a table to the exact strings a backbone is given: which column, which template, which rows are empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.data.table import Table
+from featcache.data.templates import Template
+from featcache.errors import ColumnError, TextError
+
+_SHOWN = 5  # row numbers named in a message; a file can have thousands
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Rendered texts and, for each, the row of the table it came from."""
+
+    rendered: list[str]
+    rows: list[int]
+    n_empty: int
+
+
+def text_column(table: Table, wanted: str | None, label: str | None) -> str:
+    """The column of the texts: the one wanted, else `text`, else `sentence`, else the only text column.
+
+    Raises ColumnError, naming the columns there are, where that leaves none or several.
+    """
+    names = list(table.columns)
+    if wanted is not None:
+        if wanted not in table.columns:
+            msg = f"{table.sources} has no column {wanted!r}; its columns are {_listed(names)}"
+            raise ColumnError(msg, cure="Name one of these with --text.")
+        return wanted
+    for usual in ("text", "sentence"):
+        if usual in table.columns and usual != label:
+            return usual
+    textual = table.textual_rows()
+    candidates = [
+        name for name in names if name not in {label, "label"} and _holds_text(table.columns[name], textual)
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    which = "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
+    msg = f"{table.sources} has the columns {_listed(names)}, and {which}"
+    raise ColumnError(msg, cure="Say which one with --text COLUMN.")
+
+
+def render(
+    table: Table,
+    *,
+    text: str | None = None,
+    template: str | None = None,
+    label: str | None = None,
+    skip_empty: bool = False,
+) -> Texts:
+    """The string of every row that is not empty.
+
+    text: the column, or None to find it.  template: see `templates.Template`; `{text}` is the text column
+    unless a column has that very name.  label: the label's column, which is never the text.
+    Raises ColumnError for missing columns; TextError, with row numbers, for empty or missing texts (unless
+    `skip_empty`), for values that are not text, and for strings that do not encode to UTF-8.
+    """
+    parsed = None if template is None else Template.parse(template)
+    fields = _field_columns(table, parsed, text, label)
+    rendered: list[str] = []
+    rows: list[int] = []
+    empty: list[int] = []
+    for row in range(table.n_rows):
+        values = {
+            field: _string(table, name, row, strict=parsed is None) for field, name in fields.items()
+        }
+        if not any(value.strip() for value in values.values()):
+            empty.append(row)
+            continue
+        string = values["text"] if parsed is None else parsed.render(values)
+        try:
+            string.encode("utf-8")
+        except UnicodeEncodeError as error:
+            source, number = table.place(row)
+            msg = f"{source}, row {number}: the text holds half a surrogate pair, which is no character"
+            raise TextError(msg, cure="Repair the text; such strings come from cut-off UTF-16.") from error
+        rendered.append(string)
+        rows.append(row)
+    if empty and not skip_empty:
+        raise TextError(_empty_message(table, empty), cure="Fill them in, or go on without them: --skip-empty.")
+    if not rendered:
+        msg = f"{table.sources} holds no text: all {table.n_rows:,} rows are empty"
+        raise TextError(msg, cure="Check that the right column is read (--text COLUMN).")
+    return Texts(rendered, rows, len(empty))
+
+
+def _field_columns(
+    table: Table, template: Template | None, text: str | None, label: str | None
+) -> dict[str, str]:
+    """Which column fills which field; without a template there is the one field `text`."""
+    if template is None:
+        return {"text": text_column(table, text, label)}
+    columns: dict[str, str] = {}
+    for field in template.fields:
+        if field in table.columns:
+            columns[field] = field
+        elif field == "text":
+            columns[field] = text_column(table, text, label)
+        else:
+            msg = (
+                f"the template names the column {field!r}, which {table.sources} does not have; "
+                f"its columns are {_listed(list(table.columns))}"
+            )
+            raise ColumnError(msg, cure="Use one of these in the template.")
+    return columns
+
+
+def _string(table: Table, column: str, row: int, *, strict: bool) -> str:
+    value = table.columns[column][row]
+    if isinstance(value, str):
+        return value
+    if is_missing(value):
+        return ""
+    if strict or isinstance(value, list | dict):
+        source, number = table.place(row)
+        msg = f"{source}, row {number}: column {column!r} holds {type(value).__name__} {value!r}, not text"
+        raise TextError(msg, cure="Give the column of the texts with --text, or write its values as strings.")
+    return str(value)
+
+
+def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell can hold anything
+    """Whether a cell is empty: None, or the NaN that data frames use for it."""
+    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124 - NaN is not itself
+
+
+def _holds_text(values: list[Any], textual: list[bool]) -> bool:
+    """Whether a column is text; where a file has no types, whether some value is not a plain number."""
+    present = [
+        (value, written) for value, written in zip(values, textual, strict=True) if not is_missing(value)
+    ]
+    if not present or not all(isinstance(value, str) for value, _ in present):
+        return False
+    return any(not written or (value.strip() and not _is_number(value)) for value, written in present)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return value.strip().lower() in {"true", "false"}
+    return True
+
+
+def _empty_message(table: Table, empty: list[int]) -> str:
+    source, _ = table.place(empty[0])
+    numbers = [table.place(row)[1] for row in empty if table.place(row)[0] == source][:_SHOWN]
+    more = ", …" if len(empty) > len(numbers) else ""
+    noun = "text is" if len(empty) == 1 else "texts are"
+    where = "row" if len(numbers) == 1 else "rows"
+    return f"{len(empty):,} {noun} empty or missing: {source}, {where} {', '.join(map(str, numbers))}{more}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names) if names else "none"

@@ -1,0 +1,436 @@
+"""Verb: run a frozen backbone once over texts and keep its pooled states in the cache.
+
+Reads top to bottom: read and render texts, name rows by content, look them up, load the backbone only if
+rows are missing, run it over those, write shards. `plan` answers what that would cost.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache.contract import Contract
+from featcache.cache.memo import Memo
+from featcache.cache.space import Space
+from featcache.cache.writer import ShardWriter
+from featcache.data.keys import first_of_each, row_keys
+from featcache.data.read import read
+from featcache.data.table import Table
+from featcache.data.texts import Texts, render
+from featcache.errors import BackboneError, ContractError, InputError, Interrupted
+from featcache.report.progress import Progress, Silent
+from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
+
+if TYPE_CHECKING:
+    from featcache.backbone.batching import Tokens
+    from featcache.backbone.load import Backbone
+
+SLICE_ROWS = 32_768  # rows tokenised and sorted together
+_PROBES = 4  # cached rows computed again before rows are added to a space
+# Largest relative difference |new - cached| / |cached| that batching and rounding explain. Measured on
+# MiniLM over batches of 1 to 200 rows: float32 3e-4 (the float16 of storage), bfloat16 1.5e-2; features
+# of a model with one layer's weights scaled by 1.1 differ by 0.06 to 0.6.
+_DRIFT = {"float32": 0.005, "float16": 0.02, "bfloat16": 0.05}
+_PLAN_ROWS = 64  # rows that `plan` runs to measure the speed
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What one extraction did.
+
+    rows >= unique = hits + computed; tokens are those of computed rows; truncated counts different texts
+    that lost tokens. seconds: from the first row read to the last fsync, without load_seconds (imports and
+    model). Rates are None when every row was a hit.
+    """
+
+    space: str
+    path: str
+    rows: int
+    unique: int
+    hits: int
+    computed: int
+    tokens: int
+    truncated: int
+    seconds: float
+    load_seconds: float
+    compile_seconds: float
+    texts_per_second: float | None
+    tokens_per_second: float | None
+    layers: tuple[int, ...]
+    poolings: tuple[str, ...]
+    hidden_size: int
+    dtype: str
+    attention: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction would do. seconds is an estimate from a short run; n_bytes is what would be written."""
+
+    rows: int
+    unique: int
+    hits: int
+    misses: int
+    tokens: int
+    truncated: int
+    n_bytes: int
+    seconds: float
+    space: str | None
+    layers: tuple[int, ...]
+    poolings: tuple[str, ...]
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request with everything known that is known without loading the model."""
+
+    table: Table
+    texts: Texts
+    keys: NDArray[np.uint8]  # (U, 16) of the different texts
+    first: NDArray[np.int64]  # (U,) places in texts.rendered
+    resolved: Resolved
+
+    def text(self, unique: int) -> str:
+        return self.texts.rendered[self.first[unique]]
+
+    def place(self, unique: int) -> str:
+        source, row = self.table.place(self.texts.rows[self.first[unique]])
+        return f"{source}, row {row}"
+
+
+def extract(  # noqa: PLR0913 - the options of the command line, by the same names
+    data: Any,  # noqa: ANN401 - see data.read
+    *,
+    backbone: str | os.PathLike[str],
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    text: str | None = None,
+    template: str | None = None,
+    layers: str | Sequence[int] = "auto",
+    pool: str | Sequence[str] | None = None,
+    max_length: int | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    encoding: str = "utf-8",
+    skip_empty: bool = False,
+    shard_rows: int | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Make sure that the pooled states of all texts are in the cache; compute those that are not.
+
+    data: a file, folder or hub data set; several; texts; columns; a data frame (see `data.read.read`).
+    backbone: a model folder or hub id.  text, template: the column of the texts, or how columns become one.
+    layers: "auto", "all", "last" or numbers; 0 is the embedding output.  pool: of mean, cls, last, max.
+    max_length: tokens; the default is the model's limit, at most 512.  dtype: "auto", "float32", …
+
+    Raises InputError and its kin (exit code 2) for bad data or options; ContractError where a space
+    would be continued in an environment that gives other features; MachineError where disk or memory fail;
+    Interrupted on Ctrl-C. Rows written before any of these are kept.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    place = Path(cache)
+    memo = Memo.load(place)
+    choice = BackboneChoice(
+        os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
+    )
+    if shard_rows is not None and shard_rows < 1:
+        msg = f"--shard-rows {shard_rows} is not a number of rows"
+        raise InputError(msg, cure="Give 1 or more, or leave it out.")
+    job = _prepare(data, choice, place, memo, text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    space = None if job.resolved.path is None else Space.open(job.resolved.path)
+    missing = _missing(space, job.keys)
+    n_hits = len(job.keys) - len(missing)
+    n_tokens, load_seconds = 0, 0.0
+    if len(missing):
+        # The model first: one that cannot be loaded must not leave an empty space behind.
+        loading = time.perf_counter()
+        model = _load(job.resolved, choice)
+        load_seconds = time.perf_counter() - loading
+        space = make_space(place, job.resolved, choice.backbone)
+        with space.writing() as waited:
+            if waited:
+                progress.note("another process was adding to this space; looking again at what is missing")
+            space = space.reopened()
+            missing = _missing(space, job.keys)
+            n_hits = len(job.keys) - len(missing)
+            if len(missing):
+                _check_drift(space, job, model)
+                n_tokens = _run(space, job, missing, model, shard_rows, progress)
+        space = space.reopened()
+    memo.save(place)
+    assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
+    _, truncated = space.token_counts(space.find(job.keys))
+    seconds = time.perf_counter() - started - load_seconds
+    return Extraction(
+        space=space.name,
+        path=str(space.path),
+        rows=len(job.texts.rendered),
+        unique=len(job.keys),
+        hits=n_hits,
+        computed=len(missing),
+        tokens=n_tokens,
+        truncated=int(truncated.sum()),
+        seconds=round(seconds, 3),
+        load_seconds=round(load_seconds, 3),
+        compile_seconds=0.0,
+        texts_per_second=round(len(missing) / seconds, 1) if len(missing) else None,
+        tokens_per_second=round(n_tokens / seconds, 1) if len(missing) else None,
+        layers=space.contract.layers,
+        poolings=space.contract.poolings,
+        hidden_size=space.origin.hidden_size,
+        dtype=space.contract.dtype,
+        attention=str(space.shards[-1].provenance["attention"]),
+        device=job.resolved.device,
+    )
+
+
+def plan(  # noqa: PLR0913 - the options of `extract`
+    data: Any,  # noqa: ANN401 - see data.read
+    *,
+    backbone: str | os.PathLike[str],
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    text: str | None = None,
+    template: str | None = None,
+    layers: str | Sequence[int] = "auto",
+    pool: str | Sequence[str] | None = None,
+    max_length: int | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    encoding: str = "utf-8",
+    skip_empty: bool = False,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Plan:
+    """What `extract` with the same arguments would find and compute; nothing is written.
+
+    The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
+    """
+    place = Path(cache)
+    memo = Memo.load(place)
+    choice = BackboneChoice(
+        os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
+    )
+    job = _prepare(data, choice, place, memo, text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    contract = job.resolved.contract
+    space = None if job.resolved.path is None else Space.open(job.resolved.path)
+    missing = _missing(space, job.keys)
+    tokens, truncated, seconds = 0, 0, 0.0
+    if len(missing):
+        from featcache.backbone.batching import tokenize
+
+        model = _load(job.resolved, choice)
+        made = tokenize(model.tokenizer, [job.text(row) for row in missing], max_length=contract.max_length)
+        tokens, truncated = int(made.lengths.sum()), int(made.truncated.sum())
+        seconds = tokens * _seconds_per_token(model, [job.text(row) for row in missing], contract)
+    row_bytes = len(contract.layers) * len(contract.poolings) * (job.resolved.facts.hidden_size * 2 + 8) + 21
+    return Plan(
+        rows=len(job.texts.rendered),
+        unique=len(job.keys),
+        hits=len(job.keys) - len(missing),
+        misses=len(missing),
+        tokens=tokens,
+        truncated=truncated,
+        n_bytes=len(missing) * row_bytes,
+        seconds=round(seconds, 1),
+        space=None if space is None else space.name,
+        layers=contract.layers,
+        poolings=contract.poolings,
+        dtype=contract.dtype,
+        device=job.resolved.device,
+    )
+
+
+def states_of(
+    texts: Sequence[str], model: Backbone, contract: Contract, *, layers: Sequence[int], poolings: Sequence[str]
+) -> NDArray[np.float32]:
+    """Pooled states computed now, float32 (N, layers, poolings, H), in the order of `texts`; nothing is cached.
+
+    Raises BackboneError where the model gives NaN or infinity for a text.
+    """
+    from featcache.backbone.batching import tokenize
+    from featcache.backbone.forward import pooled_states
+
+    tokens = tokenize(model.tokenizer, texts, max_length=contract.max_length)
+    parts = list(pooled_states(model, tokens, layers=layers, poolings=poolings))
+    states = np.concatenate([part.states for part in parts])
+    order = np.concatenate([part.rows for part in parts])
+    result = np.empty_like(states)
+    result[order] = states
+    bad = _not_finite(result)
+    if len(bad):
+        raise _not_finite_error(f"the text {texts[bad[0]][:40]!r}", contract)
+    return result
+
+
+def _prepare(  # noqa: PLR0913 - passes on what the user said about the data
+    data: Any,  # noqa: ANN401 - see data.read
+    choice: BackboneChoice,
+    cache: Path,
+    memo: Memo,
+    *,
+    text: str | None,
+    template: str | None,
+    encoding: str,
+    skip_empty: bool,
+) -> _Job:
+    table = read(data, encoding=encoding)
+    texts = render(table, text=text, template=template, skip_empty=skip_empty)
+    keys = row_keys(texts.rendered)
+    first, _ = first_of_each(keys)
+    return _Job(table, texts, keys[first], first, resolve(choice, cache, memo))
+
+
+def _missing(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Numbers of the different texts that the space does not hold."""
+    if space is None:
+        return np.arange(len(keys))
+    return np.flatnonzero(space.find(keys) < 0)
+
+
+def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
+    from featcache.backbone.load import load_backbone
+
+    model = load_backbone(
+        resolved.folder,
+        dtype=resolved.contract.dtype,
+        device=resolved.device,
+        truncation_side=resolved.contract.truncation_side,
+        allow_pickle=choice.allow_pickle,
+        trust_remote_code=choice.trust_remote_code,
+    )
+    n_special = model.tokenizer.num_special_tokens_to_add()
+    if resolved.contract.max_length <= n_special:
+        msg = f"--max-length {resolved.contract.max_length} leaves no room: {n_special} tokens are special ones"
+        raise InputError(msg, cure=f"Give at least {n_special + 1}.")
+    return model
+
+
+def _run(  # noqa: PLR0913 - the parts of one pass
+    space: Space,
+    job: _Job,
+    missing: NDArray[np.int64],
+    model: Backbone,
+    shard_rows: int | None,
+    progress: Progress,
+) -> int:
+    """Compute and write the missing texts; returns their tokens. Ctrl-C keeps what is computed."""
+    from featcache.backbone.batching import tokenize
+    from featcache.backbone.forward import pooled_states
+
+    writer = ShardWriter(space, _provenance(model), shard_rows)
+    started, n_tokens = time.perf_counter(), 0
+    progress.begin("pass", len(missing))
+    try:
+        for start in range(0, len(missing), SLICE_ROWS):
+            rows = missing[start : start + SLICE_ROWS]
+            tokens = tokenize(
+                model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length
+            )
+            for batch in pooled_states(
+                model, tokens, layers=space.contract.layers, poolings=space.contract.poolings
+            ):
+                picked = rows[batch.rows]
+                bad = _not_finite(batch.states)
+                if len(bad):
+                    raise _not_finite_error(job.place(int(picked[bad[0]])), space.contract)
+                written = _add(writer, job, picked, tokens, batch.rows, batch.states)
+                n_tokens += int(tokens.lengths[batch.rows].sum())
+                rate = n_tokens / (time.perf_counter() - started)
+                progress.advance(len(picked), f"{rate:,.0f} tokens/s")
+                if written:
+                    progress.milestone(f"{writer.n_written:,}/{len(missing):,} rows written · {rate:,.0f} tokens/s")
+        writer.flush()
+    except KeyboardInterrupt as error:
+        writer.flush()
+        msg = f"interrupted: {writer.n_written:,} of {len(missing):,} new texts are computed and kept"
+        raise Interrupted(msg, cure="Run the same command again: it goes on from there.") from error
+    finally:
+        progress.end()
+    return n_tokens
+
+
+def _add(  # noqa: PLR0913 - one batch
+    writer: ShardWriter,
+    job: _Job,
+    picked: NDArray[np.int64],
+    tokens: Tokens,
+    rows: NDArray[np.int64],
+    states: NDArray[np.float32],
+) -> int:
+    return writer.add(job.keys[picked], tokens.lengths[rows].astype(np.uint32), tokens.truncated[rows], states)
+
+
+def _check_drift(space: Space, job: _Job, model: Backbone) -> None:
+    """Compute a few cached rows again before adding others, so that an environment that drifted is noticed.
+
+    Libraries, device and thread count are provenance, not contract; here it shows whether they matter.
+    """
+    held = np.flatnonzero(space.find(job.keys) >= 0)
+    if not len(held):
+        return
+    probes = held[np.linspace(0, len(held) - 1, min(_PROBES, len(held))).astype(int)]
+    contract = space.contract
+    now = states_of(
+        [job.text(row) for row in probes], model, contract, layers=contract.layers, poolings=contract.poolings
+    )
+    positions = space.find(job.keys[probes])
+    for i, layer in enumerate(contract.layers):
+        for j, pooling in enumerate(contract.poolings):
+            cached = space.gather(positions, layer=layer, pooling=pooling)
+            change = np.linalg.norm(now[:, i, j] - cached, axis=1) / (np.linalg.norm(cached, axis=1) + 1e-6)
+            if change.max() > _DRIFT[contract.dtype]:
+                msg = (
+                    f"layer {layer} {pooling} of rows that are in {space.name} comes out differently now "
+                    f"(by {change.max():.1%}; rounding explains {_DRIFT[contract.dtype]:.1%}): "
+                    "libraries or device changed"
+                )
+                cure = "Use another --cache, so that old and new features never mix; or restore the environment."
+                raise ContractError(msg, cure=cure)
+
+
+def _not_finite(states: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Rows in which some value is NaN or infinite."""
+    return np.flatnonzero(~np.isfinite(states).all(axis=(1, 2, 3)))
+
+
+def _not_finite_error(place: str, contract: Contract) -> BackboneError:
+    msg = f"the backbone gives NaN or infinity for {place} in {contract.dtype}"
+    return BackboneError(msg, cure="Try --dtype float32; where that does it too, the weights are damaged.")
+
+
+def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
+    """Measured on evenly drawn texts, after one run to warm up."""
+    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(_PLAN_ROWS, len(texts))).astype(int)]
+    from featcache.backbone.batching import tokenize
+
+    n_tokens = int(tokenize(model.tokenizer, chosen, max_length=contract.max_length).lengths.sum())
+    states_of(chosen[:4], model, contract, layers=contract.layers, poolings=contract.poolings)
+    started = time.perf_counter()
+    states_of(chosen, model, contract, layers=contract.layers, poolings=contract.poolings)
+    return (time.perf_counter() - started) / n_tokens
+
+
+def _provenance(model: Backbone) -> dict[str, Any]:
+    libraries = {name: version(name) for name in ("featcache", "torch", "transformers", "tokenizers")}
+    return {
+        "written": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        "device": model.device,
+        "attention": "padded",
+        "machine": platform.machine(),
+        **libraries,
+    }

@@ -1,0 +1,1 @@
+"""Light heads on cached features: what they are, training them, keeping them."""

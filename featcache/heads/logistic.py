@@ -1,0 +1,61 @@
+"""Logistic regression by scikit-learn, over a path of regularisation strengths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.heads.network import Network, folded
+from featcache.heads.standardize import Standardization
+
+C_PATH = (0.001, 0.01, 0.1, 1.0)
+"""Inverse regularisation strengths tried. On standardised MiniLM features of 5,000 texts the best was 0.001
+to 0.1; 10 never was, and took three times as long as 1."""
+_MAX_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted logistic regression on raw features. converged: whether the solver stopped by itself."""
+
+    network: Network
+    c: float
+    converged: bool
+
+
+def fit_logistic_path(
+    features: NDArray[np.float32], labels: NDArray[np.int64], *, n_classes: int, path: Sequence[float] = C_PATH
+) -> list[Logistic]:
+    """One logistic regression for each C of the path, in its order; each starts where the one before ended.
+
+    features: (N, H) as cached; standardised here.  labels: (N,) class numbers, every class present.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    scale = Standardization.of(features)
+    standardized = scale.apply(features)
+    model = LogisticRegression(max_iter=_MAX_ITERATIONS, warm_start=True)
+    fitted = []
+    for c in path:
+        model.set_params(C=c)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(standardized, labels)
+        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        fitted.append(Logistic(folded([_weights(model, n_classes)[0]], [_weights(model, n_classes)[1]], scale), c, converged))
+    return fitted
+
+
+def _weights(model: object, n_classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(H, C) and (C,). For two classes scikit-learn keeps one column, the second's logit over the first's."""
+    coefficients: NDArray[np.float64] = model.coef_.T  # type: ignore[attr-defined]  # scikit-learn has no types
+    intercepts: NDArray[np.float64] = model.intercept_  # type: ignore[attr-defined]
+    if n_classes == 2:  # noqa: PLR2004 - binary
+        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients], axis=1)
+        intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+    return coefficients, intercepts

@@ -1,0 +1,32 @@
+"""Standardisation with training statistics: each dimension to mean 0 and standard deviation 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A dimension that varies less than this share of its size holds rounding, not signal: the first token of a
+# causal model and [CLS] of layer 0 are the same for every text.
+_CONSTANT = 1e-4
+
+
+@dataclass(frozen=True)
+class Standardization:
+    """mean and std, (H,) each; std is 1 where a dimension is constant."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> Standardization:
+        """Statistics of training features (N, H), summed in float64."""
+        mean = features.mean(axis=0, dtype=np.float64)
+        std = features.std(axis=0, dtype=np.float64)
+        constant = std <= _CONSTANT * np.maximum(np.abs(mean), 1e-3)
+        return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
+
+    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardised features (N, H)."""
+        return (features - self.mean) / self.std

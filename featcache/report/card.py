@@ -1,0 +1,43 @@
+"""The model card of a bundle: what the head is, what it was trained on, how well it does, what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featcache.select.outcome import FitResult
+
+
+def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
+    """Markdown for people who find the bundle without its history."""
+    trial = result.best.trial
+    lines = [
+        f"# A head for `{description['label']}`",
+        "",
+        f"{str(trial.head).capitalize()} on {trial.view} of the frozen backbone `{description['backbone']}` "
+        f"(space `{result.space}`).",
+        "",
+        f"- classes: {', '.join(map(str, result.classes))}",
+        f"- trained on {result.rows.train + result.rows.validation:,} rows "
+        f"({result.rows.train:,} to fit, {result.rows.validation:,} to choose, then on both)",
+        f"- template: `{description['template'] or 'the text as it is'}`",
+        "",
+        "| | train | validation | test (95 % interval) |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name in trial.validation:
+        test = "—"
+        if result.best.test is not None:
+            one = result.best.test[name]
+            test = f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
+        lines.append(f"| {name} | {trial.train[name]:.3f} | {trial.validation[name]:.3f} | {test} |")
+    lines += [
+        "",
+        f"Train and validation scores are of the head before it was refitted on both. {result.verdict.why}.",
+        "",
+        "The head takes features of exactly this backbone and is refused others. Its probabilities are not calibrated.",
+        "",
+        f"`{result.signature}`",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Searching heads, scoring them, and choosing one without fooling oneself."""

@@ -1,0 +1,39 @@
+"""Floors: what a head must beat to have been worth a transformer.
+
+The majority class, and a bag of words: TF-IDF over 1-2 grams with sublinear counts and logistic regression
+with C = 10 (the usual strong baseline, e.g. Wang and Manning 2012), both on the head's own training rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def majority(labels: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """The most frequent training class (the first of equals) for each of `n_rows` rows."""
+    return np.full(n_rows, np.bincount(labels).argmax(), dtype=np.int64)
+
+
+def bag_of_words(
+    texts: Sequence[str], labels: NDArray[np.int64], scored: Sequence[Sequence[str]]
+) -> list[NDArray[np.int64]] | None:
+    """Predicted classes for each list of texts in `scored`, or None where the training texts hold no word."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError:  # "empty vocabulary": texts of single letters or signs only
+        return None
+    model = LogisticRegression(C=10.0, max_iter=1000)
+    with warnings.catch_warnings():
+        # A floor that stops after 1,000 steps is a fair floor.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(counts, labels)
+    return [np.asarray(model.predict(vectorizer.transform(part)), dtype=np.int64) for part in scored]

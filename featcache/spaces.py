@@ -1,0 +1,254 @@
+"""Where backbones meet the cache: which contract a request means, and which space serves it.
+
+Shared by the verbs. `open_space` is the public way to read features from Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.backbone.device import DTYPES, resolve_device, resolve_dtype
+from featcache.backbone.facts import Facts, facts_of
+from featcache.backbone.fingerprint import find_backbone, fingerprint
+from featcache.cache.contract import POOLINGS, Contract
+from featcache.cache.memo import Memo
+from featcache.cache.space import Origin, Space, contracts_in, folder_name, missing_rows, widest
+from featcache.data.keys import row_keys
+from featcache.errors import BackboneError, InputError, SpaceChoiceError
+
+MAX_LENGTH = 512  # the default's upper end: longer texts cost more than they tell most classifiers
+_AUTO_ROW_BYTES = 128 << 10
+_AUTO_LAYERS = 8
+DEFAULT_CACHE = "cache"
+
+
+@dataclass(frozen=True)
+class BackboneChoice:
+    """What the user says about the backbone. `layers` is "auto", "all", "last", "0,3,6" or numbers."""
+
+    backbone: str
+    layers: str | Sequence[int] = "auto"
+    pool: str | Sequence[str] | None = None
+    max_length: int | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A choice made definite: the folder, the contract, and the space that already serves it (or None)."""
+
+    folder: Path
+    facts: Facts
+    device: str
+    contract: Contract
+    path: Path | None
+
+    def origin(self, backbone: str) -> Origin:
+        """What to remember about where the backbone was: its folder, or its id on the hub."""
+        found = str(self.folder.resolve()) if Path(backbone).is_dir() else backbone
+        return Origin(found, self.facts.hidden_size, self.facts.n_layers, self.facts.limit)
+
+
+def resolve(choice: BackboneChoice, cache: Path, memo: Memo) -> Resolved:
+    """Work out the contract of a request, without loading the model, and look for a space that serves it.
+
+    `dtype="auto"` takes the dtype of the only space there is where this machine's own choice has none.
+    Raises BackboneError, MachineError for an unusable backbone or device; InputError for layers, poolings
+    or a length that the model does not have.
+    """
+    folder = find_backbone(choice.backbone, allow_pickle=choice.allow_pickle)
+    found = fingerprint(
+        folder, memo, allow_pickle=choice.allow_pickle, trust_remote_code=choice.trust_remote_code
+    )
+    facts = facts_of(folder, memo, trust_remote_code=choice.trust_remote_code)
+    poolings = _poolings(choice.pool, facts)
+    device = resolve_device(choice.device)
+    contract = Contract(
+        weights=found.weights,
+        config=found.config,
+        tokenizer=found.tokenizer,
+        code=found.code,
+        special_tokens=True,
+        max_length=_max_length(choice.max_length, facts),
+        truncation_side=found.truncation_side,
+        dtype=resolve_dtype(choice.dtype, device),
+        quantization=None,
+        layers=_layers(choice.layers, facts, len(poolings)),
+        poolings=poolings,
+    )
+    contracts = contracts_in(cache)
+    path = widest(contracts, contract)
+    if path is None and choice.dtype == "auto":
+        others = [widest(contracts, replace(contract, dtype=dtype)) for dtype in DTYPES]
+        existing = [other for other in others if other is not None]
+        path = existing[0] if len(existing) == 1 else None
+    return Resolved(folder, facts, device, contract if path is None else contracts[path], path)
+
+
+def _max_length(asked: int | None, facts: Facts) -> int:
+    if asked is None:
+        return MAX_LENGTH if facts.limit is None else min(MAX_LENGTH, facts.limit)
+    if facts.limit is not None and asked > facts.limit:
+        msg = f"--max-length {asked} is above the model's limit of {facts.limit} tokens"
+        raise BackboneError(msg, cure=f"Use --max-length {facts.limit} or less.")
+    return asked
+
+
+def _poolings(asked: str | Sequence[str] | None, facts: Facts) -> tuple[str, ...]:
+    if asked is None:
+        return ("mean", "last") if facts.decoder else ("mean", "cls")
+    return parse_poolings(asked)
+
+
+def parse_poolings(asked: str | Sequence[str]) -> tuple[str, ...]:
+    """Poolings in their fixed order. Raises InputError for an unknown one."""
+    names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
+    unknown = [name for name in names if name not in POOLINGS]
+    if unknown or not names:
+        msg = f"there is no pooling {(unknown or [''])[0]!r}"
+        raise InputError(msg, cure=f"Choose of {', '.join(POOLINGS)}, separated by commas.")
+    return tuple(name for name in POOLINGS if name in names)
+
+
+def _layers(asked: str | Sequence[int], facts: Facts, n_poolings: int) -> tuple[int, ...]:
+    everything = range(facts.n_layers + 1)
+    if asked == "all":
+        return tuple(everything)
+    if asked == "last":
+        return (facts.n_layers,)
+    if asked == "auto":
+        row_bytes = n_poolings * facts.hidden_size * 2
+        count = max(_AUTO_LAYERS, _AUTO_ROW_BYTES // row_bytes)
+        if count >= len(everything):
+            return tuple(everything)
+        return tuple(sorted({round(place) for place in np.linspace(0, facts.n_layers, count)}))
+    return parse_layers(asked, facts.n_layers)
+
+
+def parse_layers(asked: str | Sequence[int], n_layers: int) -> tuple[int, ...]:
+    """Layer numbers, ascending, from "0,3,6" or numbers; -1 is the last. Raises InputError for others."""
+    try:
+        numbers = [int(part) for part in (asked.split(",") if isinstance(asked, str) else asked)]
+    except ValueError as error:
+        msg = f"--layers {asked!r} is not a list of layer numbers"
+        raise InputError(msg, cure="Write auto, all, last, or numbers such as 0,3,6.") from error
+    layers = tuple(sorted({number + n_layers + 1 if number < 0 else number for number in numbers}))
+    if not layers or layers[0] < 0 or layers[-1] > n_layers:
+        msg = f"--layers {asked!r}: the model has layers 0 (embeddings) to {n_layers}"
+        raise InputError(msg, cure=f"Choose of 0 to {n_layers}, or say all.")
+    return layers
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """A space opened for reading: cached features of texts, as arrays."""
+
+    space: Space
+
+    @property
+    def name(self) -> str:
+        return self.space.name
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return self.space.contract.layers
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        return self.space.contract.poolings
+
+    @property
+    def contract(self) -> Contract:
+        return self.space.contract
+
+    @property
+    def n_rows(self) -> int:
+        return self.space.n_rows
+
+    def features(self, texts: Sequence[str], *, layer: int, pooling: str) -> NDArray[np.float32]:
+        """Pooled states of texts, float32 (len(texts), hidden), in the order of `texts`.
+
+        texts: the strings as the backbone was given them (with a template: rendered).
+        Raises CacheMissError where some are not cached; ContractError for a layer or pooling the space does
+        not have; DamageError where a row fails its checksum.
+        """
+        positions = self.space.find(row_keys(texts))
+        n_missing = int((positions < 0).sum())
+        if n_missing:
+            command = f"featcache extract DATA --backbone {self.space.origin.backbone} --cache {self.space.path.parent}"
+            raise missing_rows(n_missing, len(texts), f"space {self.name}", command)
+        return self.space.gather(positions, layer=layer, pooling=pooling)
+
+    def has(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether each text is cached; shape (len(texts),)."""
+        return self.space.find(row_keys(texts)) >= 0
+
+
+def open_space(name: str | None = None, *, cache: str | os.PathLike[str] = DEFAULT_CACHE) -> FeatureSpace:
+    """Open a space by its name, or by the beginning of its name; without a name, the only one there is.
+
+    Raises SpaceChoiceError where none or several fit.
+    """
+    return FeatureSpace(pick_space(Path(cache), name))
+
+
+def pick_space(cache: Path, name: str | None) -> Space:
+    """The space of that name (or beginning of a name) in a cache folder; see `open_space`."""
+    contracts = contracts_in(cache)
+    fitting = [path for path in contracts if name is None or path.name.startswith(name)]
+    exact = [path for path in fitting if path.name == name]
+    fitting = exact or fitting
+    if len(fitting) == 1:
+        return Space.open(fitting[0])
+    raise space_choice_error(cache, list(contracts), fitting, name)
+
+
+def space_choice_error(
+    cache: Path, all_paths: Sequence[Path], fitting: Sequence[Path], name: str | None
+) -> SpaceChoiceError:
+    """Why not exactly one space fits, naming those that do."""
+    if not all_paths:
+        return SpaceChoiceError(
+            f"there is no feature space in {cache}",
+            cure="Make one: featcache extract DATA --backbone MODEL" + cache_option(cache),
+        )
+    if not fitting:
+        names = ", ".join(path.name for path in all_paths)
+        return SpaceChoiceError(f"{cache} has no space {name!r}; it has {names}", cure="Name one of these.")
+    names = ", ".join(path.name for path in fitting)
+    return SpaceChoiceError(f"several spaces fit: {names}", cure=f"Name one: --space {fitting[0].name}")
+
+
+def cache_option(cache: Path) -> str:
+    """The option that a pasted command needs where the cache is not the default one."""
+    return "" if str(cache) == DEFAULT_CACHE else f" --cache {cache}"
+
+
+def same_backbone(spaces: Mapping[Path, Contract], folder: Path, memo: Memo) -> list[Path]:
+    """The spaces whose backbone has the contents of a folder, whatever the folder's name. Nothing is loaded."""
+    # Whether it may be loaded is not asked here: hashing pickles or foreign code runs nothing.
+    found = fingerprint(folder, memo, allow_pickle=True, trust_remote_code=True)
+    return [
+        path
+        for path, contract in spaces.items()
+        if (contract.weights, contract.config, contract.tokenizer, contract.code)
+        == (found.weights, found.config, found.tokenizer, found.code)
+    ]
+
+
+def make_space(cache: Path, resolved: Resolved, backbone: str) -> Space:
+    """The space that serves a request, made where there is none."""
+    if resolved.path is not None:
+        return Space.open(resolved.path)
+    return Space.create(cache, folder_name(backbone), resolved.contract, resolved.origin(backbone))
+
+

@@ -338,12 +338,8 @@ def _run(  # noqa: PLR0913 - the parts of one pass
     try:
         for start in range(0, len(missing), SLICE_ROWS):
             rows = missing[start : start + SLICE_ROWS]
-            tokens = tokenize(
-                model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length
-            )
-            for batch in pooled_states(
-                model, tokens, layers=space.contract.layers, poolings=space.contract.poolings
-            ):
+            tokens = tokenize(model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length)
+            for batch in pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings):
                 picked = rows[batch.rows]
                 bad = _not_finite(batch.states)
                 if len(bad):

@@ -81,12 +81,17 @@ class _Set:
 
     def take(self, rows: NDArray[np.int64], source: str | None = None) -> _Set:
         return _Set(
-            source or self.source, [self.texts[row] for row in rows], self.keys[rows], [self.labels[row] for row in rows]
+            source or self.source,
+            [self.texts[row] for row in rows],
+            self.keys[rows],
+            [self.labels[row] for row in rows],
         )
 
     def without_texts_of(self, other: _Set) -> _Set:
         theirs = set(map(bytes, other.keys))
-        return self.take(np.array([i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs], dtype=np.int64))
+        return self.take(
+            np.array([i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs], dtype=np.int64)
+        )
 
 
 @dataclass(frozen=True)
@@ -273,9 +278,7 @@ def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fr
     return fractions
 
 
-def _without_shared(
-    train: _Set, validation: _Set, test: _Set | None, *, strict: bool, progress: Progress
-) -> _Sets:
+def _without_shared(train: _Set, validation: _Set, test: _Set | None, *, strict: bool, progress: Progress) -> _Sets:
     n_before = len(train.texts) + len(validation.texts)
     if test is not None:
         train = _drop_shared(train, test, strict=strict, progress=progress)
@@ -293,7 +296,9 @@ def _drop_shared(part: _Set, later: _Set, *, strict: bool, progress: Progress) -
     rows = "row" if n_shared == 1 else "rows"
     what = f"{n_shared:,} {rows} of {part.source} hold texts that are in {later.source} too"
     if strict:
-        raise SplitError(what, cure="Take them out of one of the files, or leave out --strict to drop them from training.")
+        raise SplitError(
+            what, cure="Take them out of one of the files, or leave out --strict to drop them from training."
+        )
     if not kept.texts:
         msg = f"all rows of {part.source} are in {later.source} too, so none is left to train on"
         raise SplitError(msg, cure="Give different rows for training, validation and test.")
@@ -379,7 +384,11 @@ def _no_space(
     for part, count in zip(sets.present(), counts, strict=True):
         lacking[part.source][0] += count
         lacking[part.source][1] += len(part.texts)
-    where = f"space {nearest.name}" if nearest else (f"any space of {model} in {cache}" if backbone else f"a space of {cache}")
+    where = (
+        f"space {nearest.name}"
+        if nearest
+        else (f"any space of {model} in {cache}" if backbone else f"a space of {cache}")
+    )
     phrases = [f"{count:,} of {total:,} texts of {source}" for source, (count, total) in lacking.items() if count]
     files = [source for source, (count, _) in lacking.items() if count]
     command = f"featcache extract {shlex.join(files)} --backbone {shlex.quote(model)}{cache_option(cache)}"
@@ -397,7 +406,9 @@ def _sweep(space: Space, sets: _Sets, classes: Sequence[Label], metric: str, see
         return Part(space.find(rows.keys), np.array([numbers[one] for one in rows.labels], dtype=np.int64))
 
     def gather(view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        states = [space.gather(rows, layer=layer, pooling=pooling) for layer in view.layers for pooling in view.poolings]
+        states = [
+            space.gather(rows, layer=layer, pooling=pooling) for layer in view.layers for pooling in view.poolings
+        ]
         return states[0] if len(states) == 1 else np.concatenate(states, axis=1)
 
     return Sweep(gather, part(sets.train), part(sets.validation), len(classes), metric, seed)

@@ -165,9 +165,7 @@ class Predictor:
             device=resolve_device(device),
             truncation_side=contract.truncation_side,
         )
-        states = states_of(
-            texts, model, contract, layers=self.description.layers, poolings=self.description.pooling
-        )
+        states = states_of(texts, model, contract, layers=self.description.layers, poolings=self.description.pooling)
         return states.reshape(len(texts), -1)
 
 

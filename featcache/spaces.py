@@ -66,9 +66,7 @@ def resolve(choice: BackboneChoice, cache: Path, memo: Memo) -> Resolved:
     or a length that the model does not have.
     """
     folder = find_backbone(choice.backbone, allow_pickle=choice.allow_pickle)
-    found = fingerprint(
-        folder, memo, allow_pickle=choice.allow_pickle, trust_remote_code=choice.trust_remote_code
-    )
+    found = fingerprint(folder, memo, allow_pickle=choice.allow_pickle, trust_remote_code=choice.trust_remote_code)
     facts = facts_of(folder, memo, trust_remote_code=choice.trust_remote_code)
     poolings = _poolings(choice.pool, facts)
     device = resolve_device(choice.device)
@@ -250,5 +248,3 @@ def make_space(cache: Path, resolved: Resolved, backbone: str) -> Space:
     if resolved.path is not None:
         return Space.open(resolved.path)
     return Space.create(cache, folder_name(backbone), resolved.contract, resolved.origin(backbone))
-
-

@@ -136,9 +136,7 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
 
 def _tokenizer_digest(folder: Path, memory: Memory) -> str:
     vocabularies = [
-        file
-        for file in sorted(folder.iterdir())
-        if file.name in _VOCABULARIES or file.suffix in _VOCABULARY_SUFFIXES
+        file for file in sorted(folder.iterdir()) if file.name in _VOCABULARIES or file.suffix in _VOCABULARY_SUFFIXES
     ]
     if not vocabularies:
         msg = f"{folder} has no tokenizer (no tokenizer.json, vocab.txt or the like)"

@@ -199,9 +199,7 @@ class Space:
         keys = [shard.read("keys") for shard in self.shards]
         return KeyIndex.build(np.concatenate(keys) if keys else np.empty((0, 16), dtype=np.uint8))
 
-    def _by_shard(
-        self, positions: NDArray[np.int64]
-    ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+    def _by_shard(self, positions: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
         """For each shard with some of the positions: it, their places in the request, their rows in it."""
         starts = np.cumsum([0, *(shard.n_rows for shard in self.shards)])
         owner = np.searchsorted(starts, positions, side="right") - 1
@@ -251,4 +249,3 @@ def _read_origin(path: Path, contract: Contract) -> Origin:
     except (OSError, ValueError, TypeError) as error:
         msg = f"{path / _ORIGIN} cannot be read: {error} (contract {contract.digest[:12]})"
         raise DamageError(msg, cure="Move this folder away; `featcache extract` makes it anew.") from error
-

@@ -57,9 +57,7 @@ class ShardWriter:
     def _write(self, n_rows: int) -> int:
         if n_rows == 0:
             return 0
-        keys, n_tokens, truncated, states = (
-            np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True)
-        )
+        keys, n_tokens, truncated, states = (np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True))
         step = self.shard_rows or n_rows
         for start in range(0, n_rows, step):
             part = slice(start, min(start + step, n_rows))

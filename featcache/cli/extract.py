@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     help="Number type of the pass.",
 )
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
 )
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code. Only if you trust them.")
@@ -97,6 +101,8 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
     if plan.misses:
         cut = f", {plan.truncated:,} texts cut off" if plan.truncated else ""
-        click.echo(f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s in {plan.dtype} on {plan.device}")
+        click.echo(
+            f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s in {plan.dtype} on {plan.device}"
+        )
         click.echo(f"disk       {megabytes(plan.n_bytes)} to write")
     click.echo("nothing was written (--dry-run)")

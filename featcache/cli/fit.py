@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from featcache.cli.options import cache_option, data_options, json_option, print_json
+
+if TYPE_CHECKING:
+    from featcache.select.outcome import FitResult
 
 
 class _Numbers(click.ParamType):
@@ -48,7 +51,12 @@ class _Numbers(click.ParamType):
 @click.option("--out", metavar="DIR", help="Folder of the run; what it holds is replaced [runs/DATA-LABEL].")
 @json_option
 def fit_heads(
-    *, train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], as_json: bool, **options: Any  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+    *,
+    train: tuple[str, ...],
+    validation: tuple[str, ...],
+    test: tuple[str, ...],
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
 ) -> None:
     """Try heads on every cached layer of the texts of TRAIN, and save the best one.
 
@@ -64,7 +72,6 @@ def fit_heads(
 
     from featcache import fit_heads as verb
     from featcache.report.progress import Terminal
-    from featcache.report.tables import print_report
 
     result = verb(
         list(train),
@@ -76,12 +83,17 @@ def fit_heads(
     if as_json:
         print_json(result.to_json())
     else:
-        print_report(result, report_console())
+        show_report(result)
 
 
-def report_console() -> Any:  # noqa: ANN401 - rich.console.Console, which is imported late
-    """stdout for reports: as wide as the terminal, or wide enough for any table where it is a pipe."""
+def show_report(result: FitResult) -> None:
+    """The report on stdout: in colour on a terminal, the plain text of report.txt where it is a pipe."""
     from rich.console import Console
 
+    from featcache.report.tables import print_report, report_text
+
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    if console.is_terminal:
+        print_report(result, console)
+    else:
+        click.echo(report_text(result), nl=False)

@@ -19,7 +19,11 @@ from featcache.cli.options import cache_option
 @cache_option
 @click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
 def predict(

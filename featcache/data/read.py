@@ -257,7 +257,5 @@ def _from_dataset(data: datasets.Dataset, source: str) -> Table:
     columns: dict[str, list[Any]] = {name: list(data[name]) for name in data.column_names}
     for name, feature in data.features.items():
         if hasattr(feature, "int2str"):  # ClassLabel: names say more than numbers; -1 means unlabelled
-            columns[name] = [
-                None if value is None or value < 0 else feature.int2str(value) for value in columns[name]
-            ]
+            columns[name] = [None if value is None or value < 0 else feature.int2str(value) for value in columns[name]]
     return table_of(columns, source)

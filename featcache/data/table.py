@@ -68,7 +68,6 @@ def concatenate(tables: Sequence[Table]) -> Table:
         return tables[0]
     names = dict.fromkeys(name for table in tables for name in table.columns)
     columns = {
-        name: [value for table in tables for value in table.columns.get(name, [None] * table.n_rows)]
-        for name in names
+        name: [value for table in tables for value in table.columns.get(name, [None] * table.n_rows)] for name in names
     }
     return Table(columns, tuple(part for table in tables for part in table.parts))

@@ -36,9 +36,7 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
         if usual in table.columns and usual != label:
             return usual
     textual = table.textual_rows()
-    candidates = [
-        name for name in names if name not in {label, "label"} and _holds_text(table.columns[name], textual)
-    ]
+    candidates = [name for name in names if name not in {label, "label"} and _holds_text(table.columns[name], textual)]
     if len(candidates) == 1:
         return candidates[0]
     which = "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
@@ -67,9 +65,7 @@ def render(
     rows: list[int] = []
     empty: list[int] = []
     for row in range(table.n_rows):
-        values = {
-            field: _string(table, name, row, strict=parsed is None) for field, name in fields.items()
-        }
+        values = {field: _string(table, name, row, strict=parsed is None) for field, name in fields.items()}
         if not any(value.strip() for value in values.values()):
             empty.append(row)
             continue
@@ -90,9 +86,7 @@ def render(
     return Texts(rendered, rows, len(empty))
 
 
-def _field_columns(
-    table: Table, template: Template | None, text: str | None, label: str | None
-) -> dict[str, str]:
+def _field_columns(table: Table, template: Template | None, text: str | None, label: str | None) -> dict[str, str]:
     """Which column fills which field; without a template there is the one field `text`."""
     if template is None:
         return {"text": text_column(table, text, label)}
@@ -131,9 +125,7 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell can hold anything
 
 def _holds_text(values: list[Any], textual: list[bool]) -> bool:
     """Whether a column is text; where a file has no types, whether some value is not a plain number."""
-    present = [
-        (value, written) for value, written in zip(values, textual, strict=True) if not is_missing(value)
-    ]
+    present = [(value, written) for value, written in zip(values, textual, strict=True) if not is_missing(value)]
     if not present or not all(isinstance(value, str) for value, _ in present):
         return False
     return any(not written or (value.strip() and not _is_number(value)) for value, written in present)

@@ -1,8 +1,8 @@
 """Bundles: a head on disk with everything needed to use it, as safetensors and JSON. Nothing executes on load.
 
-    bundle/head.safetensors   weights.0, biases.0, weights.1, …   float32, standardisation folded in
-    bundle/head.json          contract, view, class labels, template, backbone, scores, versions
-    bundle/README.md          the model card, for people
+bundle/head.safetensors   weights.0, biases.0, weights.1, …   float32, standardisation folded in
+bundle/head.json          contract, view, class labels, template, backbone, scores, versions
+bundle/README.md          the model card, for people
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def read_bundle(folder: Path) -> tuple[Network, Description]:
         description = Description(**fields)
         network = _network(load_file(folder / _WEIGHTS))
         if network.weights[-1].shape[1] != len(description.classes):
-            msg = f"{folder}: the weights are for {network.weights[-1].shape[1]} classes, not {len(description.classes)}"
+            msg = (
+                f"{folder}: the weights are for {network.weights[-1].shape[1]} classes, not {len(description.classes)}"
+            )
             raise BundleError(msg, cure="Fit the head again.")
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         msg = f"the bundle {folder} is damaged: {error}"

@@ -16,6 +16,8 @@ C_PATH = (0.001, 0.01, 0.1, 1.0)
 """Inverse regularisation strengths tried. On standardised MiniLM features of 5,000 texts the best was 0.001
 to 0.1; 10 never was, and took three times as long as 1."""
 _MAX_ITERATIONS = 1000
+# On 4,569 x 2,688 of four classes the default 1e-4 takes 2.4 times as long and ends within 0.2 points of macro-F1.
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def fit_logistic_path(
 
     scale = Standardization.of(features)
     standardized = scale.apply(features)
-    model = LogisticRegression(max_iter=_MAX_ITERATIONS, warm_start=True)
+    model = LogisticRegression(max_iter=_MAX_ITERATIONS, tol=_TOLERANCE, warm_start=True)
     fitted = []
     for c in path:
         model.set_params(C=c)
@@ -47,7 +49,9 @@ def fit_logistic_path(
             warnings.simplefilter("always")
             model.fit(standardized, labels)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-        fitted.append(Logistic(folded([_weights(model, n_classes)[0]], [_weights(model, n_classes)[1]], scale), c, converged))
+        fitted.append(
+            Logistic(folded([_weights(model, n_classes)[0]], [_weights(model, n_classes)[1]], scale), c, converged)
+        )
     return fitted
 
 

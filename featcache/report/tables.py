@@ -29,6 +29,7 @@ def print_report(result: FitResult, console: Console) -> None:
     _line(console, "rows", f"{_rows(result.rows)} · {len(result.classes)} classes, largest {result.largest_share:.0%}")
     _line(console, "space", f"{result.space} · {len(result.trials)} heads tried in {result.seconds:.0f} s")
     console.print()
+    _line(console, "sweep", f"{result.metric} of every head on every view, train beside validation (▸ the choice)")
     console.print(Padding(_sweep_table(result), (0, 0, 0, _INDENT)))
     console.print()
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
@@ -58,8 +59,7 @@ def _rows(rows: Rows) -> str:
 
 def _sweep_table(result: FitResult) -> Table:
     """Views down, heads across; in each cell the training score beside the validation score."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left", title_style="")
-    table.title = f"{result.metric} of every head: train validation (▸ the choice)"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("view", no_wrap=True)
     heads = list(dict.fromkeys(trial.head for trial in result.trials))
     for head in heads:
@@ -79,7 +79,13 @@ def _cell(cells: Mapping[tuple[View, HeadShape], Trial], view: View, head: HeadS
 
 def _comparison_table(result: FitResult) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name, justify in (("", "left"), ("train", "right"), ("validation", "right"), ("test", "left"), ("accuracy", "left")):
+    for name, justify in (
+        ("", "left"),
+        ("train", "right"),
+        ("validation", "right"),
+        ("test", "left"),
+        ("accuracy", "left"),
+    ):
         table.add_column(f"{result.metric}: {name}" if name == "train" else name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's literal
     table.add_row("majority class", *_floor_cells(result.majority, result.metric))
     if result.tfidf is not None:

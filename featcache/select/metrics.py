@@ -97,9 +97,7 @@ def difference(
     return Difference(round(value, 6), *_ends(mine - theirs), round(error, 6))
 
 
-def _resampled(
-    metric: str, truth: Classes, predictions: Sequence[Classes], n_classes: int, seed: int
-) -> list[Values]:
+def _resampled(metric: str, truth: Classes, predictions: Sequence[Classes], n_classes: int, seed: int) -> list[Values]:
     """The metric on every resample, (R,), for each prediction; the resamples are the same for all.
 
     Rows that agree in truth and all predictions are alike, so drawing N rows with replacement is drawing

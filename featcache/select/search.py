@@ -127,7 +127,9 @@ def shapes_of(heads: Sequence[str], depths: Sequence[int], widths: Sequence[int]
     if "mlp" in heads:
         if 0 in depths and HeadShape("linear") not in shapes:
             shapes.append(HeadShape("linear"))
-        shapes += [HeadShape("mlp", depth, width) for depth in sorted(set(depths)) if depth for width in sorted(set(widths))]
+        shapes += [
+            HeadShape("mlp", depth, width) for depth in sorted(set(depths)) if depth for width in sorted(set(widths))
+        ]
     return shapes
 
 

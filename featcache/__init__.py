@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
     from featcache.extract import Extraction, extract
-    from featcache.fit import FitResult, fit_heads
+    from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle
+    from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
 
 _HOMES = {
     "Extraction": "featcache.extract",
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
-    "FitResult": "featcache.fit",
+    "FitResult": "featcache.select.outcome",
     "Predictor": "featcache.predict",
     "extract": "featcache.extract",
     "fit_heads": "featcache.fit",

@@ -26,7 +26,7 @@ from featcache.cache.writer import ShardWriter
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.read import read
 from featcache.data.table import Table
-from featcache.data.texts import Texts, render
+from featcache.data.texts import Reading, Texts, render
 from featcache.errors import BackboneError, ContractError, InputError, Interrupted
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
@@ -104,14 +104,14 @@ class _Job:
     resolved: Resolved
 
     def text(self, unique: int) -> str:
-        return self.texts.rendered[self.first[unique]]
+        return self.texts.rendered[int(self.first[unique])]
 
     def place(self, unique: int) -> str:
         source, row = self.table.place(self.texts.rows[self.first[unique]])
         return f"{source}, row {row}"
 
 
-def extract(  # noqa: PLR0913 - the options of the command line, by the same names
+def extract(
     data: Any,  # noqa: ANN401 - see data.read
     *,
     backbone: str | os.PathLike[str],
@@ -151,7 +151,7 @@ def extract(  # noqa: PLR0913 - the options of the command line, by the same nam
     if shard_rows is not None and shard_rows < 1:
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
-    job = _prepare(data, choice, place, memo, text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    job = _prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = _missing(space, job.keys)
     n_hits = len(job.keys) - len(missing)
@@ -199,7 +199,7 @@ def extract(  # noqa: PLR0913 - the options of the command line, by the same nam
     )
 
 
-def plan(  # noqa: PLR0913 - the options of `extract`
+def plan(
     data: Any,  # noqa: ANN401 - see data.read
     *,
     backbone: str | os.PathLike[str],
@@ -225,7 +225,7 @@ def plan(  # noqa: PLR0913 - the options of `extract`
     choice = BackboneChoice(
         os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
     )
-    job = _prepare(data, choice, place, memo, text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    job = _prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
     contract = job.resolved.contract
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = _missing(space, job.keys)
@@ -277,19 +277,9 @@ def states_of(
     return result
 
 
-def _prepare(  # noqa: PLR0913 - passes on what the user said about the data
-    data: Any,  # noqa: ANN401 - see data.read
-    choice: BackboneChoice,
-    cache: Path,
-    memo: Memo,
-    *,
-    text: str | None,
-    template: str | None,
-    encoding: str,
-    skip_empty: bool,
-) -> _Job:
-    table = read(data, encoding=encoding)
-    texts = render(table, text=text, template=template, skip_empty=skip_empty)
+def _prepare(data: Any, choice: BackboneChoice, cache: Path, memo: Memo, reading: Reading) -> _Job:  # noqa: ANN401 - see data.read
+    table = read(data, encoding=reading.encoding)
+    texts = render(table, reading)
     keys = row_keys(texts.rendered)
     first, _ = first_of_each(keys)
     return _Job(table, texts, keys[first], first, resolve(choice, cache, memo))
@@ -320,7 +310,7 @@ def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
     return model
 
 
-def _run(  # noqa: PLR0913 - the parts of one pass
+def _run(
     space: Space,
     job: _Job,
     missing: NDArray[np.int64],
@@ -360,7 +350,7 @@ def _run(  # noqa: PLR0913 - the parts of one pass
     return n_tokens
 
 
-def _add(  # noqa: PLR0913 - one batch
+def _add(
     writer: ShardWriter,
     job: _Job,
     picked: NDArray[np.int64],

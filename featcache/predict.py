@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.backbone.device import resolve_device
+from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space, contracts_in, widest
@@ -25,7 +27,7 @@ from featcache.extract import extract, states_of
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
 from featcache.report.progress import Progress
-from featcache.spaces import DEFAULT_CACHE, find_backbone, fingerprint, resolve_device
+from featcache.spaces import DEFAULT_CACHE
 
 _WRITE_FROM = 64
 """New texts from which on they are worth a shard. Fewer are computed and forgotten: a shard for each single

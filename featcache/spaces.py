@@ -6,6 +6,7 @@ Shared by the verbs. `open_space` is the public way to read features from Python
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from featcache.backbone.facts import Facts, facts_of
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import POOLINGS, Contract
 from featcache.cache.memo import Memo
-from featcache.cache.space import Origin, Space, contracts_in, folder_name, missing_rows, widest
+from featcache.cache.space import Origin, Space, contracts_in, folder_name, widest
 from featcache.data.keys import row_keys
-from featcache.errors import BackboneError, InputError, SpaceChoiceError
+from featcache.errors import BackboneError, CacheMissError, InputError, SpaceChoiceError
 
 MAX_LENGTH = 512  # the default's upper end: longer texts cost more than they tell most classifiers
 _AUTO_ROW_BYTES = 128 << 10
@@ -182,8 +183,9 @@ class FeatureSpace:
         positions = self.space.find(row_keys(texts))
         n_missing = int((positions < 0).sum())
         if n_missing:
-            command = f"featcache extract DATA --backbone {self.space.origin.backbone} --cache {self.space.path.parent}"
-            raise missing_rows(n_missing, len(texts), f"space {self.name}", command)
+            command = f"featcache extract DATA --backbone {self.space.origin.backbone}"
+            msg = f"{n_missing:,} of {len(texts):,} texts are not in space {self.name}"
+            raise CacheMissError(msg, cure=f"Add them: {command}{cache_option(self.space.path.parent)}")
         return self.space.gather(positions, layer=layer, pooling=pooling)
 
     def has(self, texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -241,6 +243,85 @@ def same_backbone(spaces: Mapping[Path, Contract], folder: Path, memo: Memo) -> 
         if (contract.weights, contract.config, contract.tokenizer, contract.code)
         == (found.weights, found.config, found.tokenizer, found.code)
     ]
+
+
+def find_space(
+    cache: Path,
+    groups: Sequence[tuple[str, NDArray[np.uint8]]],
+    *,
+    backbone: str | os.PathLike[str] | None,
+    name: str | None,
+    layers: str | Sequence[int] | None,
+    pool: str | Sequence[str] | None,
+) -> Space:
+    """The one space that fits the request and holds the rows of all groups; no backbone is loaded.
+
+    groups: (source, keys (N, 16)) of each file.  backbone: compared by the contents of its files.
+    Raises SpaceChoiceError where several spaces do; CacheMissError, with the missing rows of each source and
+    the extract command, where none does.
+    """
+    contracts = contracts_in(cache)
+    fitting = list(contracts)
+    if name is not None:
+        exact = [path for path in fitting if path.name == name]
+        fitting = exact or [path for path in fitting if path.name.startswith(name)]
+        if not fitting:
+            raise space_choice_error(cache, list(contracts), fitting, name)
+    if backbone is not None:
+        memo = Memo.load(cache)
+        fitting = same_backbone({path: contracts[path] for path in fitting}, find_backbone(backbone), memo)
+        memo.save(cache)
+    spaces = [Space.open(path) for path in fitting]
+    spaces = [one for one in spaces if _has_views(one, layers, pool)]
+    missing = {one.name: [int((one.find(keys) < 0).sum()) for _, keys in groups] for one in spaces}
+    whole = [one for one in spaces if not any(missing[one.name])]
+    if len(whole) == 1:
+        return whole[0]
+    if whole:
+        raise space_choice_error(cache, list(contracts), [one.path for one in whole], name)
+    raise _no_space(cache, groups, spaces, missing, backbone)
+
+
+def _has_views(space: Space, layers: str | Sequence[int] | None, pool: str | Sequence[str] | None) -> bool:
+    if pool is not None and not set(parse_poolings(pool)) <= set(space.contract.poolings):
+        return False
+    return layers is None or set(cached_layers(layers, space)) <= set(space.contract.layers)
+
+
+def cached_layers(layers: str | Sequence[int], space: Space) -> tuple[int, ...]:
+    """Layer numbers asked of a space: "auto" and "all" are all that it holds."""
+    if layers in ("auto", "all"):
+        return space.contract.layers
+    return parse_layers("-1" if layers == "last" else layers, space.origin.n_layers)
+
+
+def _no_space(
+    cache: Path,
+    groups: Sequence[tuple[str, NDArray[np.uint8]]],
+    spaces: Sequence[Space],
+    missing: dict[str, list[int]],
+    backbone: str | os.PathLike[str] | None,
+) -> CacheMissError:
+    nearest = min(spaces, key=lambda one: sum(missing[one.name]), default=None)
+    model = os.fspath(backbone) if backbone else (nearest.origin.backbone if nearest else "MODEL")
+    sources = list(dict.fromkeys(source for source, _ in groups))
+    lacking: dict[str, list[int]] = {source: [0, 0] for source in sources}
+    counts = missing[nearest.name] if nearest else [len(keys) for _, keys in groups]
+    for (source, keys), count in zip(groups, counts, strict=True):
+        lacking[source][0] += count
+        lacking[source][1] += len(keys)
+    where = (
+        f"space {nearest.name}"
+        if nearest
+        else (f"any space of {model} in {cache}" if backbone else f"a space of {cache}")
+    )
+    phrases = [f"{count:,} of {total:,} texts of {source}" for source, (count, total) in lacking.items() if count]
+    files = [source for source, (count, _) in lacking.items() if count]
+    command = f"featcache extract {shlex.join(files)} --backbone {shlex.quote(model)}{cache_option(cache)}"
+    hint = ""
+    if all(count == total for count, total in lacking.values()):
+        hint = "\nIf they were extracted with --text or --template, give the same here."
+    return CacheMissError(f"{', '.join(phrases)} are not in {where}", cure=f"Add them: {command}{hint}")
 
 
 def make_space(cache: Path, resolved: Resolved, backbone: str) -> Space:

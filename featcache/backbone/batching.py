@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,16 +57,16 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_le
 
 def _truncated(
     tokenizer: PreTrainedTokenizerBase,
-    encodings: Sequence[object] | None,
+    encodings: Sequence[Any] | None,
     texts: Sequence[str],
     lengths: NDArray[np.int64],
     max_length: int,
 ) -> NDArray[np.bool_]:
     truncated = np.zeros(len(texts), dtype=np.bool_)
     # A text of exactly max_length tokens may or may not have had more: only these are looked at again.
-    for row in np.flatnonzero(lengths >= max_length):
+    for row in np.flatnonzero(lengths >= max_length).tolist():
         if encodings is not None:
-            truncated[row] = len(encodings[row].overflowing) > 0  # type: ignore[attr-defined]  # tokenizers.Encoding has no stubs
+            truncated[row] = len(encodings[row].overflowing) > 0
         else:
             whole = tokenizer(texts[row], add_special_tokens=True, truncation=False)["input_ids"]
             truncated[row] = len(whole) > lengths[row]

@@ -54,7 +54,7 @@ def _may_have_accelerator() -> bool:
 
 def _cpu_has_bfloat16() -> bool:
     if platform.system() == "Darwin":
-        answer = subprocess.run(  # noqa: S603 - a fixed command without user input
+        answer = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, check=False
         )
         return answer.stdout.strip() == "1"

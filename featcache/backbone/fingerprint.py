@@ -117,10 +117,10 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
     ):
         files = [folder / single]
-        if not files[0].exists() and (folder / index).exists():
-            files = [folder / name for name in sorted(set(_read_json(folder / index)["weight_map"].values()))]
         if not files[0].exists():
-            continue
+            if not (folder / index).exists():
+                continue
+            files = [folder / name for name in sorted(set(_read_json(folder / index).get("weight_map", {}).values()))]
         lacking = [file.name for file in files if not file.exists()]
         if lacking:
             msg = f"{folder} lacks the weights file {lacking[0]} that its index names"

@@ -41,6 +41,7 @@ def load_backbone(
     (Transformers would fill it with random numbers and only warn); MachineError when memory runs out.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     with _quiet_transformers():
@@ -53,7 +54,7 @@ def load_backbone(
                 use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             msg = f"the model in {folder} cannot be loaded: {(str(error).splitlines() or [repr(error)])[0]}"
             raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
     # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.
@@ -87,11 +88,11 @@ def _quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bar:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above

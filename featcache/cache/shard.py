@@ -165,7 +165,7 @@ def _row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
     )
 
 
-def _rest_hash(buffer: memoryview | NDArray[np.uint8], spans: Iterable[tuple[int, int]], start: int) -> str:
+def _rest_hash(buffer: memoryview, spans: Iterable[tuple[int, int]], start: int) -> str:
     digest = xxhash.xxh3_64()
     for begin, end in spans:
         digest.update(buffer[start:begin])
@@ -258,7 +258,7 @@ class Shard:
         for name in self._extents:
             self.read(name)
         spans = sorted((extent.offset, extent.offset + extent.n_bytes) for extent in self._extents.values())
-        if _rest_hash(np.memmap(self.path, mode="r", dtype=np.uint8), spans, self._user_block) != self._rest:
+        if _rest_hash(np.memmap(self.path, mode="r", dtype=np.uint8).data, spans, self._user_block) != self._rest:
             raise _damaged(self.path, "bytes between its datasets do not match their checksum")
 
     def _map(self, name: str) -> NDArray[Any]:

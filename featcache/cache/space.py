@@ -237,12 +237,6 @@ def folder_name(backbone: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.") or "backbone"
 
 
-def missing_rows(n_missing: int, n_asked: int, where: str, command: str) -> CacheMissError:
-    """The error for rows that are not in the cache, with the command that adds them."""
-    verb = "is" if n_missing == 1 else "are"
-    return CacheMissError(f"{n_missing:,} of {n_asked:,} texts {verb} not in {where}", cure=f"Add them: {command}")
-
-
 def _read_origin(path: Path, contract: Contract) -> Origin:
     try:
         return Origin(**json.loads((path / _ORIGIN).read_text("utf-8")))

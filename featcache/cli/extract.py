@@ -84,8 +84,9 @@ def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]
     click.echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
     found = f"{done.hits:,} found in the cache"
     if done.computed:
-        rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s · model loaded in {done.load_seconds:.1f} s"
-        click.echo(f"done       {done.computed:,} computed, {found} · {rate}")
+        rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
+        loading = f"model loaded in {done.load_seconds:.1f} s"
+        click.echo(f"done       {done.computed:,} computed, {found} · {rate} · {loading}")
     else:
         click.echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
     command = ["featcache", "fit-heads", *data, "--label", "COLUMN"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from featcache.select.outcome import FitResult
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 
     name = "list"

@@ -75,17 +75,17 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
 
         print_json({**_summary(found), "contract": json.loads(contract.to_json())})
         return
+    origin, kind = found.origin, contract.config.get("model_type", "unknown")
+    special = "added" if contract.special_tokens else "not added"
     lines = {
         "space": f"{found.path} · {found.n_rows:,} rows in {len(found.shards)} shards, {megabytes(found.n_bytes)}",
-        "backbone": f"{found.origin.backbone} when the space was made · {contract.config.get('model_type', 'unknown')}, "
-        f"{found.origin.n_layers} layers × {found.origin.hidden_size}",
+        "backbone": f"{origin.backbone} · {kind}, {origin.n_layers} layers × {origin.hidden_size}",
         "weights": f"SHA-256 {contract.weights}",
         "tokenizer": f"SHA-256 {contract.tokenizer}",
-        "texts": f"cut at {contract.max_length} tokens on the {contract.truncation_side}, special tokens "
-        + ("added" if contract.special_tokens else "not added"),
-        "pass": f"{contract.dtype}" + (f", {contract.quantization}" if contract.quantization else ""),
-        "features": f"layers {layer_range(contract.layers)} (0 is the embedding output) × {', '.join(contract.poolings)}",
-        "format": f"{contract.format}",
+        "texts": f"cut at {contract.max_length} tokens on the {contract.truncation_side}, special tokens {special}",
+        "pass": contract.dtype,
+        "features": f"layers {layer_range(contract.layers)} × {', '.join(contract.poolings)} (layer 0: the embeddings)",
+        "format": str(contract.format),
     }
     for head, text in lines.items():
         click.echo(f"{head:<10} {text}")

@@ -60,7 +60,7 @@ def predict(
         click.echo(json.dumps(prediction.to_json(), ensure_ascii=False))
 
 
-def _rendered(  # noqa: PLR0913 - the ways of giving texts
+def _rendered(
     data: str | None,
     texts: tuple[str, ...],
     text_column: str | None,
@@ -71,7 +71,7 @@ def _rendered(  # noqa: PLR0913 - the ways of giving texts
     """The texts as the backbone is to see them: read, checked and put into the bundle's template."""
     from featcache.data.read import read
     from featcache.data.table import Table, table_of
-    from featcache.data.texts import render
+    from featcache.data.texts import Reading, render
     from featcache.errors import TextError
 
     table: Table
@@ -87,4 +87,4 @@ def _rendered(  # noqa: PLR0913 - the ways of giving texts
             msg = "stdin holds no text"
             raise TextError(msg, cure="Give one text a line.")
         table, column = table_of({"text": lines}, "--text" if texts else "stdin"), "text"
-    return render(table, text=column, template=template).rendered
+    return render(table, Reading(column, template)).rendered

@@ -22,6 +22,7 @@ from featcache.errors import DataFileError
 if TYPE_CHECKING:
     import datasets
 
+_LONGEST_PATH = 255
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 _READABLE = "CSV (.csv), TSV (.tsv), JSON lines (.jsonl), Parquet (.parquet) or a `datasets` folder"
 
@@ -34,22 +35,28 @@ def read(data: Any, *, encoding: str = "utf-8") -> Table:  # noqa: ANN401 - the 
     an existing path or ends like a data file, otherwise as texts.
     Raises DataFileError where a source is missing, empty, malformed or not in `encoding`.
     """
-    if isinstance(data, Table):
-        return data
     if isinstance(data, str | Path):
         return read_source(str(data), encoding=encoding)
-    if isinstance(data, Mapping):
-        return _in_memory(data)
-    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
-        return _in_memory({name: data[name].to_pylist() for name in data.column_names})
-    if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset
-        return _from_dataset(data, "the data set")
-    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
-        return _in_memory({str(name): data[name].tolist() for name in data.columns})
+    columns = _columns_in_memory(data)
+    if columns is not None:
+        return _in_memory(columns)
     items = data.tolist() if hasattr(data, "tolist") else list(data)
     if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
         return concatenate([read_source(str(item), encoding=encoding) for item in items])
     return _in_memory({"text": items})
+
+
+def _columns_in_memory(data: Any) -> Mapping[str, Sequence[Any]] | None:  # noqa: ANN401 - recognised by shape
+    """Columns of a mapping, data frame, Arrow table or `datasets.Dataset`, without importing their libraries."""
+    if isinstance(data, Mapping):
+        return data
+    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
+        return {name: data[name].to_pylist() for name in data.column_names}
+    if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset
+        return _from_dataset(data, "the data").columns
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
+        return {str(name): data[name].tolist() for name in data.columns}
+    return None
 
 
 def read_source(source: str, *, encoding: str = "utf-8") -> Table:
@@ -71,7 +78,7 @@ def _like_source(item: str | Path) -> bool:
     if isinstance(item, Path) or item.endswith(SUFFIXES):
         return True
     # A long text is no path, and asking the file system about it would raise ENAMETOOLONG.
-    return 0 < len(item) < 256 and "\n" not in item and Path(item).exists()
+    return 0 < len(item) <= _LONGEST_PATH and "\n" not in item and Path(item).exists()
 
 
 def _in_memory(columns: Mapping[str, Sequence[Any]]) -> Table:

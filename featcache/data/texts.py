@@ -13,6 +13,16 @@ _SHOWN = 5  # row numbers named in a message; a file can have thousands
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How rows become texts: the texts' column (None: find it), a template, the files' encoding, empty rows."""
+
+    text: str | None = None
+    template: str | None = None
+    encoding: str = "utf-8"
+    skip_empty: bool = False
+
+
+@dataclass(frozen=True)
 class Texts:
     """Rendered texts and, for each, the row of the table it came from."""
 
@@ -44,23 +54,16 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
     raise ColumnError(msg, cure="Say which one with --text COLUMN.")
 
 
-def render(
-    table: Table,
-    *,
-    text: str | None = None,
-    template: str | None = None,
-    label: str | None = None,
-    skip_empty: bool = False,
-) -> Texts:
+def render(table: Table, reading: Reading, *, label: str | None = None) -> Texts:
     """The string of every row that is not empty.
 
-    text: the column, or None to find it.  template: see `templates.Template`; `{text}` is the text column
-    unless a column has that very name.  label: the label's column, which is never the text.
+    In a template (see `templates.Template`) `{text}` is the text column, unless a column has that very name.
+    label: the label's column, which is never the text.
     Raises ColumnError for missing columns; TextError, with row numbers, for empty or missing texts (unless
-    `skip_empty`), for values that are not text, and for strings that do not encode to UTF-8.
+    `skip_empty` is set), for values that are not text, and for strings that do not encode to UTF-8.
     """
-    parsed = None if template is None else Template.parse(template)
-    fields = _field_columns(table, parsed, text, label)
+    parsed = None if reading.template is None else Template.parse(reading.template)
+    fields = _field_columns(table, parsed, reading.text, label)
     rendered: list[str] = []
     rows: list[int] = []
     empty: list[int] = []
@@ -78,7 +81,7 @@ def render(
             raise TextError(msg, cure="Repair the text; such strings come from cut-off UTF-16.") from error
         rendered.append(string)
         rows.append(row)
-    if empty and not skip_empty:
+    if empty and not reading.skip_empty:
         raise TextError(_empty_message(table, empty), cure="Fill them in, or go on without them: --skip-empty.")
     if not rendered:
         msg = f"{table.sources} holds no text: all {table.n_rows:,} rows are empty"

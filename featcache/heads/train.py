@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ class _Stack:
         sizes = [n_inputs, *([width or 0] * depth), n_classes]
         generators = [torch.Generator().manual_seed(recipe.seed) for recipe in recipes]
         parameters: list[Tensor] = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             bound = 1.0 / math.sqrt(n_in)
             for shape in ((n_in, n_out), (1, n_out)):
                 drawn = [torch.rand(shape, generator=generator, dtype=dtype) for generator in generators]
@@ -145,7 +146,7 @@ class _Stack:
         for start in range(0, len(x), batch_size):
             rows = order[start : start + batch_size]
             for value in self.parameters:
-                value.requires_grad_(requires_grad=True)
+                value.requires_grad = True
             logits = self._forward(self.parameters, x[rows], training=True)  # (M, B, C)
             target = y[rows].expand(len(self.running), -1)
             # Summed over heads: each head's gradient is that of its own mean loss.

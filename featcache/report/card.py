@@ -11,15 +11,15 @@ from featcache.select.outcome import FitResult
 def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
     """Markdown for people who find the bundle without its history."""
     trial = result.best.trial
+    view = f"{str(trial.head).capitalize()} on {trial.view} of the frozen backbone `{description['backbone']}`"
+    parts = f"{result.rows.train:,} to fit, {result.rows.validation:,} to choose, then on both"
     lines = [
         f"# A head for `{description['label']}`",
         "",
-        f"{str(trial.head).capitalize()} on {trial.view} of the frozen backbone `{description['backbone']}` "
-        f"(space `{result.space}`).",
+        f"{view} (space `{result.space}`).",
         "",
         f"- classes: {', '.join(map(str, result.classes))}",
-        f"- trained on {result.rows.train + result.rows.validation:,} rows "
-        f"({result.rows.train:,} to fit, {result.rows.validation:,} to choose, then on both)",
+        f"- trained on {result.rows.train + result.rows.validation:,} rows ({parts})",
         f"- template: `{description['template'] or 'the text as it is'}`",
         "",
         "| | train | validation | test (95 % interval) |",

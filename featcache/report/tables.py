@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from featcache.select.outcome import FitResult, Floor, Rows, Scored
+from featcache.select.floors import Floor
+from featcache.select.outcome import FitResult, Rows, Scored
 from featcache.select.search import HeadShape, Trial, View
 
 _INDENT = 11  # where the second column of all output begins
@@ -35,6 +36,9 @@ def print_report(result: FitResult, console: Console) -> None:
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
     console.print()
     kind = f"{result.verdict.kind}: " if result.verdict.kind else ""
+    gain = _gain(result)
+    if gain:
+        _line(console, "gain", gain)
     _line(console, "verdict", f"{kind}{result.verdict.why}.")
     below = _below_floor(result)
     if below:
@@ -78,27 +82,26 @@ def _cell(cells: Mapping[tuple[View, HeadShape], Trial], view: View, head: HeadS
 
 
 def _comparison_table(result: FitResult) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name, justify in (
-        ("", "left"),
-        ("train", "right"),
-        ("validation", "right"),
-        ("test", "left"),
-        ("accuracy", "left"),
-    ):
-        table.add_column(f"{result.metric}: {name}" if name == "train" else name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's literal
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(result.metric, overflow="fold")
+    table.add_column("train", justify="right", no_wrap=True)
+    table.add_column("validation", justify="right", no_wrap=True)
+    table.add_column("test", no_wrap=True)
+    table.add_column("accuracy", no_wrap=True)
     table.add_row("majority class", *_floor_cells(result.majority, result.metric))
     if result.tfidf is not None:
-        table.add_row("TF-IDF + logistic regression", *_floor_cells(result.tfidf, result.metric))
+        table.add_row("TF-IDF", *_floor_cells(result.tfidf, result.metric))
     table.add_row(f"linear, {result.linear.trial.view}", *_head_cells(result.linear, result.metric))
-    gain = ""
-    if result.gain is not None and result.best.trial is not result.linear.trial:
-        one = result.gain
-        gain = f"   {100 * one.value:+.1f} ({100 * one.low:+.1f} … {100 * one.high:+.1f})"
     name = f"▸ {result.best.trial.head}, {result.best.trial.view}"
-    cells = _head_cells(result.best, result.metric)
-    table.add_row(Text(name, style="bold"), *cells[:2], cells[2] + gain, cells[3])
+    table.add_row(Text(name, style="bold"), *_head_cells(result.best, result.metric))
     return table
+
+
+def _gain(result: FitResult) -> str | None:
+    if result.gain is None or result.best.trial is result.linear.trial:
+        return None
+    value, low, high = (100 * one for one in (result.gain.value, result.gain.low, result.gain.high))
+    return f"{value:+.1f} points of {result.metric} on test over the linear head ({low:+.1f} … {high:+.1f})"
 
 
 def _floor_cells(floor: Floor, metric: str) -> list[str]:

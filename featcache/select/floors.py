@@ -8,9 +8,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from featcache.select.metrics import scores
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Scores of a floor; train and validation of one fitted on training rows, test of one fitted on both."""
+
+    train: dict[str, float]
+    validation: dict[str, float]
+    test: dict[str, float] | None
+
+
+def floors(
+    texts: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]], n_classes: int
+) -> tuple[Floor, Floor | None]:
+    """The majority and the bag-of-words floor; the latter None where the texts hold no word.
+
+    texts, labels: of training, validation and, where there is one, test.
+    """
+    both_texts, both = [*texts[0], *texts[1]], np.concatenate(labels[:2])
+    constant = [majority(labels[0], len(part)) for part in labels[:2]]
+    constant += [majority(both, len(part)) for part in labels[2:]]
+    words = bag_of_words(texts[0], labels[0], texts[:2])
+    if words is not None and len(texts) > 2:  # noqa: PLR2004 - there is a test part
+        words += bag_of_words(both_texts, both, texts[2:]) or []
+
+    def scored(predicted: Sequence[NDArray[np.int64]]) -> Floor:
+        found = [scores(truth, given, n_classes) for truth, given in zip(labels, predicted, strict=True)]
+        return Floor(found[0], found[1], found[2] if len(found) > 2 else None)  # noqa: PLR2004 - as above
+
+    return scored(constant), None if words is None else scored(words)
 
 
 def majority(labels: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:

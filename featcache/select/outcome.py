@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from featcache.select.floors import Floor
 from featcache.select.metrics import Difference, Interval
 from featcache.select.search import Trial
 from featcache.select.verdict import Verdict
@@ -21,15 +22,6 @@ class Scored:
         record = self.trial.record()
         del record["curve"], record["seconds"]
         return {**record, "test": None if self.test is None else {name: asdict(one) for name, one in self.test.items()}}
-
-
-@dataclass(frozen=True)
-class Floor:
-    """Scores of a floor; train and validation of one fitted on training rows, test of one fitted on both."""
-
-    train: dict[str, float]
-    validation: dict[str, float]
-    test: dict[str, float] | None
 
 
 @dataclass(frozen=True)

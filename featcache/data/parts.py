@@ -1,0 +1,165 @@
+"""Labelled rows in their parts: training, validation and test, with no text in two of them.
+
+Parts come from files of their own or from a split. A text that is in a later part too is dropped from the
+earlier one (from training and validation, never from test), because a head that has seen a test text is
+scored on its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.data.keys import row_keys
+from featcache.data.labels import Label, labels_of
+from featcache.data.read import read
+from featcache.data.splits import Fractions, split_rows
+from featcache.data.texts import Reading, render
+from featcache.errors import LabelError, SplitError
+
+DEFAULT_SPLIT = "0.7/0.1/0.2"
+SPLIT_BESIDE_TEST = "0.8/0.2"
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """N texts with their keys (N, 16) and labels. source: how messages call them."""
+
+    source: str
+    texts: list[str]
+    keys: NDArray[np.uint8]
+    labels: list[Label]
+
+    def take(self, rows: NDArray[np.int64]) -> LabelledRows:
+        return LabelledRows(
+            self.source,
+            [self.texts[row] for row in rows],
+            self.keys[rows],
+            [self.labels[row] for row in rows],
+        )
+
+    def without_texts_of(self, other: LabelledRows) -> LabelledRows:
+        theirs = set(map(bytes, other.keys))
+        return self.take(
+            np.array([i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs], dtype=np.int64)
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """test is None where nothing is held back for it. dropped: rows left out for their text being in a later part."""
+
+    train: LabelledRows
+    validation: LabelledRows
+    test: LabelledRows | None
+    dropped: int
+
+    def present(self) -> list[LabelledRows]:
+        return [part for part in (self.train, self.validation, self.test) if part is not None]
+
+
+def read_parts(
+    train: Any,  # noqa: ANN401 - see data.read
+    validation: Any,  # noqa: ANN401
+    test: Any,  # noqa: ANN401
+    *,
+    label: str,
+    split: str | None,
+    reading: Reading,
+    seed: int,
+    strict: bool,
+    warn: Callable[[str], None],
+) -> Parts:
+    """Read the files of the parts, split what has no file of its own, and drop shared texts.
+
+    validation, test: None where they are to be split from `train`.  warn: is told of dropped texts.
+    Raises SplitError for shares that contradict the files, and, under `strict`, for shared texts.
+    """
+    fractions = _fractions(split, has_validation=validation is not None, has_test=test is not None)
+    tables = [read(data, encoding=reading.encoding) for data in (train, validation, test) if data is not None]
+    texts = [render(table, reading, label=label) for table in tables]
+    labels = labels_of(tables, label, [one.rows for one in texts])
+    read_in = [
+        LabelledRows(table.sources, part.rendered, row_keys(part.rendered), names)
+        for table, part, names in zip(tables, texts, labels, strict=True)
+    ]
+    whole = read_in[0]
+    held = read_in[1] if validation is not None else None
+    last = read_in[-1] if test is not None else None
+    _check_two_classes(whole.labels, label)
+    n_before = len(whole.texts) + (len(held.texts) if held else 0)
+    if last is not None:
+        whole = _drop_shared(whole, last, strict=strict, warn=warn)
+        held = None if held is None else _drop_shared(held, last, strict=strict, warn=warn)
+    if held is not None:
+        whole = _drop_shared(whole, held, strict=strict, warn=warn)
+    n_dropped = n_before - len(whole.texts) - (len(held.texts) if held else 0)
+    if fractions is not None:
+        train_rows, held_rows, test_rows = split_rows(whole.keys, whole.labels, fractions, seed=seed)
+        held = whole.take(held_rows)
+        last = last if test_rows is None else whole.take(test_rows)
+        whole = whole.take(train_rows)
+    assert held is not None  # noqa: S101 - a file of its own, or split just now
+    return Parts(whole, held, last, n_dropped)
+
+
+def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fractions | None:
+    """The shares to split the training file in; None where validation has a file of its own."""
+    if has_validation:
+        if split is not None:
+            msg = "--validation and --split both say which rows are for validation"
+            raise SplitError(msg, cure="Give one of them.")
+        return None
+    fractions = Fractions.parse(split or (SPLIT_BESIDE_TEST if has_test else DEFAULT_SPLIT))
+    if has_test and fractions.test is not None:
+        msg = f"--split {split} has a test share, and --test names a test file"
+        raise SplitError(msg, cure=f"Give two shares beside --test, for example --split {SPLIT_BESIDE_TEST}.")
+    return fractions
+
+
+def _drop_shared(part: LabelledRows, later: LabelledRows, *, strict: bool, warn: Callable[[str], None]) -> LabelledRows:
+    """`part` without the texts that `later` has too; under `strict` such texts are an error."""
+    kept = part.without_texts_of(later)
+    n_shared = len(part.texts) - len(kept.texts)
+    if not n_shared:
+        return part
+    rows = "row" if n_shared == 1 else "rows"
+    what = f"{n_shared:,} {rows} of {part.source} hold texts that are in {later.source} too"
+    if strict:
+        raise SplitError(
+            what, cure="Take them out of one of the files, or leave out --strict to drop them from training."
+        )
+    if not kept.texts:
+        msg = f"all rows of {part.source} are in {later.source} too, so none is left to train on"
+        raise SplitError(msg, cure="Give different rows for training, validation and test.")
+    warn(f"warning    {what}: not trained on")
+    return kept
+
+
+def _check_two_classes(labels: Sequence[Label], column: str) -> None:
+    if len(set(labels)) < 2:  # noqa: PLR2004 - a classification
+        msg = f"column {column!r} has one class only ({labels[0]!r}), so there is nothing to tell apart"
+        raise LabelError(msg, cure="Name the right column with --label, or add rows of another class.")
+
+
+def classes_of(parts: Parts, column: str) -> list[Label]:
+    """The classes in their order. Every part's labels must occur in training."""
+    _check_two_classes(parts.train.labels, column)
+    classes = sorted(set(parts.train.labels))
+    for part in parts.present()[1:]:
+        strange = sorted(set(part.labels) - set(classes))
+        if strange:
+            n_rows = sum(one in strange for one in part.labels)
+            msg = f"{n_rows:,} rows of {part.source} have the label {strange[0]!r}, which no training row has"
+            raise LabelError(msg, cure="Add training rows of this class, or take it out.")
+    return classes
+
+
+def class_numbers(rows: LabelledRows, classes: Sequence[Label]) -> NDArray[np.int64]:
+    """The labels of N rows as numbers of classes, (N,)."""
+    numbers = {one: number for number, one in enumerate(classes)}
+    return np.array([numbers[one] for one in rows.labels], dtype=np.int64)

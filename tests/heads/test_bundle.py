@@ -1,0 +1,79 @@
+"""Bundles: what is saved is read back; what is damaged is refused; nothing executes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from featcache.errors import BundleError
+from featcache.heads.bundle import Description, read_bundle, save_bundle
+from featcache.heads.network import Network
+
+
+def network() -> Network:
+    generator = np.random.default_rng(0)
+    shapes = [(5, 4), (4, 3)]
+    return Network(
+        tuple(generator.standard_normal(shape).astype(np.float32) for shape in shapes),
+        tuple(generator.standard_normal(shape[1]).astype(np.float32) for shape in shapes),
+    )
+
+
+def description(**changes: Any) -> Description:
+    fields: dict[str, Any] = {
+        "head": "mlp", "classes": ["a", "b", "c"], "label": "kind", "layers": [2], "pooling": ["mean"], "contract": {},
+        "space": "tiny-0", "backbone": "models/tiny", "template": None, "text": None, "scores": {}, "versions": {},
+    }  # fmt: skip
+    return Description(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("classes", [["a", "b", "c"], [0, 1, 7], [False, True, "x"]])
+def test_a_bundle_survives_the_disk_with_the_types_of_its_labels(tmp_path: Path, classes: list[Any]) -> None:
+    save_bundle(tmp_path / "bundle", network(), description(classes=classes), "# card")
+    head, read = read_bundle(tmp_path / "bundle")
+    assert read == description(classes=classes)
+    assert [type(one) for one in read.classes] == [type(one) for one in classes]
+    features = np.random.default_rng(1).standard_normal((6, 5)).astype(np.float32)
+    np.testing.assert_array_equal(head.logits(features), network().logits(features))
+
+
+def test_a_bundle_is_safetensors_json_and_a_card_and_nothing_else(tmp_path: Path) -> None:
+    save_bundle(tmp_path, network(), description(), "# card")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "head.json", "head.safetensors"]
+    arrays = load_file(tmp_path / "head.safetensors")
+    assert sorted(arrays) == ["biases.0", "biases.1", "weights.0", "weights.1"]
+    assert json.loads((tmp_path / "head.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "what"),
+    [
+        ("head.json", None, "has no head.json"),
+        ("head.json", b"{", "is damaged"),
+        ("head.json", b"{}", "is damaged"),
+        ("head.json", b"[]", "is damaged"),
+        ("head.json", b'{"format": 2}', "written in format 2; this featcache reads up to 1"),
+        ("head.safetensors", None, "is damaged"),
+        ("head.safetensors", b"nonsense", "is damaged"),
+    ],
+)
+def test_what_is_not_a_whole_bundle_is_refused(tmp_path: Path, file: str, content: bytes | None, what: str) -> None:
+    save_bundle(tmp_path, network(), description(), "# card")
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(BundleError, match=what) as caught:
+        read_bundle(tmp_path)
+    assert caught.value.cure
+    assert str(tmp_path) in caught.value.what
+
+
+def test_weights_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    save_bundle(tmp_path, network(), description(classes=["a", "b"]), "# card")
+    with pytest.raises(BundleError, match="the weights are for 3 classes, not 2"):
+        read_bundle(tmp_path)

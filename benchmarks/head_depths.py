@@ -257,7 +257,7 @@ def _depths(_context: click.Context, _parameter: click.Parameter, value: str) ->
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not a list of depths such as 0,1,2") from error
     if depths[0] < 0:
-        raise click.BadParameter("a depth is 0 or more")
+        raise click.BadParameter(f"{value!r}: a depth is 0 or more")
     return depths
 
 

@@ -16,6 +16,8 @@ import pytest
 for _name in [name for name in os.environ if name.startswith(("HF_", "FEATCACHE_", "TRANSFORMERS_"))]:
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tiny products gain nothing from threads and lose much where the cores are shared.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 WORDS = tuple(

@@ -55,18 +55,18 @@ class ShardWriter:
         return self._write(sum(len(part[0]) for part in self._waiting))
 
     def _write(self, n_rows: int) -> int:
-        if n_rows == 0:
-            return 0
-        keys, n_tokens, truncated, states = (np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True))
+        """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer, even on Ctrl-C."""
         step = self.shard_rows or n_rows
         for start in range(0, n_rows, step):
-            part = slice(start, min(start + step, n_rows))
-            features = _by_name(states[part], self.space.contract.layers, self.space.contract.poolings)
-            self.space.add(Rows(keys[part], n_tokens[part], truncated[part], features), self.provenance)
-        rest = slice(n_rows, None)
-        self._waiting = [(keys[rest], n_tokens[rest], truncated[rest], states[rest])] if len(keys) > n_rows else []
-        self._since = time.monotonic()
-        self.n_written += n_rows
+            keys, n_tokens, truncated, states = (np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True))
+            self._waiting = [(keys, n_tokens, truncated, states)]
+            count = min(step, n_rows - start)
+            features = _by_name(states[:count], self.space.contract.layers, self.space.contract.poolings)
+            self.space.add(Rows(keys[:count], n_tokens[:count], truncated[:count], features), self.provenance)
+            rest = (keys[count:], n_tokens[count:], truncated[count:], states[count:])
+            self._waiting = [rest] if len(rest[0]) else []
+            self.n_written += count
+            self._since = time.monotonic()
         return n_rows
 
 

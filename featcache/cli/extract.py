@@ -14,6 +14,7 @@ from featcache.cli.options import (
     layer_range,
     megabytes,
     print_json,
+    sources,
 )
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: 
     from featcache.report.progress import Terminal
 
     if dry_run:
-        planned = plan(list(data), **options)
+        planned = plan(sources(data), **options)
         if as_json:
             print_json(planned)
         else:
             _print_plan(planned)
         return
-    done = verb(list(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options)
+    done = verb(sources(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options)
     if as_json:
         print_json(done)
     else:

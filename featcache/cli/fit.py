@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, data_options, json_option, print_json
+from featcache.cli.options import cache_option, data_options, json_option, print_json, sources
 
 if TYPE_CHECKING:
     from featcache.select.outcome import FitResult
@@ -74,9 +74,9 @@ def fit_heads(
     from featcache.report.progress import Terminal
 
     result = verb(
-        list(train),
-        validation=list(validation) or None,
-        test=list(test) or None,
+        sources(train),
+        validation=sources(validation) or None,
+        test=sources(test) or None,
         progress=Terminal(Console(stderr=True)),
         **options,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -34,6 +35,11 @@ def cache_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """One JSON object on stdout instead of sentences."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+
+
+def sources(arguments: Sequence[str]) -> list[Path]:
+    """What was typed as data: always files, folders or names on the hub, never texts, however it looks."""
+    return [Path(one) for one in arguments]
 
 
 def print_json(result: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from featcache.cli.options import cache_option
+from featcache.cli.options import cache_option, sources
 
 
 @click.command()
@@ -79,7 +79,7 @@ def _rendered(
         message = "give texts in one way: a DATA file, - for stdin, or --text"
         raise click.UsageError(message)
     if data is not None and data != "-":
-        table = read(data, encoding=encoding)
+        table = read(sources((data,)), encoding=encoding)
         column = text_column or (trained_column if trained_column in table.columns else None)
     else:
         lines = list(texts) if texts else sys.stdin.read().splitlines()

@@ -11,15 +11,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from featcache.data.table import Table
 from featcache.data.texts import is_missing
 from featcache.errors import ColumnError, LabelError
 
 Label = str | int | bool
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # "01" is a code, not a number
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "01" is a code, not a number, and so is one of 19 digits
 _BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
-_SHOWN = 5
 
 
 def labels_of(tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]]) -> list[list[Label]]:
@@ -31,7 +32,9 @@ def labels_of(tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]
     cells = [_cells(table, column, chosen) for table, chosen in zip(tables, rows, strict=True)]
     written = [value for part in cells for value, textual in part if textual]
     convert: dict[str, Label] = {}
-    if written and all(_INTEGER.fullmatch(value) for value in written):
+    if any(isinstance(value, str) and not textual for part in cells for value, textual in part):
+        pass  # a file with types says that the labels are strings
+    elif written and all(_INTEGER.fullmatch(value) for value in written):
         convert = {value: int(value) for value in written}
     elif written and all(value in _BOOLEANS for value in written):
         convert = {value: _BOOLEANS[value] for value in written}
@@ -56,12 +59,10 @@ def _cells(table: Table, column: str, rows: Sequence[int]) -> list[tuple[Any, bo
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
             missing.append(row)
         else:
-            cells.append((value if isinstance(value, str) else _plain(table, column, row), textual[row]))
+            cells.append((str(value) if isinstance(value, str) else _plain(table, column, row), textual[row]))
     if missing:
-        places = [table.place(row) for row in missing[:_SHOWN]]
-        numbers = ", ".join(str(number) for source, number in places if source == places[0][0])
         noun = "label is" if len(missing) == 1 else "labels are"
-        msg = f"{len(missing):,} {noun} missing in column {column!r}: {places[0][0]}, row {numbers}"
+        msg = f"{len(missing):,} {noun} missing in column {column!r}: {table.places(missing)}"
         raise LabelError(msg, cure="Label these rows or take them out of the file.")
     return cells
 
@@ -69,8 +70,8 @@ def _cells(table: Table, column: str, rows: Sequence[int]) -> list[tuple[Any, bo
 def _plain(table: Table, column: str, row: int) -> int | bool:
     """A label that is no string as Python's own int or bool; data frames turn whole numbers to floats."""
     value = table.columns[column][row]
-    if hasattr(value, "item"):
-        value = value.item()  # a NumPy scalar
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool | int):
         return value
     if isinstance(value, float) and value.is_integer():

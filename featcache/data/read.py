@@ -22,7 +22,7 @@ from featcache.errors import DataFileError
 if TYPE_CHECKING:
     import datasets
 
-_LONGEST_PATH = 255
+_LONGEST_NAME = 80  # of the last part of a path; file systems allow 255 bytes, up to 4 a character
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 _READABLE = "CSV (.csv), TSV (.tsv), JSON lines (.jsonl), Parquet (.parquet) or a `datasets` folder"
 
@@ -37,9 +37,14 @@ def read(data: Any, *, encoding: str = "utf-8") -> Table:  # noqa: ANN401 - the 
     """
     if isinstance(data, str | Path):
         return read_source(str(data), encoding=encoding)
+    if isinstance(data, dict) and data and all(hasattr(part, "column_names") for part in data.values()):
+        return _from_splits(data, "the data", None)  # datasets.DatasetDict
     columns = _columns_in_memory(data)
     if columns is not None:
         return _in_memory(columns)
+    if not isinstance(data, Iterable):
+        msg = f"data of type {type(data).__name__} cannot be read as rows"
+        raise DataFileError(msg, cure=f"Give {_READABLE}, or texts, columns or a data frame.")
     items = data.tolist() if hasattr(data, "tolist") else list(data)
     if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
         return concatenate([read_source(str(item), encoding=encoding) for item in items])
@@ -51,10 +56,11 @@ def _columns_in_memory(data: Any) -> Mapping[str, Sequence[Any]] | None:  # noqa
     if isinstance(data, Mapping):
         return data
     if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
-        return {name: data[name].to_pylist() for name in data.column_names}
+        return _arrow_columns(data, "the data")
     if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset
         return _from_dataset(data, "the data").columns
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
+        _refuse_twice("the data", [str(name) for name in data.columns])
         return {str(name): data[name].tolist() for name in data.columns}
     return None
 
@@ -62,9 +68,9 @@ def _columns_in_memory(data: Any) -> Mapping[str, Sequence[Any]] | None:  # noqa
 def read_source(source: str, *, encoding: str = "utf-8") -> Table:
     """A table of one file, folder or hub data set; never of zero rows."""
     path = Path(source)
-    if path.is_dir():
-        table = _read_folder(path, None)
-    elif path.exists():
+    if _exists(source) and path.is_dir():
+        table = _read_folder(path, None, encoding)
+    elif _exists(source):
         table = _read_file(path, encoding)
     else:
         table = _read_elsewhere(source)
@@ -75,10 +81,14 @@ def read_source(source: str, *, encoding: str = "utf-8") -> Table:
 
 
 def _like_source(item: str | Path) -> bool:
-    if isinstance(item, Path) or item.endswith(SUFFIXES):
+    if isinstance(item, Path) or item.lower().endswith(SUFFIXES):
         return True
-    # A long text is no path, and asking the file system about it would raise ENAMETOOLONG.
-    return 0 < len(item) <= _LONGEST_PATH and "\n" not in item and Path(item).exists()
+    return _exists(item) or (":" in item and _exists(item.partition(":")[0]))
+
+
+def _exists(item: str) -> bool:
+    """Whether a string is a path; a long text is none, and asking the file system would raise ENAMETOOLONG."""
+    return bool(item) and len(Path(item).name) <= _LONGEST_NAME and "\0" not in item and Path(item).exists()
 
 
 def _in_memory(columns: Mapping[str, Sequence[Any]]) -> Table:
@@ -117,16 +127,21 @@ def _decode(path: Path, encoding: str) -> str:
         raise DataFileError(msg, cure="Check the path and its permissions.") from error
     try:
         # A byte-order mark, as spreadsheets write it, would become part of the first column's name.
-        return raw.decode("utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
-    except LookupError as error:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeError):
+            raise _not_encoded(path, raw, encoding, error) from error
         msg = f"there is no encoding called {encoding!r}"
         raise DataFileError(msg, cure="Give a name that Python knows, such as utf-8 or windows-1252.") from error
-    except UnicodeError as error:
-        start = getattr(error, "start", 0)
-        line = raw.count(b"\n", 0, start) + 1
-        msg = f"{path}, line {line}: byte 0x{raw[start]:02x} is not {encoding}"
-        guess = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "windows-1252"
-        raise DataFileError(msg, cure=f"Name the file's encoding, for example --encoding {guess}.") from error
+
+
+def _not_encoded(path: Path, raw: bytes, encoding: str, error: UnicodeError) -> DataFileError:
+    start = getattr(error, "start", 0)
+    line = raw.count(b"\n", 0, start) + 1
+    byte = f"byte 0x{raw[start]:02x}" if start < len(raw) else "the end"
+    guess = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "windows-1252"
+    cure = f"Name the file's encoding, for example --encoding {guess}."
+    return DataFileError(f"{path}, line {line}: {byte} is not {encoding}", cure=cure)
 
 
 def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
@@ -140,9 +155,10 @@ def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
         for fields in reader:
             if fields:
                 if header is None:
-                    header = _checked_header(path, fields)
+                    header = _checked_header(path, fields, first_line)
                 elif len(fields) != len(header):
-                    msg = f"{path}, line {first_line}: {len(fields)} fields where the header has {len(header)}"
+                    count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+                    msg = f"{path}, line {first_line}: {count} where the header has {len(header)}"
                     cure = "Put texts that hold a separator or a line break into double quotes."
                     raise DataFileError(msg, cure=cure)
                 else:
@@ -156,36 +172,40 @@ def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
     return {name: list(values) for name, values in zip(header or [], zip(*rows, strict=True), strict=False)}
 
 
-def _checked_header(path: Path, names: list[str]) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        msg = f"{path}, line 1: the column {twice[0]!r} is there {names.count(twice[0])} times"
-        raise DataFileError(msg, cure="Give every column a name of its own.")
+def _checked_header(path: Path, names: list[str], line: int) -> list[str]:
+    _refuse_twice(f"{path}, line {line}", names)
     return names
 
 
-def _parse_json(path: Path, text: str) -> Iterable[tuple[int, Any]]:
-    """Pairs of line (or element) number and value, of JSON lines or of one JSON list."""
-    try:
-        if text.lstrip().startswith("["):
-            return list(enumerate(json.loads(text), start=1))
-    except json.JSONDecodeError as error:
-        msg = f"{path}, line {error.lineno}: {error.msg}"
-        raise DataFileError(msg, cure="Give one JSON list of objects, or one JSON object a line.") from error
-    pairs = []
+def _refuse_twice(where: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"{where}: the column {twice[0]!r} is there {names.count(twice[0])} times"
+        raise DataFileError(msg, cure="Give every column a name of its own.")
+
+
+def _parse_json(path: Path, text: str) -> list[tuple[int, Any]]:
+    """Pairs of line (or element) number and object, of JSON lines or of one JSON list."""
+    whole = text.lstrip().startswith("[")
     # Not splitlines(): JSON strings may hold U+2028 and its like, which end no line of JSON lines.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                pairs.append((number, json.loads(line)))
-            except json.JSONDecodeError as error:
-                msg = f"{path}, line {number}: {error.msg} at column {error.colno}"
-                raise DataFileError(msg, cure="Give one JSON object a line.") from error
-    for number, row in pairs:
+    pieces = [(1, text)] if whole else [piece for piece in enumerate(text.split("\n"), start=1) if piece[1].strip()]
+    values: list[tuple[int, Any]] = []
+    for number, piece in pieces:
+        try:
+            values.append((number, json.loads(piece)))
+        except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
+            line = number + getattr(error, "lineno", 1) - 1
+            reason = getattr(error, "msg", _first_line(error))
+            msg = f"{path}, line {line}: {reason}"
+            cure = "Give one JSON object a line" + (" or one JSON list of objects." if whole else ".")
+            raise DataFileError(msg, cure=cure) from error
+    rows = list(enumerate(values[0][1], start=1)) if whole else values
+    for number, row in rows:
         if not isinstance(row, dict):
-            msg = f"{path}, line {number}: {type(row).__name__} where an object with columns is expected"
+            place = "element" if whole else "line"
+            msg = f"{path}, {place} {number}: {type(row).__name__} where an object with columns is expected"
             raise DataFileError(msg, cure='Write each row as an object, for example {"text": "…", "label": "…"}.')
-    return pairs
+    return rows
 
 
 def _columns_of(rows: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Any]]:
@@ -199,27 +219,35 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        msg = f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}"
+        return table_of(_arrow_columns(pq.ParquetFile(path).read(), str(path)), str(path))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        msg = f"{path} is not a Parquet file that can be read: {_first_line(error)}"
         raise DataFileError(msg, cure="Write the file again; it may be cut off or of another format.") from error
-    return table_of({name: table[name].to_pylist() for name in table.column_names}, str(path))
 
 
-def _read_folder(path: Path, split: str | None) -> Table:
+def _arrow_columns(table: Any, where: str) -> dict[str, list[Any]]:  # noqa: ANN401 - pyarrow.Table
+    _refuse_twice(where, list(table.column_names))
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_folder(path: Path, split: str | None, encoding: str) -> Table:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         import datasets
 
         try:
             loaded = datasets.load_from_disk(str(path))
         except (OSError, ValueError) as error:
-            msg = f"{path} is not a data set that can be read: {error}"
+            msg = f"{path} is not a data set that can be read: {_first_line(error)}"
             raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
         return _from_splits(loaded, str(path), split)
     classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
     files = [(folder.name, file) for folder in classes for file in sorted(folder.glob("*.txt"))]
     if split is None and files:
-        columns = {"text": [_decode(file, "utf-8") for _, file in files], "label": [name for name, _ in files]}
+        columns = {"text": [_decode(file, encoding) for _, file in files], "label": [name for name, _ in files]}
         return table_of(columns, str(path))
     msg = f"{path} is a folder, but neither a saved data set nor folders of .txt files, one for each class"
     raise DataFileError(msg, cure=f"Give {_READABLE}.")
@@ -228,10 +256,15 @@ def _read_folder(path: Path, split: str | None) -> Table:
 def _read_elsewhere(source: str) -> Table:
     """A saved data set with `:SPLIT`, or a data set of the hub."""
     name, _, split = source.partition(":")
-    if split and Path(name).is_dir():
-        return _read_folder(Path(name), split)
-    if source.lower().endswith(SUFFIXES) or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        msg = f"{source} does not exist"
+    if split and _exists(name) and Path(name).is_dir():
+        return _read_folder(Path(name), split, "utf-8")
+    if (
+        source.lower().endswith(SUFFIXES)
+        or source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or len(source) > _LONGEST_NAME
+    ):
+        msg = f"{source[:_LONGEST_NAME]} does not exist"
         raise DataFileError(msg, cure="Check the path (and the folder you are in).")
     import datasets
 
@@ -241,7 +274,7 @@ def _read_elsewhere(source: str) -> Table:
     except Exception as error:
         # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all mean the
         # same to the user: this name gave no data, and the first line says why.
-        msg = f"{source} is no file here, and the hub gave no such data set: {str(error).splitlines()[0]}"
+        msg = f"{source} is no file here, and the hub gave no such data set: {_first_line(error)}"
         raise DataFileError(msg, cure="Check the path; data sets by name need a network.") from error
     return _from_splits(loaded, name, split or None)
 

@@ -1,12 +1,11 @@
 """Splitting rows into training, validation and test so that one text never lies on both sides.
 
-Rows are grouped by their text (key) and stratified by label; scikit-learn's `train_test_split` does the
-drawing on the distinct texts. A seed and the data determine the split.
+Rows are grouped by their text (key) and stratified by label. scikit-learn's splitters either leave a rare
+class out of a part or do not group, so the drawing is done here. A seed and the data determine the split.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +39,8 @@ class Fractions:
             parts = []
         total = sum(parts)
         whole = 100.0 if total > 1 + _TOLERANCE else 1.0
-        if len(parts) not in {2, 3} or min(parts) <= 0 or abs(total - whole) > _TOLERANCE * whole:
+        positive = all(part > 0 for part in parts)  # false for NaN too
+        if len(parts) not in {2, 3} or not positive or not abs(total - whole) <= _TOLERANCE * whole:
             msg = f"--split {source!r} is not two or three shares that add up to 1"
             raise SplitError(msg, cure="Write train/validation/test, for example --split 0.7/0.1/0.2, or 0.8/0.2.")
         shares = [part / whole for part in parts]
@@ -52,48 +52,43 @@ def split_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
     """Row numbers of training, validation and test (None without a test share), each ascending.
 
+    Every class is in every part; beyond that its texts are shared out to the nearest whole number.
     keys: uint8 (N, 16) row keys.  labels: N labels; a text with several is stratified by its first.
-    Raises LabelError where a class has fewer different texts than there are parts; SplitError where a
-    part would be too small to hold every class.
+    Raises LabelError where a class has fewer different texts than there are parts.
     """
     first, group = first_of_each(keys)
-    classes = np.array([_stratum(labels[row]) for row in first])
-    n_parts = 2 if fractions.test is None else 3
-    _check_classes(classes, n_parts)
-    rest = np.arange(len(first))
-    held: list[NDArray[np.int64]] = []
-    left = 1.0
-    for share in (fractions.test, fractions.validation):
-        if share is None:
-            continue
-        rest, part = _draw(rest, classes, share / left, n_parts, seed)
-        left -= share
-        held.append(part)
-    rows = [np.flatnonzero(np.isin(group, part)) for part in (rest, *reversed(held))]
-    return rows[0], rows[1], rows[2] if fractions.test is not None else None
+    shares = [share for share in (fractions.train, fractions.validation, fractions.test) if share is not None]
+    by_class: dict[str, list[int]] = {}
+    for text, row in enumerate(first.tolist()):
+        by_class.setdefault(f"{type(labels[row]).__name__} {labels[row]}", []).append(text)
+    rarest = min(by_class.values(), key=len)
+    if len(rarest) < len(shares):
+        raise _too_few(labels[int(first[rarest[0]])], len(rarest), len(shares))
+    generator = np.random.default_rng(seed)
+    part_of = np.empty(len(first), dtype=np.int64)
+    for name in sorted(by_class):
+        texts = by_class[name]
+        sizes = _apportion(len(texts), shares)
+        part_of[generator.permutation(texts)] = np.repeat(np.arange(len(shares)), sizes)
+    parts = [np.flatnonzero(part_of[group] == part) for part in range(len(shares))]
+    return parts[0], parts[1], parts[2] if fractions.test is not None else None
 
 
-def _draw(
-    texts: NDArray[np.int64], classes: NDArray[np.str_], share: float, n_parts: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split
-
-    try:
-        kept, drawn = train_test_split(texts, test_size=share, stratify=classes[texts], random_state=seed)
-    except ValueError as error:
-        msg = f"{len(texts):,} different texts are too few to split in {n_parts} parts that hold every class"
-        raise SplitError(msg, cure="Add rows, or give other shares (--split).") from error
-    return kept, drawn
-
-
-def _check_classes(classes: NDArray[np.str_], n_parts: int) -> None:
-    counts = Counter(classes.tolist())
-    rarest, count = min(counts.items(), key=lambda item: (item[1], item[0]))
-    if count < n_parts:
-        texts = "text" if count == 1 else "different texts"
-        msg = f"the class {rarest!r} has {count} {texts}, and each of the {n_parts} parts of the split needs one"
-        raise LabelError(msg, cure="Add rows of this class, leave it out, or give files for the parts.")
+def _apportion(total: int, shares: Sequence[float]) -> list[int]:
+    """Whole numbers near `total` times each share, at least 1, that add up: by largest remainder (Hamilton)."""
+    exact = [total * share for share in shares]
+    sizes = [int(one + _TOLERANCE) for one in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda part: sizes[part] - exact[part])
+    for part in by_remainder[: total - sum(sizes)]:
+        sizes[part] += 1
+    for part, size in enumerate(sizes):
+        if size == 0:
+            sizes[sizes.index(max(sizes))] -= 1
+            sizes[part] = 1
+    return sizes
 
 
-def _stratum(label: Label) -> str:
-    return str(label)
+def _too_few(label: Label, count: int, n_parts: int) -> LabelError:
+    texts = "text" if count == 1 else "different texts"
+    msg = f"the class {label!r} has {count} {texts}, and each of the {n_parts} parts of the split needs one"
+    return LabelError(msg, cure="Add rows of this class, leave it out, or give files for the parts.")

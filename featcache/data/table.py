@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_SHOWN = 5  # row numbers named in a message; a file can have thousands
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,6 +47,14 @@ class Table:
             row -= part.n_rows
         msg = f"row {row} is past the end of the table"
         raise IndexError(msg)
+
+    def places(self, rows: Sequence[int]) -> str:
+        """Where the first few of some rows are, for messages: `train.csv, rows 3, 8, …`."""
+        shown = [self.place(row) for row in rows[:_SHOWN]]
+        sources = dict.fromkeys(source for source, _ in shown)
+        numbers = {one: [str(number) for source, number in shown if source == one] for one in sources}
+        phrases = [f"{one}, row{'s' if len(found) > 1 else ''} {', '.join(found)}" for one, found in numbers.items()]
+        return "; ".join(phrases) + (", …" if len(rows) > len(shown) else "")
 
     def textual_rows(self) -> list[bool]:
         """For every row, whether its values were all written as text."""

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
+
+import numpy as np
 
 from featcache.data.table import Table
 from featcache.data.templates import Template
 from featcache.errors import ColumnError, TextError
 
-_SHOWN = 5  # row numbers named in a message; a file can have thousands
+_PRINTABLE = (
+    bool,
+    int,
+    float,
+    np.number,
+    np.bool_,
+    Decimal,
+    date,
+    time,
+)  # what a template may write out; bytes and lists it may not
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,9 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
     Raises ColumnError, naming the columns there are, where that leaves none or several.
     """
     names = list(table.columns)
+    if wanted is not None and wanted == label:
+        msg = f"the column {wanted!r} is asked for as text and as label, so every label would be in its text"
+        raise ColumnError(msg, cure="Name the texts' column with --text and the labels' with --label.")
     if wanted is not None:
         if wanted not in table.columns:
             msg = f"{table.sources} has no column {wanted!r}; its columns are {_listed(names)}"
@@ -84,7 +100,7 @@ def render(table: Table, reading: Reading, *, label: str | None = None) -> Texts
     if empty and not reading.skip_empty:
         raise TextError(_empty_message(table, empty), cure="Fill them in, or go on without them: --skip-empty.")
     if not rendered:
-        msg = f"{table.sources} holds no text: all {table.n_rows:,} rows are empty"
+        msg = f"{table.sources} holds no text: {_all_rows(table.n_rows)} empty"
         raise TextError(msg, cure="Check that the right column is read (--text COLUMN).")
     return Texts(rendered, rows, len(empty))
 
@@ -95,6 +111,9 @@ def _field_columns(table: Table, template: Template | None, text: str | None, la
         return {"text": text_column(table, text, label)}
     columns: dict[str, str] = {}
     for field in template.fields:
+        if field == label:
+            msg = f"the template puts the label's column {label!r} into the text, which would give every label away"
+            raise ColumnError(msg, cure="Take it out of the template.")
         if field in table.columns:
             columns[field] = field
         elif field == "text":
@@ -111,10 +130,10 @@ def _field_columns(table: Table, template: Template | None, text: str | None, la
 def _string(table: Table, column: str, row: int, *, strict: bool) -> str:
     value = table.columns[column][row]
     if isinstance(value, str):
-        return value
+        return str(value)  # NumPy's strings become Python's
     if is_missing(value):
         return ""
-    if strict or isinstance(value, list | dict):
+    if strict or not (isinstance(value, _PRINTABLE)):
         source, number = table.place(row)
         msg = f"{source}, row {number}: column {column!r} holds {type(value).__name__} {value!r}, not text"
         raise TextError(msg, cure="Give the column of the texts with --text, or write its values as strings.")
@@ -122,8 +141,10 @@ def _string(table: Table, column: str, row: int, *, strict: bool) -> str:
 
 
 def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell can hold anything
-    """Whether a cell is empty: None, or the NaN that data frames use for it."""
-    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124 - NaN is not itself
+    """Whether a cell is empty: None, or the NaN, NA or NaT that data frames use for it."""
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, without importing it
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _holds_text(values: list[Any], textual: list[bool]) -> bool:
@@ -142,13 +163,13 @@ def _is_number(value: str) -> bool:
     return True
 
 
+def _all_rows(count: int) -> str:
+    return "its only row is" if count == 1 else f"all {count:,} rows are"
+
+
 def _empty_message(table: Table, empty: list[int]) -> str:
-    source, _ = table.place(empty[0])
-    numbers = [table.place(row)[1] for row in empty if table.place(row)[0] == source][:_SHOWN]
-    more = ", …" if len(empty) > len(numbers) else ""
     noun = "text is" if len(empty) == 1 else "texts are"
-    where = "row" if len(numbers) == 1 else "rows"
-    return f"{len(empty):,} {noun} empty or missing: {source}, {where} {', '.join(map(str, numbers))}{more}"
+    return f"{len(empty):,} {noun} empty or missing: {table.places(empty)}"
 
 
 def _listed(names: list[str]) -> str:

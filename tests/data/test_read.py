@@ -298,7 +298,7 @@ def test_quoted_fields_hold_separators_quotes_and_line_breaks(write: Write) -> N
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("last", [True, False], ids=["ended", "not ended"])
-def test_any_line_ending_separates_rows(write: Write, end: str, last: bool) -> None:  # noqa: FBT001 - a parameter
+def test_any_line_ending_separates_rows(write: Write, end: str, last: bool) -> None:
     content = end.join(["text,label", "a,x", "b,y"]) + (end if last else "")
     assert read(write("a.csv", content)).columns == {"text": ["a", "b"], "label": ["x", "y"]}
 
@@ -335,10 +335,10 @@ def test_text_after_a_closing_quote_is_refused_with_its_line(write: Write) -> No
         read(path)
 
 
-@pytest.mark.parametrize(("row", "found"), [("a,b,c", 3), ("a", 1)])
-def test_a_wrong_number_of_fields_is_refused_with_its_line(write: Write, row: str, found: int) -> None:
+@pytest.mark.parametrize(("row", "found"), [("a,b,c", "3 fields"), ("a", "1 field")])
+def test_a_wrong_number_of_fields_is_refused_with_its_line(write: Write, row: str, found: str) -> None:
     path = write("a.csv", f'text,label\r\n"two\r\nlines",x\r\n\r\n{row}\r\n')
-    with refused(DataFileError, path, "line 5", found, "2", cure="double quotes"):
+    with refused(DataFileError, path, "line 5", found, "header has 2", cure="double quotes"):
         read(path)
 
 
@@ -373,7 +373,7 @@ def test_a_json_line_that_is_no_object_is_refused_with_its_number(write: Write, 
 @pytest.mark.parametrize(("element", "kind"), [("3", "int"), ('"b"', "str"), ("null", "NoneType"), ('["b"]', "list")])
 def test_an_element_of_a_json_list_that_is_no_object_is_refused(write: Write, element: str, kind: str) -> None:
     path = write("a.json", f'[{{"text": "a"}},\n{element}]')
-    with refused(DataFileError, path, "2", kind, cure="object"):
+    with refused(DataFileError, path, " 2", kind, cure="object"):
         read(path)
 
 
@@ -407,7 +407,6 @@ def test_a_parquet_file_that_is_cut_off_is_refused(tmp_path: Path, keep: int) ->
 def test_strings_in_parquet_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     # Found by flipping single bytes of a file: pages carry no checksum, and Arrow does not look into strings.
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": pa.array([b"fine", b"caf\xe9"])}), path)
     strings = pa.Array.from_buffers(pa.string(), 2, pa.array([b"fine", b"caf\xe9"]).buffers())
     pq.write_table(pa.table({"text": strings}), path)
     with refused(DataFileError, path, cure="again"):

@@ -320,7 +320,8 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(encoder: Path, 
     try:
         write_csv(tmp_path / "texts.csv", {"text": sentences(2000, seed=5)})
         command = [
-            sys.executable, "-m", "featcache", "extract", "texts.csv", "--backbone", str(encoder), "--cache", "disk/cache",
+            sys.executable, "-m", "featcache", "extract", "texts.csv", "--backbone", str(encoder),
+            "--cache", "disk/cache",
             "--shard-rows", "50",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

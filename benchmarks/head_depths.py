@@ -309,7 +309,8 @@ def main(
     draw(report, out / "head_depths.png")
     view = f"layer {report['layer']} {pool} of {report['backbone']} ({report['dtype']})"
     part_sizes = ", ".join(f"{count:,} {part}" for part, count in report["rows"].items())
-    click.echo(f"macro-F1 on {report['data']}, {view}\n{part_sizes}; {seeds} seeds\n", err=as_json)
+    drawn = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    click.echo(f"macro-F1 on {report['data']}, {view}\n{part_sizes}; {drawn}\n", err=as_json)
     click.echo(table(report["depths"], "macro_f1"), err=as_json)
     click.echo(f"\n{machine_line()}", err=as_json)
     if as_json:

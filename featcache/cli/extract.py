@@ -10,6 +10,7 @@ import click
 from featcache.cli.options import (
     cache_option,
     data_options,
+    device_option,
     json_option,
     layer_range,
     megabytes,
@@ -36,13 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number type of the pass.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@device_option
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code. Only if you trust them.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it.")

@@ -32,6 +32,12 @@ def cache_option(command: Command) -> Command:
     )
 
 
+def device_option(command: Command) -> Command:
+    """Where the backbone runs."""
+    choice = click.Choice(["auto", "cpu", "cuda", "mps"])
+    return click.option("--device", type=choice, default="auto", show_default=True, help="Where to run.")(command)
+
+
 def json_option(command: Command) -> Command:
     """One JSON object on stdout instead of sentences."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)

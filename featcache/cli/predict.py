@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from featcache.cli.options import cache_option, sources
+from featcache.cli.options import cache_option, device_option, sources
 
 
 @click.command()
@@ -18,13 +18,7 @@ from featcache.cli.options import cache_option, sources
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA.")
 @cache_option
 @click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
 def predict(
     *,

@@ -35,7 +35,10 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one head is trained. max_epochs ends it; so do `patience` epochs without a better validation score."""
+    """How one head is trained. max_epochs ends it; so do `patience` epochs without a higher validation score.
+
+    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on.
+    """
 
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -125,6 +128,7 @@ class _Stack:
         self.best: list[list[Tensor]] = [[] for _ in recipes]
         self.best_epoch = [0] * len(recipes)
         self.best_score = [(-math.inf, -math.inf)] * len(recipes)
+        self.last_gain = [0] * len(recipes)  # the epoch in which the score itself last rose
         self.curves = [Curves() for _ in recipes]
 
     @classmethod
@@ -173,12 +177,14 @@ class _Stack:
                 curves.validation_loss.append(loss)
                 curves.validation_score.append(score)
                 better = (score, -loss) > self.best_score[head]
+                if score > self.best_score[head][0]:
+                    self.last_gain[head] = self.epoch
                 if better:
                     self.best_score[head] = (score, -loss)
             if better:
                 self.best[head] = [value[place].clone() for value in self.average]
                 self.best_epoch[head] = self.epoch
-            impatient = held_scores is not None and self.epoch - self.best_epoch[head] >= self.recipes[head].patience
+            impatient = held_scores is not None and self.epoch - self.last_gain[head] >= self.recipes[head].patience
             if not (last or impatient):
                 staying.append(place)
         if len(staying) < len(self.running):

@@ -9,7 +9,9 @@ training a head takes (median over seeds; early stopping on validation included,
 With --test only the split into training and validation changes with the seed, the test rows do not.
 
 Before anything is reported, the linear head must agree with scikit-learn's logistic regression on the same
-rows within 3 points of validation accuracy; otherwise the script ends with exit code 1.
+rows within 3 points of validation accuracy; otherwise the script ends with exit code 1. Few rows are such a
+case: on 280 and 1,060 training rows of sms_spam (384 features, last layer) the linear head stayed 17 and 10
+points below, which is AdamW's doing (SGD with momentum closes most of the gap); on 3,900 they agree.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -22,8 +23,7 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
         # O_EXCL: never a file that somebody else has open, nor through a planted link.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            if hasattr(os, "posix_fallocate") and len(data):
-                os.posix_fallocate(handle, 0, len(data))  # a full disk is noticed before the first byte
+            _reserve(handle, len(data))
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view) :]
@@ -41,6 +41,17 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return final
+
+
+def _reserve(handle: int, n_bytes: int) -> None:
+    """Take the space first, so that a full disk is noticed before the first byte. Not every file system can."""
+    if not hasattr(os, "posix_fallocate") or not n_bytes:
+        return
+    try:
+        os.posix_fallocate(handle, 0, n_bytes)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ loaded, after its files were found to be the ones that the bundle was trained on
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +20,16 @@ from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
+from featcache.cache.shard import narrow
 from featcache.cache.space import Space, contracts_in, widest
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
-from featcache.errors import ContractError
+from featcache.errors import BundleError, ContractError, DamageError
 from featcache.extract import extract, states_of
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
 from featcache.report.progress import Progress
-from featcache.spaces import DEFAULT_CACHE
+from featcache.spaces import DEFAULT_CACHE, BackboneChoice
 
 _WRITE_FROM = 64
 """New texts from which on they are worth a shard. Fewer are computed and forgotten: a shard for each single
@@ -55,16 +57,12 @@ class Predictor:
 
     network: Network
     description: Description
+    contract: Contract
     cache: Path
 
     @property
     def classes(self) -> list[Label]:
         return list(self.description.classes)
-
-    @property
-    def contract(self) -> Contract:
-        fields = self.description.contract
-        return Contract(**{**fields, "layers": tuple(fields["layers"]), "poolings": tuple(fields["poolings"])})
 
     def predict(
         self,
@@ -72,6 +70,8 @@ class Predictor:
         *,
         backbone: str | os.PathLike[str] | None = None,
         device: str = "auto",
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
         progress: Progress | None = None,
     ) -> list[Prediction]:
         """Label and probabilities of each text, in order.
@@ -80,31 +80,33 @@ class Predictor:
         backbone: the model folder, where it is not where the bundle remembers it.
         Raises ContractError where that model is not the one the head was trained on.
         """
-        features = self.features(texts, backbone=backbone, device=device, progress=progress)
+        choice = BackboneChoice(
+            os.fspath(backbone or self.description.backbone),
+            self.contract.layers,
+            self.contract.poolings,
+            self.contract.max_length,
+            self.contract.dtype,
+            device,
+            allow_pickle,
+            trust_remote_code,
+        )
+        features = self._features(texts, choice, progress)
         probabilities = self.network.probabilities(features)
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
             for row in probabilities
         ]
 
-    def features(
-        self,
-        texts: Sequence[str],
-        *,
-        backbone: str | os.PathLike[str] | None = None,
-        device: str = "auto",
-        progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
+    def _features(self, texts: Sequence[str], choice: BackboneChoice, progress: Progress | None) -> NDArray[np.float32]:
         """The head's inputs (N, inputs): cached rows from the cache, the others computed now."""
         keys = row_keys(texts)
         space = self._space()
         positions = np.full(len(texts), -1) if space is None else space.find(keys)
         first, group = first_of_each(keys)
         new = first[positions[first] < 0]
-        folder = os.fspath(backbone or self.description.backbone)
         if space is not None and len(new) >= _WRITE_FROM:
-            self._check_backbone(folder)
-            self._extract([texts[row] for row in new], folder, device, progress)
+            self._check_backbone(choice.backbone)
+            self._extract([texts[row] for row in new], choice, progress)
             space = space.reopened()
             positions = space.find(keys)
             new = new[:0]
@@ -116,8 +118,8 @@ class Predictor:
                 [space.gather(positions[held], layer=layer, pooling=pooling) for layer, pooling in view], axis=1
             )
         if len(new):
-            self._check_backbone(folder)
-            computed = self._compute([texts[row] for row in new], folder, device)
+            self._check_backbone(choice.backbone)
+            computed = self._compute([texts[row] for row in new], choice)
             place = {int(group[row]): number for number, row in enumerate(new)}
             for row in np.flatnonzero(positions < 0):
                 features[row] = computed[place[int(group[row])]]
@@ -142,33 +144,28 @@ class Predictor:
             msg = f"the backbone {folder} is not the one this head was trained on: its {' and '.join(differing)} differ"
             raise ContractError(msg, cure="Name the right folder with --backbone, or fit a head for this backbone.")
 
-    def _extract(self, texts: list[str], folder: str, device: str, progress: Progress | None) -> None:
-        contract = self.contract
-        extract(
-            {"text": texts},
-            backbone=folder,
-            cache=self.cache,
-            layers=contract.layers,
-            pool=contract.poolings,
-            max_length=contract.max_length,
-            dtype=contract.dtype,
-            device=device,
-            progress=progress,
-        )
+    def _extract(self, texts: list[str], choice: BackboneChoice, progress: Progress | None) -> None:
+        extract({"text": texts}, cache=self.cache, progress=progress, **vars(choice))
 
-    def _compute(self, texts: list[str], folder: str, device: str) -> NDArray[np.float32]:
-        """Features of texts that stay out of the cache."""
+    def _compute(self, texts: list[str], choice: BackboneChoice) -> NDArray[np.float32]:
+        """Features of texts that stay out of the cache, rounded as it would round them.
+
+        Otherwise a text's probabilities would change a little on the day it is cached.
+        """
         from featcache.backbone.load import load_backbone
 
-        contract = self.contract
         model = load_backbone(
-            find_backbone(folder),
-            dtype=contract.dtype,
-            device=resolve_device(device),
-            truncation_side=contract.truncation_side,
+            find_backbone(choice.backbone, allow_pickle=choice.allow_pickle),
+            dtype=choice.dtype,
+            device=resolve_device(choice.device),
+            truncation_side=self.contract.truncation_side,
+            allow_pickle=choice.allow_pickle,
+            trust_remote_code=choice.trust_remote_code,
         )
-        states = states_of(texts, model, contract, layers=self.description.layers, poolings=self.description.pooling)
-        return states.reshape(len(texts), -1)
+        layers, poolings = self.description.layers, self.description.pooling
+        states = states_of(texts, model, self.contract, layers=layers, poolings=poolings)
+        views = [narrow(states[:, i, j]) for i in range(len(layers)) for j in range(len(poolings))]
+        return np.concatenate(views, axis=1).astype(np.float32)
 
 
 def load_bundle(path: str | os.PathLike[str], *, cache: str | os.PathLike[str] = DEFAULT_CACHE) -> Predictor:
@@ -177,7 +174,11 @@ def load_bundle(path: str | os.PathLike[str], *, cache: str | os.PathLike[str] =
     Raises BundleError where the folder is not a bundle.
     """
     network, description = read_bundle(Path(path))
-    return Predictor(network, description, Path(cache))
+    try:
+        contract = Contract.from_json(json.dumps(description.contract), str(path))
+    except DamageError as error:
+        raise BundleError(error.what, cure="Fit the head again.") from error
+    return Predictor(network, description, contract, Path(cache))
 
 
 def _json_name(label: Label) -> str:

@@ -272,6 +272,8 @@ def find_space(
         fitting = same_backbone({path: contracts[path] for path in fitting}, find_backbone(backbone), memo)
         memo.save(cache)
     spaces = [Space.open(path) for path in fitting]
+    if layers is not None and len(spaces) == 1:
+        cached_layers(layers, spaces[0])  # what the only model cannot have is worth its own message
     spaces = [one for one in spaces if _has_views(one, layers, pool)]
     missing = {one.name: [int((one.find(keys) < 0).sum()) for _, keys in groups] for one in spaces}
     whole = [one for one in spaces if not any(missing[one.name])]
@@ -285,7 +287,12 @@ def find_space(
 def _has_views(space: Space, layers: str | Sequence[int] | None, pool: str | Sequence[str] | None) -> bool:
     if pool is not None and not set(parse_poolings(pool)) <= set(space.contract.poolings):
         return False
-    return layers is None or set(cached_layers(layers, space)) <= set(space.contract.layers)
+    if layers is None:
+        return True
+    try:
+        return set(cached_layers(layers, space)) <= set(space.contract.layers)
+    except InputError:  # a smaller model than the one that was meant
+        return False
 
 
 def cached_layers(layers: str | Sequence[int], space: Space) -> tuple[int, ...]:

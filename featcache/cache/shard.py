@@ -96,7 +96,7 @@ def _build(rows: Rows, contract: Contract, provenance: Mapping[str, Any]) -> mem
         "truncated": rows.truncated.astype(np.uint8),
     }
     for name, states in rows.features.items():
-        stored = np.ascontiguousarray(_narrow(states))
+        stored = np.ascontiguousarray(narrow(states))
         datasets[name] = stored
         datasets[_CHECKSUMS + name] = _row_checksums(stored)
     user_block = _MIN_USER_BLOCK
@@ -147,8 +147,8 @@ def _build_hdf5(
     return buffer, extents
 
 
-def _narrow(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """float16 where every value fits, else float32: an overflow to infinity must never be stored."""
+def narrow(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """States as they are stored: float16 where every value fits, else float32, so that none becomes infinite."""
     if np.abs(states).max(initial=0.0) > _FLOAT16_MAX:
         return states.astype(np.float32)
     return states.astype(np.float16)

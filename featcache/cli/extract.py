@@ -16,6 +16,7 @@ from featcache.cli.options import (
     megabytes,
     print_json,
     sources,
+    trust_options,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
-@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code. Only if you trust them.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it.")
+@trust_options
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")
 @json_option
 def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: int | None, **options: Any) -> None:  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it

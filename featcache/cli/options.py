@@ -38,6 +38,20 @@ def device_option(command: Command) -> Command:
     return click.option("--device", type=choice, default="auto", show_default=True, help="Where to run.")(command)
 
 
+def trust_options(command: Command) -> Command:
+    """What a model folder may do when it is loaded; both are off unless they are typed."""
+    for option in (
+        click.option(
+            "--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it."
+        ),
+        click.option(
+            "--allow-pickle", is_flag=True, help="Load pickled weights, which can run code. Only if you trust them."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def json_option(command: Command) -> Command:
     """One JSON object on stdout instead of sentences."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from featcache.cli.options import cache_option, device_option, sources
+from featcache.cli.options import cache_option, device_option, sources, trust_options
 
 
 @click.command()
@@ -19,6 +19,7 @@ from featcache.cli.options import cache_option, device_option, sources
 @cache_option
 @click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
 @device_option
+@trust_options
 @click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
 def predict(
     *,
@@ -30,6 +31,8 @@ def predict(
     cache: str,
     backbone: str | None,
     device: str,
+    allow_pickle: bool,
+    trust_remote_code: bool,
     as_json: bool,  # noqa: ARG001 - accepted so that scripts may pass it everywhere
 ) -> None:
     """Label texts with a BUNDLE: one JSON line a text, with label and probabilities.
@@ -49,7 +52,12 @@ def predict(
     predictor = load_bundle(bundle, cache=cache)
     rendered = _rendered(data, texts, text_column, encoding, predictor.description.template, predictor.description.text)
     for prediction in predictor.predict(
-        rendered, backbone=backbone, device=device, progress=Terminal(Console(stderr=True))
+        rendered,
+        backbone=backbone,
+        device=device,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        progress=Terminal(Console(stderr=True)),
     ):
         click.echo(json.dumps(prediction.to_json(), ensure_ascii=False))
 

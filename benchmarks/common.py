@@ -20,10 +20,9 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from featcache.data.keys import row_keys
-from featcache.data.labels import Label, labels_of
+from featcache.data.labels import labels_of
 from featcache.data.parts import LabelledRows
 from featcache.data.read import read
 from featcache.data.texts import Reading, render
@@ -54,16 +53,10 @@ def read_rows(file: Path, label: str, limit: int | None = None) -> LabelledRows:
     table = read(file)
     texts = render(table, Reading(), label=label)
     (labels,) = labels_of([table], label, [texts.rows])
-    rows = LabelledRows(file.name, texts.rendered, row_keys(texts.rendered), labels)
+    rows = LabelledRows([file.name] * len(labels), texts.rendered, row_keys(texts.rendered), labels)
     if limit is None or limit >= len(labels):
         return rows
     return rows.take(np.sort(np.random.default_rng(0).permutation(len(labels))[:limit]))
-
-
-def class_numbers(labels: Sequence[Label], classes: Sequence[Label]) -> NDArray[np.int64]:
-    """The place of each label in `classes`, (N,)."""
-    numbers = {one: number for number, one in enumerate(classes)}
-    return np.array([numbers[one] for one in labels], dtype=np.int64)
 
 
 def median(seconds: Sequence[float]) -> float:

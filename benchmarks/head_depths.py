@@ -21,31 +21,30 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from common import Model, backbone_or_minilm, class_numbers, machine, machine_line, median, plain_table, read_rows, run
+from common import Model, backbone_or_minilm, machine, machine_line, median, plain_table, read_rows, run
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import featcache
-from featcache.data.parts import LabelledRows
+from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
 from featcache.heads.train import Examples, Recipe, train_stack
 from featcache.select.metrics import score, scores
+from featcache.select.search import HeadShape, recipe_for
 from featcache.spaces import FeatureSpace, cached_layers
 
 PARTS = ("train", "validation", "test")
 METRICS = ("macro_f1", "accuracy")
 AGREEMENT = 0.03
-# Those of featcache's own sweep, so that a depth is measured as `fit-heads` would train it.
-LINEAR_RATE, HIDDEN_RATE = 3e-3, 1e-3
 # The strength best on validation is compared: the linear head's early stopping is chosen there, too.
 ORACLE_C = (0.01, 0.1, 1.0)
 # Okabe and Ito's palette, told apart with any colour vision; the markers serve grey prints.
@@ -100,9 +99,10 @@ def load(
 
 
 def train_head(data: Data, *, depth: int, width: int, seed: int, max_epochs: int = Recipe.max_epochs) -> Run:
-    """Train one head alone, and score it on every part."""
+    """Train one head alone, as `fit-heads` would, and score it on every part."""
     examples = {part: data.examples(seed, part) for part in PARTS}
-    rate = HIDDEN_RATE if depth else LINEAR_RATE
+    shape = HeadShape("mlp", depth, width) if depth else HeadShape("linear")
+    recipe = recipe_for(shape, seed, len(examples["train"].labels))
     started = time.perf_counter()
     (trained,) = train_stack(
         examples["train"],
@@ -110,7 +110,7 @@ def train_head(data: Data, *, depth: int, width: int, seed: int, max_epochs: int
         n_classes=data.n_classes,
         depth=depth,
         width=width if depth else None,
-        recipes=[Recipe(learning_rate=rate, seed=seed, max_epochs=max_epochs)],
+        recipes=[replace(recipe, max_epochs=max_epochs)],
         metric=partial(score, "macro_f1", n_classes=data.n_classes),
     )
     seconds = time.perf_counter() - started

@@ -30,7 +30,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from common import Model, backbone_or_minilm, class_numbers, machine, machine_line, median, plain_table, read_rows, run
+from common import Model, backbone_or_minilm, machine, machine_line, median, plain_table, read_rows, run
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, DataCollatorWithPadding
@@ -39,7 +39,7 @@ from transformers.utils import logging
 import featcache
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
-from featcache.data.parts import LabelledRows
+from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
 from featcache.select.metrics import scores
 from featcache.spaces import BackboneChoice, Resolved, resolve

@@ -152,6 +152,8 @@ def extract(
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
     job = _prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
+    if job.texts.n_empty:
+        progress.note(f"left out   {job.texts.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = _missing(space, job.keys)
     n_hits = len(job.keys) - len(missing)

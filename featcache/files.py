@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
@@ -33,7 +34,8 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
         temporary.rename(final)
         sync_folder(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         msg = f"{final} could not be written: {os.strerror(error.errno or 0)}"
         cure = "What was finished before is kept. Free space or mend the disk, then run the same command again."
         raise MachineError(msg, cure=cure) from error

@@ -95,16 +95,22 @@ def fit_heads(
     started = time.perf_counter()
     progress = progress or Silent()
     shapes, metric = _checked_shapes(heads, depths, widths), _checked_metric(metric)
+    _check_out(out)
+    if not 0 <= seed < 2**32:
+        msg = f"the seed {seed} is not between 0 and 2^32 - 1"
+        raise InputError(msg, cure="Give another --seed.")
     parts = read_parts(
         train, validation, test, label=label, split=split, reading=Reading(text, template, encoding, skip_empty),
         seed=seed, strict=strict, warn=progress.note,
     )  # fmt: skip
     classes = classes_of(parts, label)
-    groups = [(part.source, part.keys) for part in parts.present()]
-    found = find_space(Path(cache), groups, backbone=backbone, name=space, layers=layers, pool=pool)
+    found = find_space(
+        Path(cache), parts.present(), backbone=backbone, name=space, layers=layers, pool=pool,
+        reading=_reading_options(text, template, encoding, skip_empty=skip_empty),
+    )  # fmt: skip
     wanted_layers = found.contract.layers if layers is None else cached_layers(layers, found)
     poolings = found.contract.poolings if pool is None else parse_poolings(pool)
-    labels = [class_numbers(part, classes) for part in parts.present()]
+    labels = [class_numbers(part.labels, classes) for part in parts.present()]
     sweep = _sweep(found, parts, labels, len(classes), metric, seed)
     views = views_of(wanted_layers, poolings)
     trials = _run(sweep, views, shapes, progress)
@@ -157,6 +163,14 @@ def fit_heads(
     return result
 
 
+def _reading_options(text: str | None, template: str | None, encoding: str, *, skip_empty: bool) -> list[str]:
+    """The options with which `extract` reads the same texts."""
+    options = ["--text", text] if text else []
+    options += ["--template", template] if template else []
+    options += ["--encoding", encoding] if encoding != "utf-8" else []
+    return options + (["--skip-empty"] if skip_empty else [])
+
+
 def _checked_shapes(heads: Sequence[str] | str, depths: Sequence[int], widths: Sequence[int]) -> list[HeadShape]:
     names = [name.strip() for name in heads.split(",")] if isinstance(heads, str) else list(heads)
     unknown = [name for name in names if name not in HEADS]
@@ -171,6 +185,18 @@ def _checked_shapes(heads: Sequence[str] | str, depths: Sequence[int], widths: S
         msg = "no head is left to try: mlp needs depths and widths"
         raise InputError(msg, cure="For example --depths 1,2 --widths 64,256.")
     return shapes
+
+
+def _check_out(out: str | os.PathLike[str] | None) -> None:
+    """A folder that cannot be written is worth knowing before the sweep, not after it."""
+    place = Path(out or "runs")
+    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        msg = f"{existing} is a file, so no run can be kept in {place}"
+        raise InputError(msg, cure="Choose a folder: --out DIR.")
+    if not os.access(existing, os.W_OK):
+        msg = f"the folder {existing} cannot be written"
+        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.")
 
 
 def _checked_metric(metric: str) -> str:
@@ -202,6 +228,11 @@ def _run(sweep: Sweep, views: Sequence[View], shapes: Sequence[HeadShape], progr
             trials.append(trial)
             best = best_of(trials, sweep.metric)
             progress.advance(1, f"best so far {best.validation[sweep.metric]:.3f} {best.head} on {best.view}")
+    except (RuntimeError, MemoryError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        msg = f"memory ran out after {len(trials)} of {len(views) * len(shapes)} heads"
+        raise MachineError(msg, cure="Try fewer --widths, --layers or --pool.") from error
     finally:
         progress.end()
     return trials

@@ -24,7 +24,7 @@ from featcache.cache.shard import narrow
 from featcache.cache.space import Space, contracts_in, widest
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
-from featcache.errors import BundleError, ContractError, DamageError
+from featcache.errors import BackboneError, BundleError, ContractError, DamageError
 from featcache.extract import extract, states_of
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
@@ -90,21 +90,28 @@ class Predictor:
             allow_pickle,
             trust_remote_code,
         )
-        features = self._features(texts, choice, progress)
+        features = self._features(texts, choice, progress, named=backbone is not None)
         probabilities = self.network.probabilities(features)
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
             for row in probabilities
         ]
 
-    def _features(self, texts: Sequence[str], choice: BackboneChoice, progress: Progress | None) -> NDArray[np.float32]:
-        """The head's inputs (N, inputs): cached rows from the cache, the others computed now."""
+    def _features(
+        self, texts: Sequence[str], choice: BackboneChoice, progress: Progress | None, *, named: bool
+    ) -> NDArray[np.float32]:
+        """The head's inputs (N, inputs): cached rows from the cache, the others computed now.
+
+        named: whether the user named the backbone, which is checked then even if it is not needed.
+        """
         keys = row_keys(texts)
+        if named:
+            self._check_backbone(choice.backbone)
         space = self._space()
         positions = np.full(len(texts), -1) if space is None else space.find(keys)
         first, group = first_of_each(keys)
         new = first[positions[first] < 0]
-        if space is not None and len(new) >= _WRITE_FROM:
+        if space is not None and len(new) >= _WRITE_FROM and os.access(space.path, os.W_OK):
             self._check_backbone(choice.backbone)
             self._extract([texts[row] for row in new], choice, progress)
             space = space.reopened()
@@ -132,7 +139,12 @@ class Predictor:
     def _check_backbone(self, folder: str) -> None:
         """Refuse a backbone whose files are not those of the contract."""
         memo = Memo.load(self.cache)
-        found = fingerprint(find_backbone(folder, allow_pickle=True), memo, allow_pickle=True, trust_remote_code=True)
+        try:
+            place = find_backbone(folder, allow_pickle=True)
+        except BackboneError as error:
+            cure = "Say where the backbone is now: --backbone FOLDER. Only texts in the cache need none."
+            raise BackboneError(error.what, cure=cure) from error
+        found = fingerprint(place, memo, allow_pickle=True, trust_remote_code=True)
         memo.save(self.cache)
         expected = self.contract
         differing = [

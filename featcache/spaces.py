@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from featcache.cache.contract import POOLINGS, Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Origin, Space, contracts_in, folder_name, widest
 from featcache.data.keys import row_keys
+from featcache.data.parts import LabelledRows
 from featcache.errors import BackboneError, CacheMissError, InputError, SpaceChoiceError
 
 MAX_LENGTH = 512  # the default's upper end: longer texts cost more than they tell most classifiers
@@ -209,23 +211,25 @@ def pick_space(cache: Path, name: str | None) -> Space:
     fitting = exact or fitting
     if len(fitting) == 1:
         return Space.open(fitting[0])
-    raise space_choice_error(cache, list(contracts), fitting, name)
+    raise space_choice_error(cache, contracts, fitting, name)
 
 
 def space_choice_error(
-    cache: Path, all_paths: Sequence[Path], fitting: Sequence[Path], name: str | None
+    cache: Path, contracts: Mapping[Path, Contract], fitting: Sequence[Path], name: str | None
 ) -> SpaceChoiceError:
-    """Why not exactly one space fits, naming those that do."""
-    if not all_paths:
+    """Why not exactly one space fits, naming those that do and what tells them apart."""
+    if not contracts:
         return SpaceChoiceError(
             f"there is no feature space in {cache}",
             cure="Make one: featcache extract DATA --backbone MODEL" + cache_option(cache),
         )
     if not fitting:
-        names = ", ".join(path.name for path in all_paths)
+        names = ", ".join(path.name for path in contracts)
         return SpaceChoiceError(f"{cache} has no space {name!r}; it has {names}", cure="Name one of these.")
     names = ", ".join(path.name for path in fitting)
-    return SpaceChoiceError(f"several spaces fit: {names}", cure=f"Name one: --space {fitting[0].name}")
+    differing = ", ".join(contracts[fitting[0]].differences(contracts[fitting[1]]))
+    cure = f"Name one, such as {fitting[0].name} (for fit-heads: --space {fitting[0].name})."
+    return SpaceChoiceError(f"several spaces fit: {names}; they differ in {differing}", cure=cure)
 
 
 def cache_option(cache: Path) -> str:
@@ -247,18 +251,19 @@ def same_backbone(spaces: Mapping[Path, Contract], folder: Path, memo: Memo) -> 
 
 def find_space(
     cache: Path,
-    groups: Sequence[tuple[str, NDArray[np.uint8]]],
+    parts: Sequence[LabelledRows],
     *,
     backbone: str | os.PathLike[str] | None,
     name: str | None,
     layers: str | Sequence[int] | None,
     pool: str | Sequence[str] | None,
+    reading: Sequence[str] = (),
 ) -> Space:
-    """The one space that fits the request and holds the rows of all groups; no backbone is loaded.
+    """The one space that fits the request and holds all rows; no backbone is loaded.
 
-    groups: (source, keys (N, 16)) of each file.  backbone: compared by the contents of its files.
-    Raises SpaceChoiceError where several spaces do; CacheMissError, with the missing rows of each source and
-    the extract command, where none does.
+    backbone: compared by the contents of its files.  reading: options with which `extract` reads the same texts.
+    Raises SpaceChoiceError where several spaces do; CacheMissError, with the missing rows of each file and the
+    extract command, where none does.
     """
     contracts = contracts_in(cache)
     fitting = list(contracts)
@@ -266,7 +271,7 @@ def find_space(
         exact = [path for path in fitting if path.name == name]
         fitting = exact or [path for path in fitting if path.name.startswith(name)]
         if not fitting:
-            raise space_choice_error(cache, list(contracts), fitting, name)
+            raise space_choice_error(cache, contracts, fitting, name)
     if backbone is not None:
         memo = Memo.load(cache)
         fitting = same_backbone({path: contracts[path] for path in fitting}, find_backbone(backbone), memo)
@@ -274,14 +279,16 @@ def find_space(
     spaces = [Space.open(path) for path in fitting]
     if layers is not None and len(spaces) == 1:
         cached_layers(layers, spaces[0])  # what the only model cannot have is worth its own message
-    spaces = [one for one in spaces if _has_views(one, layers, pool)]
-    missing = {one.name: [int((one.find(keys) < 0).sum()) for _, keys in groups] for one in spaces}
-    whole = [one for one in spaces if not any(missing[one.name])]
-    if len(whole) == 1:
-        return whole[0]
+    missing = {one.name: [one.find(part.keys) < 0 for part in parts] for one in spaces}
+    whole = [one for one in spaces if not any(absent.any() for absent in missing[one.name])]
+    viewed = [one for one in whole if _has_views(one, layers, pool)]
+    if len(viewed) == 1:
+        return viewed[0]
+    if viewed:
+        raise space_choice_error(cache, contracts, [one.path for one in viewed], name)
     if whole:
-        raise space_choice_error(cache, list(contracts), [one.path for one in whole], name)
-    raise _no_space(cache, groups, spaces, missing, backbone)
+        raise _no_views(cache, parts, whole[0], layers, pool, reading)
+    raise _no_space(cache, parts, spaces, missing, backbone, reading)
 
 
 def _has_views(space: Space, layers: str | Sequence[int] | None, pool: str | Sequence[str] | None) -> bool:
@@ -302,33 +309,60 @@ def cached_layers(layers: str | Sequence[int], space: Space) -> tuple[int, ...]:
     return parse_layers("-1" if layers == "last" else layers, space.origin.n_layers)
 
 
+def _no_views(
+    cache: Path,
+    parts: Sequence[LabelledRows],
+    space: Space,
+    layers: str | Sequence[int] | None,
+    pool: str | Sequence[str] | None,
+    reading: Sequence[str],
+) -> CacheMissError:
+    """All rows are there, but not the layers or poolings that are asked for."""
+    options = list(reading)
+    for option, asked in (("--layers", layers), ("--pool", pool)):
+        if asked is not None:
+            options += [option, asked if isinstance(asked, str) else ",".join(map(str, asked))]
+    held = f"layers {', '.join(map(str, space.contract.layers))} and {', '.join(space.contract.poolings)}"
+    files = list(dict.fromkeys(origin for part in parts for origin in part.origins))
+    command = _extract_command(cache, files, space.origin.backbone, options)
+    return CacheMissError(
+        f"{space.name} holds all texts, but only {held}", cure=f"Compute what is asked for: {command}"
+    )
+
+
 def _no_space(
     cache: Path,
-    groups: Sequence[tuple[str, NDArray[np.uint8]]],
+    parts: Sequence[LabelledRows],
     spaces: Sequence[Space],
-    missing: dict[str, list[int]],
+    missing: Mapping[str, Sequence[NDArray[np.bool_]]],
     backbone: str | os.PathLike[str] | None,
+    reading: Sequence[str],
 ) -> CacheMissError:
-    nearest = min(spaces, key=lambda one: sum(missing[one.name]), default=None)
+    nearest = min(spaces, key=lambda one: sum(int(absent.sum()) for absent in missing[one.name]), default=None)
     model = os.fspath(backbone) if backbone else (nearest.origin.backbone if nearest else "MODEL")
-    sources = list(dict.fromkeys(source for source, _ in groups))
-    lacking: dict[str, list[int]] = {source: [0, 0] for source in sources}
-    counts = missing[nearest.name] if nearest else [len(keys) for _, keys in groups]
-    for (source, keys), count in zip(groups, counts, strict=True):
-        lacking[source][0] += count
-        lacking[source][1] += len(keys)
-    where = (
-        f"space {nearest.name}"
-        if nearest
-        else (f"any space of {model} in {cache}" if backbone else f"a space of {cache}")
-    )
-    phrases = [f"{count:,} of {total:,} texts of {source}" for source, (count, total) in lacking.items() if count]
-    files = [source for source, (count, _) in lacking.items() if count]
-    command = f"featcache extract {shlex.join(files)} --backbone {shlex.quote(model)}{cache_option(cache)}"
-    hint = ""
-    if all(count == total for count, total in lacking.values()):
-        hint = "\nIf they were extracted with --text or --template, give the same here."
+    options = list(reading)
+    if nearest is not None:  # without these, another space would be filled
+        contract, limit = nearest.contract, nearest.origin.limit
+        if contract.max_length != min(MAX_LENGTH, limit or MAX_LENGTH):
+            options += ["--max-length", str(contract.max_length)]
+        options += ["--dtype", contract.dtype] if len(spaces) > 1 else []
+    totals: Counter[str] = Counter()
+    lacking: Counter[str] = Counter()
+    for number, part in enumerate(parts):
+        absent = missing[nearest.name][number] if nearest else np.ones(len(part.keys), dtype=np.bool_)
+        totals.update(part.origins)
+        lacking.update(origin for origin, gone in zip(part.origins, absent, strict=True) if gone)
+    where = f"space {nearest.name}" if nearest else f"a space of {cache}"
+    if nearest is None and backbone:
+        where = f"any space of {model} in {cache}"
+    phrases = [f"{count:,} of {totals[origin]:,} texts of {origin}" for origin, count in lacking.items()]
+    command = _extract_command(cache, list(lacking), model, options)
+    hint = "" if lacking != totals else "\nIf they were extracted with --text or --template, give the same here."
     return CacheMissError(f"{', '.join(phrases)} are not in {where}", cure=f"Add them: {command}{hint}")
+
+
+def _extract_command(cache: Path, files: Sequence[str], model: str, options: Sequence[str]) -> str:
+    return f"featcache extract {shlex.join([*files, '--backbone', model, *options])}{cache_option(cache)}"
 
 
 def make_space(cache: Path, resolved: Resolved, backbone: str) -> Space:

@@ -41,7 +41,6 @@ def load_backbone(
     (Transformers would fill it with random numbers and only warn); MachineError when memory runs out.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     with _quiet_transformers():
@@ -54,7 +53,9 @@ def load_backbone(
                 use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except Exception as error:
+            # Transformers, safetensors and pickle raise whatever they meet in a damaged folder (IndexError for a
+            # pickle of three bytes); to the user all of it means that this folder cannot be loaded.
             msg = f"the model in {folder} cannot be loaded: {(str(error).splitlines() or [repr(error)])[0]}"
             raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
     # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.

@@ -104,8 +104,12 @@ class Space:
             except OSError as error:
                 msg = f"the cache folder {path} cannot be made: {error.strerror}"
                 raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
-            write_durably(path, _ORIGIN, origin.to_json().encode())
-            write_durably(path, _CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
+            try:
+                write_durably(path, _ORIGIN, origin.to_json().encode())
+                write_durably(path, _CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
+            except BaseException:
+                _remove_if_empty(path)
+                raise
         space = cls.open(path)
         if space.contract != contract:
             fields = ", ".join(space.contract.differences(contract))
@@ -186,13 +190,7 @@ class Space:
 
     def _drop_if_empty(self) -> None:
         """Remove the folder of a space that got no row: a failed first run leaves nothing behind."""
-        if any(self.path.glob(f"*{SUFFIX}")):
-            return
-        for name in (_CONTRACT, _ORIGIN, _LOCK):
-            (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else's file is in it, or other spaces beside it
-            self.path.rmdir()
-            self.path.parent.rmdir()
+        _remove_if_empty(self.path)
 
     @cached_property
     def _index(self) -> KeyIndex:
@@ -208,17 +206,29 @@ class Space:
             yield self.shards[number], places, positions[places] - starts[number]
 
 
-def spaces_in(cache: Path) -> list[Space]:
-    """All spaces of a cache folder, by name; none where the folder does not exist."""
-    return [Space.open(file.parent) for file in sorted(cache.glob(f"*/{_CONTRACT}"))]
+def spaces_in(cache: Path) -> tuple[list[Space], list[DamageError]]:
+    """All spaces of a cache folder by name, and what is wrong with those that cannot be opened."""
+    spaces: list[Space] = []
+    damaged: list[DamageError] = []
+    for file in sorted(cache.glob(f"*/{_CONTRACT}")):
+        try:
+            spaces.append(Space.open(file.parent))
+        except DamageError as error:
+            damaged.append(error)
+    return spaces, damaged
 
 
 def contracts_in(cache: Path) -> dict[Path, Contract]:
-    """The contracts of a cache folder by the path of their space; no shard is opened."""
-    return {
-        file.parent: Contract.from_json(file.read_text("utf-8"), str(file))
-        for file in sorted(cache.glob(f"*/{_CONTRACT}"))
-    }
+    """The contracts of a cache folder by the path of their space; no shard is opened.
+
+    A contract that cannot be read is left out: it keeps nobody from the other spaces, `ls` shows it, and
+    whoever needs that very space meets the damage when opening it.
+    """
+    contracts: dict[Path, Contract] = {}
+    for file in sorted(cache.glob(f"*/{_CONTRACT}")):
+        with contextlib.suppress(DamageError, UnicodeDecodeError):
+            contracts[file.parent] = Contract.from_json(file.read_text("utf-8"), str(file))
+    return contracts
 
 
 def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
@@ -229,6 +239,17 @@ def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
         key=lambda path: (contracts[path] == asked, len(contracts[path].layers) * len(contracts[path].poolings)),
         default=None,
     )
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it."""
+    if any(path.glob(f"*{SUFFIX}")):
+        return
+    for name in (_CONTRACT, _ORIGIN, _LOCK):
+        (path / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody else's file is in it, or other spaces beside it
+        path.rmdir()
+        path.parent.rmdir()
 
 
 def folder_name(backbone: str) -> str:

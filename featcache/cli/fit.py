@@ -24,9 +24,17 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r} is not a list of whole numbers such as 1,2", param, ctx)
 
 
+def _one_label(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:
+    """One label a run; a second one given would otherwise win in silence."""
+    if len(value) > 1:
+        msg = "give it once: fit each label by a run of its own, the cache serves them all"
+        raise click.BadParameter(msg, ctx, param)
+    return value[0]
+
+
 @click.command()
 @click.argument("train", nargs=-1, required=True)
-@click.option("--label", required=True, metavar="COLUMN", help="Column of the labels.")
+@click.option("--label", required=True, multiple=True, callback=_one_label, metavar="COLUMN", help="Column of labels.")
 @click.option("--validation", multiple=True, metavar="FILE", help="Rows to choose on [split from TRAIN].")
 @click.option("--test", multiple=True, metavar="FILE", help="Rows to read once, at the end [split from TRAIN].")
 @click.option("--split", metavar="SHARES", help="train/validation/test shares [0.7/0.1/0.2; beside --test 0.8/0.2].")
@@ -47,8 +55,10 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     show_default=True,
     help="What the choice goes by.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the split and the training.")
-@click.option("--out", metavar="DIR", help="Folder of the run; what it holds is replaced [runs/DATA-LABEL].")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split and the training."
+)
+@click.option("--out", metavar="DIR", help="Folder of the run; an earlier run in it is replaced [runs/DATA-LABEL].")
 @json_option
 def fit_heads(
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featcache.cli.options import cache_option, json_option, layer_range, megabytes, print_json
+from featcache.errors import DamageError
 
 if TYPE_CHECKING:
     from featcache.cache.space import Space
@@ -26,14 +27,20 @@ def ls(*, cache: str, as_json: bool) -> None:
 
     from featcache.cache.space import spaces_in
 
-    spaces = spaces_in(Path(cache))
+    spaces, damaged = spaces_in(Path(cache))
     if as_json:
-        print_json({"cache": cache, "spaces": [_summary(space) for space in spaces]})
-        return
-    if not spaces:
+        summaries = [_summary(space) for space in spaces]
+        print_json({"cache": cache, "spaces": summaries, "damaged": [error.what for error in damaged]})
+    elif spaces:
+        _print_spaces(spaces)
+    elif not damaged:
         click.echo(f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL")
-        return
-    rows = [("space", "rows", "layers", "poolings", "dtype", "size", "last written")]
+    if damaged:
+        raise DamageError("; ".join(error.what for error in damaged), cure=damaged[0].cure)
+
+
+def _print_spaces(spaces: list[Space]) -> None:
+    rows = [("space", "rows", "layers", "poolings", "tokens", "dtype", "size", "last written")]
     for space in spaces:
         contract = space.contract
         rows.append(
@@ -42,6 +49,7 @@ def ls(*, cache: str, as_json: bool) -> None:
                 f"{space.n_rows:,}",
                 layer_range(contract.layers),
                 " ".join(contract.poolings),
+                f"≤ {contract.max_length}",
                 contract.dtype,
                 megabytes(space.n_bytes),
                 _ago(_last_written(space)),

@@ -6,11 +6,12 @@ import errno
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from featcache.errors import FeatcacheError, Interrupted
+from featcache.errors import FeatcacheError, Interrupted, MachineError
 
 # Command -> the module that defines it under that name (with _ for -); imported only when it is run.
 _COMMANDS = {
@@ -46,16 +47,20 @@ class _LazyGroup(click.Group):
                 raise
             _say(Interrupted("interrupted", cure="Nothing that was finished is lost."))
         except OSError as error:
-            if ctx.params["debug"] or error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+            if error.errno == errno.EPIPE:
+                # The reader of a pipe has enough (`| head`): no failure, and nothing more to say.
+                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the interpreter's last flush
+                sys.exit(0)
+            if ctx.params["debug"]:
                 raise
-            click.echo(f"error: {error.filename or 'the disk'}: {error.strerror}", err=True)
-            ctx.exit(1)
+            place = f"{error.filename}: " if error.filename else ""
+            _say(MachineError(f"{place}{error.strerror or error}", cure="Check permissions and the disk."))
 
 
 def _say(error: FeatcacheError) -> NoReturn:
     click.echo(f"error: {error.what}", err=True)
     if error.cure:
-        click.echo(f"       {error.cure}", err=True)
+        click.echo("       " + error.cure.replace("\n", "\n       "), err=True)
     sys.exit(error.exit_code)
 
 

@@ -15,7 +15,7 @@ from featcache.cli.options import cache_option, device_option, sources, trust_op
 @click.argument("data", required=False)
 @click.option("--text", "texts", multiple=True, metavar="STR", help="A text to label; may be given several times.")
 @click.option("--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training].")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA or stdin.")
 @cache_option
 @click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
 @device_option
@@ -62,6 +62,11 @@ def predict(
         click.echo(json.dumps(prediction.to_json(), ensure_ascii=False))
 
 
+def _lines(text: str) -> list[str]:
+    """Lines as `wc` counts them: not split at U+2028 and its like, which texts may hold."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+
+
 def _rendered(
     data: str | None,
     texts: tuple[str, ...],
@@ -71,10 +76,10 @@ def _rendered(
     trained_column: str | None,
 ) -> list[str]:
     """The texts as the backbone is to see them: read, checked and put into the bundle's template."""
-    from featcache.data.read import read
+    from featcache.data.read import decode, read
     from featcache.data.table import Table, table_of
     from featcache.data.texts import Reading, render
-    from featcache.errors import TextError
+    from featcache.errors import ColumnError, TextError
 
     table: Table
     if bool(texts) == (data is not None):
@@ -84,9 +89,14 @@ def _rendered(
         table = read(sources((data,)), encoding=encoding)
         column = text_column or (trained_column if trained_column in table.columns else None)
     else:
-        lines = list(texts) if texts else sys.stdin.read().splitlines()
+        lines = list(texts) if texts else _lines(decode(sys.stdin.buffer.read(), encoding, "stdin"))
         if not lines:
             msg = "stdin holds no text"
             raise TextError(msg, cure="Give one text a line.")
         table, column = table_of({"text": lines}, "--text" if texts else "stdin"), "text"
-    return render(table, Reading(column, template)).rendered
+    try:
+        return render(table, Reading(column, template)).rendered
+    except TextError as error:
+        raise TextError(error.what, cure="Fill them in or take them out: every text gets one line.") from error
+    except ColumnError as error:
+        raise ColumnError(error.what, cure="Name the texts' column with --text-column.") from error

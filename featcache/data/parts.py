@@ -27,16 +27,21 @@ SPLIT_BESIDE_TEST = "0.8/0.2"
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """N texts with their keys (N, 16) and labels. source: how messages call them."""
+    """N texts with their keys (N, 16), labels, and the file (or other source) that each came from."""
 
-    source: str
+    origins: list[str]
     texts: list[str]
     keys: NDArray[np.uint8]
     labels: list[Label]
 
+    @property
+    def source(self) -> str:
+        """How messages call these rows."""
+        return ", ".join(dict.fromkeys(self.origins))
+
     def take(self, rows: NDArray[np.int64]) -> LabelledRows:
         return LabelledRows(
-            self.source,
+            [self.origins[row] for row in rows],
             [self.texts[row] for row in rows],
             self.keys[rows],
             [self.labels[row] for row in rows],
@@ -84,7 +89,7 @@ def read_parts(
     texts = [render(table, reading, label=label) for table in tables]
     labels = labels_of(tables, label, [one.rows for one in texts])
     read_in = [
-        LabelledRows(table.sources, part.rendered, row_keys(part.rendered), names)
+        LabelledRows([table.place(row)[0] for row in part.rows], part.rendered, row_keys(part.rendered), names)
         for table, part, names in zip(tables, texts, labels, strict=True)
     ]
     whole = read_in[0]
@@ -159,7 +164,7 @@ def classes_of(parts: Parts, column: str) -> list[Label]:
     return classes
 
 
-def class_numbers(rows: LabelledRows, classes: Sequence[Label]) -> NDArray[np.int64]:
-    """The labels of N rows as numbers of classes, (N,)."""
+def class_numbers(labels: Sequence[Label], classes: Sequence[Label]) -> NDArray[np.int64]:
+    """The place of each of N labels in `classes`, (N,)."""
     numbers = {one: number for number, one in enumerate(classes)}
-    return np.array([numbers[one] for one in rows.labels], dtype=np.int64)
+    return np.array([numbers[one] for one in labels], dtype=np.int64)

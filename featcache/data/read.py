@@ -125,23 +125,29 @@ def _decode(path: Path, encoding: str) -> str:
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise DataFileError(msg, cure="Check the path and its permissions.") from error
+    return decode(raw, encoding, str(path))
+
+
+def decode(raw: bytes, encoding: str, source: str) -> str:
+    """Bytes as text, without a byte-order mark. Raises DataFileError with the line of the first wrong byte."""
     try:
         # A byte-order mark, as spreadsheets write it, would become part of the first column's name.
         return raw.decode(encoding).removeprefix("\ufeff")
     except (LookupError, ValueError) as error:
         if isinstance(error, UnicodeError):
-            raise _not_encoded(path, raw, encoding, error) from error
+            raise _not_encoded(source, raw, encoding, error) from error
         msg = f"there is no encoding called {encoding!r}"
         raise DataFileError(msg, cure="Give a name that Python knows, such as utf-8 or windows-1252.") from error
 
 
-def _not_encoded(path: Path, raw: bytes, encoding: str, error: UnicodeError) -> DataFileError:
+def _not_encoded(source: str, raw: bytes, encoding: str, error: UnicodeError) -> DataFileError:
     start = getattr(error, "start", 0)
     line = raw.count(b"\n", 0, start) + 1
     byte = f"byte 0x{raw[start]:02x}" if start < len(raw) else "the end"
-    guess = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "windows-1252"
+    marked = raw[:2] in {b"\xff\xfe", b"\xfe\xff"} and "16" not in encoding
+    guess = "utf-16" if marked else "windows-1252"
     cure = f"Name the file's encoding, for example --encoding {guess}."
-    return DataFileError(f"{path}, line {line}: {byte} is not {encoding}", cure=cure)
+    return DataFileError(f"{source}, line {line}: {byte} is not {encoding}", cure=cure)
 
 
 def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
@@ -155,7 +161,7 @@ def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
         for fields in reader:
             if fields:
                 if header is None:
-                    header = _checked_header(path, fields, first_line)
+                    header = _checked_header(path, fields, first_line, delimiter)
                 elif len(fields) != len(header):
                     count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
                     msg = f"{path}, line {first_line}: {count} where the header has {len(header)}"
@@ -172,9 +178,18 @@ def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
     return {name: list(values) for name, values in zip(header or [], zip(*rows, strict=True), strict=False)}
 
 
-def _checked_header(path: Path, names: list[str], line: int) -> list[str]:
+def _checked_header(path: Path, names: list[str], line: int, delimiter: str) -> list[str]:
+    _refuse_other_separator(path, names, line, delimiter)
     _refuse_twice(f"{path}, line {line}", names)
     return names
+
+
+def _refuse_other_separator(path: Path, names: list[str], line: int, delimiter: str) -> None:
+    """One column with another separator in its name is a file of that separator: labels would end up in texts."""
+    strange = [sign for sign in (";", "\t", "|", ",") if sign != delimiter and len(names) == 1 and sign in names[0]]
+    if strange:
+        msg = f"{path}, line {line}: one column, {names[0]!r}, that looks separated by {strange[0]!r}"
+        raise DataFileError(msg, cure="Save it with commas (.csv) or with tabs (.tsv).")
 
 
 def _refuse_twice(where: str, names: list[str]) -> None:

@@ -7,15 +7,16 @@ bundle/README.md          the model card, for people
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featcache.errors import BundleError, MachineError
+from featcache.errors import BundleError, DamageError, MachineError
 from featcache.files import write_durably
 from featcache.heads.network import Network
 
@@ -31,6 +32,7 @@ class Description:
 
     classes: labels in the order of the logits, in their own type.  layers, pooling: the view, joined in this
     order.  contract: of the space the head was trained on.  backbone: where its folder was, or its hub id.
+    weights: SHA-256 of `head.safetensors`.  checksum: of this file; both are filled in by `save_bundle`.
     """
 
     head: str
@@ -45,7 +47,14 @@ class Description:
     text: str | None
     scores: dict[str, Any]
     versions: dict[str, str]
+    weights: str = ""
+    checksum: str = ""
     format: int = BUNDLE_FORMAT
+
+    def expected_checksum(self) -> str:
+        """SHA-256 of all other fields but `backbone`, which may be corrected by hand when a model has moved."""
+        fields = {name: value for name, value in asdict(self).items() if name not in {"backbone", "checksum"}}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def save_bundle(folder: Path, network: Network, description: Description, card: str) -> None:
@@ -65,15 +74,18 @@ def save_bundle(folder: Path, network: Network, description: Description, card: 
     except OSError as error:
         msg = f"the folder {folder} cannot be made: {error.strerror}"
         raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
-    write_durably(folder, _WEIGHTS, save(arrays))
+    stored = save(arrays)
+    description = replace(description, weights=hashlib.sha256(stored).hexdigest())
+    description = replace(description, checksum=description.expected_checksum())
+    write_durably(folder, _WEIGHTS, stored)
     write_durably(folder, _CARD, card.encode())
     write_durably(folder, _DESCRIPTION, json.dumps(asdict(description), indent=2, ensure_ascii=False).encode())
 
 
 def read_bundle(folder: Path) -> tuple[Network, Description]:
-    """Read what `save_bundle` wrote. Raises BundleError where that is not what the folder holds."""
+    """Read what `save_bundle` wrote. Raises BundleError for another folder, DamageError for a changed file."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     if not (folder / _DESCRIPTION).exists():
         msg = f"{folder} is not a bundle: it has no {_DESCRIPTION}"
@@ -84,16 +96,22 @@ def read_bundle(folder: Path) -> tuple[Network, Description]:
             msg = f"{folder} was written in format {fields['format']}; this featcache reads up to {BUNDLE_FORMAT}"
             raise BundleError(msg, cure="Upgrade: pip install --upgrade featcache")
         description = Description(**fields)
-        network = _network(load_file(folder / _WEIGHTS))
-        if network.weights[-1].shape[1] != len(description.classes):
-            msg = (
-                f"{folder}: the weights are for {network.weights[-1].shape[1]} classes, not {len(description.classes)}"
-            )
-            raise BundleError(msg, cure="Fit the head again.")
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        msg = f"the bundle {folder} is damaged: {error}"
-        raise BundleError(msg, cure="Fit the head again; its cache makes that quick.") from error
-    return network, description
+        if description.checksum != description.expected_checksum():
+            raise _damaged(folder, f"{_DESCRIPTION} does not match its checksum")
+        stored = (folder / _WEIGHTS).read_bytes()
+        if hashlib.sha256(stored).hexdigest() != description.weights:
+            raise _damaged(folder, f"{_WEIGHTS} is not the file that {_DESCRIPTION} was written for")
+        return _network(load(stored)), description
+    except FileNotFoundError as error:
+        raise _damaged(folder, f"{_WEIGHTS} is missing") from error
+    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise _damaged(folder, f"{_DESCRIPTION} cannot be read") from error
+
+
+def _damaged(folder: Path, reason: str) -> DamageError:
+    return DamageError(
+        f"the bundle {folder} is damaged: {reason}", cure="Fit the head again; its cache makes that quick."
+    )
 
 
 def _network(arrays: Mapping[str, Any]) -> Network:

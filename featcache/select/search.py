@@ -158,7 +158,7 @@ def refit(trial: Trial, sweep: Sweep) -> Network:
         return fit_logistic_path(features, labels, n_classes=sweep.n_classes, path=path)[0].network
     from featcache.heads.train import Examples, train_stack
 
-    recipe = replace(_recipe(trial.head, sweep.seed, len(rows)), max_epochs=trial.settings["epochs"])
+    recipe = replace(recipe_for(trial.head, sweep.seed, len(rows)), max_epochs=trial.settings["epochs"])
     (trained,) = train_stack(
         Examples(features, labels),
         None,
@@ -201,7 +201,7 @@ def _network_trial(
     """A head trained by gradient descent, stopped at its best validation score; its curve runs over epochs."""
     from featcache.heads.train import Examples, train_stack
 
-    recipe = _recipe(shape, sweep.seed, len(train))
+    recipe = recipe_for(shape, sweep.seed, len(train))
     (trained,) = train_stack(
         Examples(train, sweep.train.labels),
         Examples(held, sweep.validation.labels),
@@ -239,7 +239,8 @@ def _trial(
     )
 
 
-def _recipe(shape: HeadShape, seed: int, n_rows: int) -> Recipe:
+def recipe_for(shape: HeadShape, seed: int, n_rows: int) -> Recipe:
+    """How a linear or mlp head is trained on `n_rows` rows."""
     from featcache.heads.train import Recipe
 
     # Few rows in large batches are few steps: 150 rows in batches of 128 end after 60 epochs unconverged.

@@ -134,8 +134,13 @@ def test_a_garbled_contract_is_damage(tmp_path: Path, text: str) -> None:
     space = make(tmp_path)
     (space.path / "contract.json").write_text(text)
     with pytest.raises(DamageError, match="not a contract that can be read") as caught:
-        spaces_in(tmp_path)
+        Space.open(space.path)
     assert caught.value.exit_code == 4
+    healthy = make(tmp_path, contract(max_length=47))
+    spaces, damaged = spaces_in(tmp_path)
+    assert [one.name for one in spaces] == [healthy.name]
+    assert [str(space.path) in error.what for error in damaged] == [True]
+    assert list(contracts_in(tmp_path)) == [healthy.path]
 
 
 def test_a_shard_of_another_contract_is_refused(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_a_bad_model_folder_is_one_sentence_with_the_cure(
         (("fit-heads", "moods.csv", "--label", "label", "--split", "1/2/3"), 2, ("not two or three shares",)),
         (("fit-heads", "moods.csv", "--label", "label", "--space", "none"), 2, ("has no space 'none'",)),
         (("fit-heads", "moods.csv", "--label", "label", "--cache", "none"), 3, ("150 of 150 texts", "extract")),
-        (("fit-heads", "moods.csv", "more.csv", "--label", "label"), 3, ("of moods.csv, more.csv are not in space",)),
+        (("fit-heads", "moods.csv", "more.csv", "--label", "label"), 3, ("1 of 1 texts of more.csv",)),
         (("extract", "moods.csv"), 2, ("Missing option '--backbone'",)),
         (("extract", "moods.csv", "--backbone", "m", "--max-length", "0"), 2, ("--max-length",)),
         (("predict", "nothing", "--text", "cat"), 2, ("nothing is not a bundle",)),
@@ -270,6 +270,83 @@ def test_predict_wants_texts_in_exactly_one_way(run: Run, cached: Path) -> None:
     refused(run("predict", bundle, cached, "--text", "cat"), 2, "give texts in one way")
     refused(run("predict", bundle, "-", stdin=""), 2, "stdin holds no text")
     refused(run("predict", bundle, "--text", " "), 2, "1 text is empty or missing: --text, row 1")
+
+
+def test_a_named_backbone_is_checked_even_when_no_text_needs_it(run: Run, cached: Path, in_folder: Path) -> None:
+    run("fit-heads", cached, "--label", "label", *QUICK)
+    other = save_encoder(in_folder / "tiny-bert", seed=3)
+    bundle = "runs/moods-label/bundle"
+    refused(run("predict", bundle, cached, "--backbone", other), 3, "is not the one this head was trained on")
+    refused(run("predict", bundle, cached, "--backbone", "./nowhere"), 2, "does not exist", "--backbone FOLDER")
+    assert run("predict", bundle, cached).exit_code == 0
+
+
+def test_stdin_is_read_in_the_given_encoding(run: Run, cached: Path) -> None:
+    run("fit-heads", cached, "--label", "label", *QUICK)
+    told = subprocess.run(
+        [sys.executable, "-m", "featcache", "predict", "runs/moods-label/bundle", "-"],
+        input=b"ok\ncaf\xe9\n", capture_output=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 2
+    assert b"stdin, line 2: byte 0xe9 is not utf-8" in told.stderr
+
+
+def test_a_cure_can_be_pasted(run: Run, cached: Path, in_folder: Path) -> None:
+    """The command of a miss, run as it stands, makes the next try succeed: templates, poolings, odd names and all."""
+    import shlex
+
+    assert cached.exists()
+    write_csv(in_folder / "two words.csv", {"a": ["cat"] * 3 + ["dog"] * 3, "n": [1, 2, 3, 4, 5, 6], "y": [*"xyxyxy"]})
+    write_csv(in_folder / "b.csv", {"a": ["mat", "rug"], "n": [7, 8], "y": ["x", "y"]})
+    wanted = (
+        "fit-heads",
+        "two words.csv",
+        "b.csv",
+        "--label",
+        "y",
+        "--template",
+        "{a} {n} on",
+        *QUICK[:2],
+        "--pool",
+        "max",
+    )
+    for _ in range(3):
+        told = run(*wanted)
+        if told.exit_code == 0:
+            break
+        assert told.exit_code == 3, told.stderr
+        (cure,) = [line.split(": ", 1)[1] for line in told.stderr.splitlines() if ": featcache extract" in line]
+        done = run(*shlex.split(cure)[1:])
+        assert done.exit_code == 0, (cure, done.stderr)
+    assert told.exit_code == 0, told.stderr
+
+
+def test_two_labels_in_one_call_are_refused(run: Run, cached: Path) -> None:
+    refused(run("fit-heads", cached, "--label", "label", "--label", "text"), 2, "give it once")
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+def test_a_seed_that_cannot_be_one_is_refused(run: Run, cached: Path, seed: str) -> None:
+    refused(run("fit-heads", cached, "--label", "label", "--seed", seed), 2, "--seed")
+
+
+def test_an_out_that_is_a_file_is_refused_before_the_sweep(run: Run, cached: Path, in_folder: Path) -> None:
+    (in_folder / "taken").write_text("mine")
+    refused(run("fit-heads", cached, "--label", "label", "--out", "taken"), 2, "is a file", "--out DIR")
+    assert (in_folder / "taken").read_text() == "mine"
+
+
+def test_semicolons_are_not_taken_for_one_column(run: Run, in_folder: Path, encoder: Path) -> None:
+    (in_folder / "excel.csv").write_text("text;label\ncat;1\n")
+    refused(run("extract", "excel.csv", "--backbone", encoder), 2, "looks separated by ';'", "Save it with commas")
+
+
+def test_a_pipe_that_is_closed_early_is_no_failure(cached: Path) -> None:
+    assert cached.exists()
+    command = f"{sys.executable} -m featcache info | head -1; echo ${{PIPESTATUS[0]}}"
+    told = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S607 - any bash
+    assert told.stdout.splitlines()[-1] == "0"
+    assert told.stderr == ""
 
 
 def test_strict_makes_a_shared_text_an_error(run: Run, cached: Path, in_folder: Path) -> None:

@@ -248,6 +248,7 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
     with pytest.raises(SpaceChoiceError, match=f"several spaces fit: {name}, tiny-bert-") as caught:
         fit()
     assert f"--space {name}" in caught.value.cure
+    assert "they differ in weights" in caught.value.what
     assert fit(space=name).space == name
     assert fit(space="other").space == name
     assert fit(backbone=other).space == name
@@ -357,7 +358,7 @@ def test_dropping_shared_texts_keeps_the_other_rows_in_order() -> None:
     from featcache.data.keys import row_keys
 
     def rows(texts: list[str]) -> LabelledRows:
-        return LabelledRows("x", texts, row_keys(texts), list(texts))
+        return LabelledRows(["x"] * len(texts), texts, row_keys(texts), list(texts))
 
     kept = rows(["a", "b", "c", "b", "d"]).without_texts_of(rows(["b", "z"]))
     assert kept.texts == kept.labels == ["a", "c", "d"]

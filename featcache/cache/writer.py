@@ -56,7 +56,7 @@ class ShardWriter:
 
     def _write(self, n_rows: int) -> int:
         """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer, even on Ctrl-C."""
-        step = self.shard_rows or n_rows
+        step = self.shard_rows or max(n_rows, 1)
         for start in range(0, n_rows, step):
             keys, n_tokens, truncated, states = (np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True))
             self._waiting = [(keys, n_tokens, truncated, states)]

@@ -23,6 +23,11 @@ an option). The exit code of the command line is the class attribute `exit_code`
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, as one line; its type's name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class FeatcacheError(Exception):
     """Base of all errors that featcache raises on purpose.
 

@@ -404,9 +404,9 @@ def _not_finite_error(place: str, contract: Contract) -> BackboneError:
 
 def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
     """Measured on evenly drawn texts, after one run to warm up."""
-    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(_PLAN_ROWS, len(texts))).astype(int)]
     from featcache.backbone.batching import tokenize
 
+    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(_PLAN_ROWS, len(texts))).astype(int)]
     n_tokens = int(tokenize(model.tokenizer, chosen, max_length=contract.max_length).lengths.sum())
     states_of(chosen[:4], model, contract, layers=contract.layers, poolings=contract.poolings)
     started = time.perf_counter()

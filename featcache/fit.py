@@ -99,14 +99,15 @@ def fit_heads(
     if not 0 <= seed < 2**32:
         msg = f"the seed {seed} is not between 0 and 2^32 - 1"
         raise InputError(msg, cure="Give another --seed.")
+    reading = Reading(text, template, encoding, skip_empty)
     parts = read_parts(
-        train, validation, test, label=label, split=split, reading=Reading(text, template, encoding, skip_empty),
-        seed=seed, strict=strict, warn=progress.note,
+        train, validation, test, label=label, split=split, reading=reading, seed=seed, strict=strict,
+        warn=progress.note,
     )  # fmt: skip
     classes = classes_of(parts, label)
     found = find_space(
         Path(cache), parts.present(), backbone=backbone, name=space, layers=layers, pool=pool,
-        reading=_reading_options(text, template, encoding, skip_empty=skip_empty),
+        reading=reading.options(),
     )  # fmt: skip
     wanted_layers = found.contract.layers if layers is None else cached_layers(layers, found)
     poolings = found.contract.poolings if pool is None else parse_poolings(pool)
@@ -161,14 +162,6 @@ def fit_heads(
     )
     _write_run(folder, result, network, description)
     return result
-
-
-def _reading_options(text: str | None, template: str | None, encoding: str, *, skip_empty: bool) -> list[str]:
-    """The options with which `extract` reads the same texts."""
-    options = ["--text", text] if text else []
-    options += ["--template", template] if template else []
-    options += ["--encoding", encoding] if encoding != "utf-8" else []
-    return options + (["--skip-empty"] if skip_empty else [])
 
 
 def _checked_shapes(heads: Sequence[str] | str, depths: Sequence[int], widths: Sequence[int]) -> list[HeadShape]:

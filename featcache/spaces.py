@@ -206,12 +206,16 @@ def open_space(name: str | None = None, *, cache: str | os.PathLike[str] = DEFAU
 def pick_space(cache: Path, name: str | None) -> Space:
     """The space of that name (or beginning of a name) in a cache folder; see `open_space`."""
     contracts = contracts_in(cache)
-    fitting = [path for path in contracts if name is None or path.name.startswith(name)]
-    exact = [path for path in fitting if path.name == name]
-    fitting = exact or fitting
+    fitting = _named(contracts, name)
     if len(fitting) == 1:
         return Space.open(fitting[0])
     raise space_choice_error(cache, contracts, fitting, name)
+
+
+def _named(contracts: Mapping[Path, Contract], name: str | None) -> list[Path]:
+    """The space of exactly that name, else those whose names begin so; all of them without a name."""
+    exact = [path for path in contracts if path.name == name]
+    return exact or [path for path in contracts if name is None or path.name.startswith(name)]
 
 
 def space_choice_error(
@@ -266,12 +270,9 @@ def find_space(
     extract command, where none does.
     """
     contracts = contracts_in(cache)
-    fitting = list(contracts)
-    if name is not None:
-        exact = [path for path in fitting if path.name == name]
-        fitting = exact or [path for path in fitting if path.name.startswith(name)]
-        if not fitting:
-            raise space_choice_error(cache, contracts, fitting, name)
+    fitting = _named(contracts, name)
+    if name is not None and not fitting:
+        raise space_choice_error(cache, contracts, fitting, name)
     if backbone is not None:
         memo = Memo.load(cache)
         fitting = same_backbone({path: contracts[path] for path in fitting}, find_backbone(backbone), memo)

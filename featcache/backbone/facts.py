@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.backbone.fingerprint import Memory, read_config
-from featcache.errors import BackboneError
+from featcache.errors import BackboneError, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -60,7 +60,7 @@ def _read_facts(folder: Path, *, trust_remote_code: bool) -> Facts:
         text = config.get_text_config()
         n_layers, hidden_size = int(text.num_hidden_layers), int(text.hidden_size)
     except (ValueError, KeyError, AttributeError, OSError) as error:
-        msg = f"{folder / 'config.json'} describes no text model that Transformers can load: {_first_line(error)}"
+        msg = f"{folder / 'config.json'} describes no text model that Transformers can load: {first_line(error)}"
         raise BackboneError(msg, cure="Give a text model; a newer one may need a newer Transformers.") from error
     return Facts(n_layers, hidden_size, _limit(text, folder), _is_decoder(config))
 
@@ -97,7 +97,3 @@ def _is_decoder(config: PretrainedConfig) -> bool:
         kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         and kind not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

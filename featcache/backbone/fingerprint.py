@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from featcache.errors import BackboneError
+from featcache.errors import BackboneError, first_line
 
 # Keys of config.json that name things, or that depend on the library that wrote the file, or on a
 # classification head that the frozen backbone does not have. None of them changes a hidden state.
@@ -72,7 +72,7 @@ def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = Fals
             # Folders inside a repository hold other formats (onnx/, original/); `consolidated` repeats the weights.
             return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"]))
         except (OSError, ValueError) as error:
-            msg = f"{name} is no folder here, and the hub gave no such model: {str(error).splitlines()[0]}"
+            msg = f"{name} is no folder here, and the hub gave no such model: {first_line(error)}"
             raise BackboneError(msg, cure="Check the path; models by name need a network.") from error
     msg = f"the model folder {name} does not exist"
     raise BackboneError(msg, cure="Give the folder that holds config.json, the weights and the tokenizer.")

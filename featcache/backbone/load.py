@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featcache.errors import BackboneError, MachineError
+from featcache.errors import BackboneError, MachineError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def load_backbone(
         except Exception as error:
             # Transformers, safetensors and pickle raise whatever they meet in a damaged folder (IndexError for a
             # pickle of three bytes); to the user all of it means that this folder cannot be loaded.
-            msg = f"the model in {folder} cannot be loaded: {(str(error).splitlines() or [repr(error)])[0]}"
+            msg = f"the model in {folder} cannot be loaded: {first_line(error)}"
             raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
     # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.
     lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.data.table import Table, concatenate, table_of
-from featcache.errors import DataFileError
+from featcache.errors import DataFileError, first_line
 
 if TYPE_CHECKING:
     import datasets
@@ -156,23 +156,23 @@ def _parse_csv(path: Path, text: str, delimiter: str) -> dict[str, list[Any]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     rows: list[list[str]] = []
-    first_line = 1
+    record_line = 1
     try:
         for fields in reader:
             if fields:
                 if header is None:
-                    header = _checked_header(path, fields, first_line, delimiter)
+                    header = _checked_header(path, fields, record_line, delimiter)
                 elif len(fields) != len(header):
                     count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-                    msg = f"{path}, line {first_line}: {count} where the header has {len(header)}"
+                    msg = f"{path}, line {record_line}: {count} where the header has {len(header)}"
                     cure = "Put texts that hold a separator or a line break into double quotes."
                     raise DataFileError(msg, cure=cure)
                 else:
                     rows.append(fields)
-            first_line = reader.line_num + 1
+            record_line = reader.line_num + 1
     except csv.Error as error:
         reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
-        msg = f"{path}, line {first_line}: {reason}"
+        msg = f"{path}, line {record_line}: {reason}"
         cure = 'Close the quote, and write a double quote inside a quoted field twice (""); JSON lines avoid this.'
         raise DataFileError(msg, cure=cure) from error
     return {name: list(values) for name, values in zip(header or [], zip(*rows, strict=True), strict=False)}
@@ -210,7 +210,7 @@ def _parse_json(path: Path, text: str) -> list[tuple[int, Any]]:
             values.append((number, json.loads(piece)))
         except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
             line = number + getattr(error, "lineno", 1) - 1
-            reason = getattr(error, "msg", _first_line(error))
+            reason = getattr(error, "msg", first_line(error))
             msg = f"{path}, line {line}: {reason}"
             cure = "Give one JSON object a line" + (" or one JSON list of objects." if whole else ".")
             raise DataFileError(msg, cure=cure) from error
@@ -236,17 +236,13 @@ def _read_parquet(path: Path) -> Table:
     try:
         return table_of(_arrow_columns(pq.ParquetFile(path).read(), str(path)), str(path))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        msg = f"{path} is not a Parquet file that can be read: {_first_line(error)}"
+        msg = f"{path} is not a Parquet file that can be read: {first_line(error)}"
         raise DataFileError(msg, cure="Write the file again; it may be cut off or of another format.") from error
 
 
 def _arrow_columns(table: Any, where: str) -> dict[str, list[Any]]:  # noqa: ANN401 - pyarrow.Table
     _refuse_twice(where, list(table.column_names))
     return {name: table[name].to_pylist() for name in table.column_names}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _read_folder(path: Path, split: str | None, encoding: str) -> Table:
@@ -256,7 +252,7 @@ def _read_folder(path: Path, split: str | None, encoding: str) -> Table:
         try:
             loaded = datasets.load_from_disk(str(path))
         except (OSError, ValueError) as error:
-            msg = f"{path} is not a data set that can be read: {_first_line(error)}"
+            msg = f"{path} is not a data set that can be read: {first_line(error)}"
             raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
         return _from_splits(loaded, str(path), split)
     classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
@@ -289,7 +285,7 @@ def _read_elsewhere(source: str) -> Table:
     except Exception as error:
         # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all mean the
         # same to the user: this name gave no data, and the first line says why.
-        msg = f"{source} is no file here, and the hub gave no such data set: {_first_line(error)}"
+        msg = f"{source} is no file here, and the hub gave no such data set: {first_line(error)}"
         raise DataFileError(msg, cure="Check the path; data sets by name need a network.") from error
     return _from_splits(loaded, name, split or None)
 

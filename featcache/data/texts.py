@@ -34,6 +34,13 @@ class Reading:
     encoding: str = "utf-8"
     skip_empty: bool = False
 
+    def options(self) -> list[str]:
+        """The options of the command line that read the same texts, for commands that are to be pasted."""
+        options = ["--text", self.text] if self.text else []
+        options += ["--template", self.template] if self.template else []
+        options += ["--encoding", self.encoding] if self.encoding != "utf-8" else []
+        return options + (["--skip-empty"] if self.skip_empty else [])
+
 
 @dataclass(frozen=True)
 class Texts:

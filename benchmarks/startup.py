@@ -24,8 +24,8 @@ from common import backbone_or_minilm, machine, machine_line, median, plain_tabl
 from numpy.typing import NDArray
 
 import featcache
+from featcache.cache.columns import Rows
 from featcache.cache.memo import Memo
-from featcache.cache.shard import Rows
 from featcache.data.keys import row_keys
 from featcache.heads.train import Examples, Recipe, train_stack
 from featcache.select.metrics import score

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featcache.errors import FeatcacheError
+    from featcache.explain import explain_miss
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle
     from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
+    from featcache.upkeep import export, merge, repair, verify
 
 _HOMES = {
     "Extraction": "featcache.extract",
@@ -28,10 +30,15 @@ _HOMES = {
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
     "Predictor": "featcache.predict",
+    "explain_miss": "featcache.explain",
+    "export": "featcache.upkeep",
     "extract": "featcache.extract",
     "fit_heads": "featcache.fit",
     "load_bundle": "featcache.predict",
+    "merge": "featcache.upkeep",
     "open_space": "featcache.spaces",
+    "repair": "featcache.upkeep",
+    "verify": "featcache.upkeep",
 }
 
 __all__ = [
@@ -40,10 +47,15 @@ __all__ = [
     "FeatureSpace",
     "FitResult",
     "Predictor",
+    "explain_miss",
+    "export",
     "extract",
     "fit_heads",
     "load_bundle",
+    "merge",
     "open_space",
+    "repair",
+    "verify",
 ]
 
 

@@ -12,6 +12,7 @@
     │   └── SpaceChoiceError      several spaces, or none of that name, fit the request
     ├── CacheMissError        3   the cache lacks rows
     ├── ContractError         3   features of one contract were asked of another
+    ├── FormatError           3   a file was written by a later featcache
     ├── DamageError           4   a file of the cache is not what its checksums say
     ├── MachineError          1   disk, memory or device failed; finished work is kept
     └── Interrupted         130   Ctrl-C; finished work is kept
@@ -86,6 +87,12 @@ class CacheMissError(FeatcacheError):
 
 class ContractError(FeatcacheError):
     """Features made under one contract were asked of another."""
+
+    exit_code = 3
+
+
+class FormatError(FeatcacheError):
+    """A file was written in a format of a later featcache: nothing is wrong with it, but it cannot be read here."""
 
     exit_code = 3
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.claims import Claims
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
@@ -27,7 +28,8 @@ from featcache.data.keys import first_of_each, row_keys
 from featcache.data.read import read
 from featcache.data.table import Table
 from featcache.data.texts import Reading, Texts, render
-from featcache.errors import BackboneError, ContractError, InputError, Interrupted
+from featcache.errors import BackboneError, ContractError, InputError, Interrupted, MachineError
+from featcache.files import free_bytes, megabytes
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from featcache.backbone.batching import Tokens
     from featcache.backbone.load import Backbone
 
-SLICE_ROWS = 32_768  # rows tokenised and sorted together
+SLICE_ROWS = 32_768  # rows tokenised and sorted together, and claimed where several processes share the work
 _PROBES = 4  # cached rows computed again before rows are added to a space
 # Largest relative difference |new - cached| / |cached| that batching and rounding explain. Measured with MiniLM on
 # 170 texts, run one by one against batches of 4,096 and 20,000 tokens, over 7 layers x 2 poolings: float32 4e-4
@@ -157,23 +159,17 @@ def extract(
         progress.note(f"left out   {job.texts.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = _missing(space, job.keys)
-    n_hits = len(job.keys) - len(missing)
-    n_tokens, load_seconds = 0, 0.0
+    n_computed, n_tokens, load_seconds = 0, 0, 0.0
     if len(missing):
+        _check_disk(place, job.resolved, len(missing))
         # The model first: one that cannot be loaded must not leave an empty space behind.
         loading = time.perf_counter()
         model = _load(job.resolved, choice)
         load_seconds = time.perf_counter() - loading
         space = make_space(place, job.resolved, choice.backbone)
-        with space.writing() as waited:
-            if waited:
-                progress.note("another process was adding to this space; looking again at what is missing")
-            space = space.reopened()
-            missing = _missing(space, job.keys)
-            n_hits = len(job.keys) - len(missing)
-            if len(missing):
-                _check_drift(space, job, model)
-                n_tokens = _run(space, job, missing, model, shard_rows, progress)
+        with space.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as claims:
+            _check_drift(space, job, model)
+            n_computed, n_tokens = _run(space, claims, job, missing, model, shard_rows, progress)
         space = space.reopened()
     memo.save(place)
     assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
@@ -184,20 +180,20 @@ def extract(
         path=str(space.path),
         rows=len(job.texts.rendered),
         unique=len(job.keys),
-        hits=n_hits,
-        computed=len(missing),
+        hits=len(job.keys) - n_computed,
+        computed=n_computed,
         tokens=n_tokens,
         truncated=int(truncated.sum()),
         seconds=round(seconds, 3),
         load_seconds=round(load_seconds, 3),
         compile_seconds=0.0,
-        texts_per_second=round(len(missing) / seconds, 1) if len(missing) else None,
-        tokens_per_second=round(n_tokens / seconds, 1) if len(missing) else None,
+        texts_per_second=round(n_computed / seconds, 1) if n_computed else None,
+        tokens_per_second=round(n_tokens / seconds, 1) if n_computed else None,
         layers=space.contract.layers,
         poolings=space.contract.poolings,
         hidden_size=space.origin.hidden_size,
         dtype=space.contract.dtype,
-        attention=str(space.shards[-1].provenance["attention"]),
+        attention=str(space.environments[-1].get("attention", "padded")),
         device=job.resolved.device,
     )
 
@@ -240,7 +236,6 @@ def plan(
         made = tokenize(model.tokenizer, [job.text(row) for row in missing], max_length=contract.max_length)
         tokens, truncated = int(made.lengths.sum()), int(made.truncated.sum())
         seconds = tokens * _seconds_per_token(model, [job.text(row) for row in missing], contract)
-    row_bytes = len(contract.layers) * len(contract.poolings) * (job.resolved.facts.hidden_size * 2 + 8) + 21
     return Plan(
         rows=len(job.texts.rendered),
         unique=len(job.keys),
@@ -248,7 +243,7 @@ def plan(
         misses=len(missing),
         tokens=tokens,
         truncated=truncated,
-        n_bytes=len(missing) * row_bytes,
+        n_bytes=len(missing) * _row_bytes(job.resolved),
         seconds=round(seconds, 1),
         space=None if space is None else space.name,
         layers=contract.layers,
@@ -295,6 +290,21 @@ def _missing(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.flatnonzero(space.find(keys) < 0)
 
 
+def _row_bytes(resolved: Resolved) -> int:
+    """Bytes of one row on the disk: its states as float16, their checksums, its key and what is known of it."""
+    views = len(resolved.contract.layers) * len(resolved.contract.poolings)
+    return views * (resolved.facts.hidden_size * 2 + 8) + 29
+
+
+def _check_disk(cache: Path, resolved: Resolved, n_rows: int) -> None:
+    """Before the pass, not hours into it. Each shard reserves its space once more when it is written."""
+    needed, free = n_rows * _row_bytes(resolved), free_bytes(cache)
+    if needed > free:
+        msg = f"{n_rows:,} texts need {megabytes(needed)} in {cache}, where {megabytes(free)} are free"
+        cure = "Free space, choose another --cache, or keep less: --layers last, or fewer --pool."
+        raise MachineError(msg, cure=cure)
+
+
 def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
     from featcache.backbone.load import load_backbone
 
@@ -315,22 +325,29 @@ def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
 
 def _run(
     space: Space,
+    claims: Claims,
     job: _Job,
     missing: NDArray[np.int64],
     model: Backbone,
     shard_rows: int | None,
     progress: Progress,
-) -> int:
-    """Compute and write the missing texts; returns their tokens. Ctrl-C keeps what is computed."""
+) -> tuple[int, int]:
+    """Compute and write the missing texts, slice by slice; returns those computed here, and their tokens.
+
+    Other processes may be at the same texts: what they finish or have in hand is left to them. Ctrl-C keeps
+    what is computed.
+    """
     from featcache.backbone.batching import tokenize
     from featcache.backbone.forward import pooled_states
 
     writer = ShardWriter(space, _provenance(model), shard_rows)
+    step = SLICE_ROWS if shard_rows is None else -(-SLICE_ROWS // shard_rows) * shard_rows
     started, n_tokens = time.perf_counter(), 0
     progress.begin("pass", len(missing))
     try:
-        for start in range(0, len(missing), SLICE_ROWS):
-            rows = missing[start : start + SLICE_ROWS]
+        for mine, n_elsewhere in claims.slices(job.keys[missing], step, _wait_note(progress)):
+            progress.advance(n_elsewhere, "by another process")
+            rows = missing[mine]
             tokens = tokenize(model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length)
             for batch in pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings):
                 picked = rows[batch.rows]
@@ -339,18 +356,22 @@ def _run(
                     raise _not_finite_error(job.place(int(picked[bad[0]])), space.contract)
                 written = _add(writer, job, picked, tokens, batch.rows, batch.states)
                 n_tokens += int(tokens.lengths[batch.rows].sum())
-                rate = n_tokens / (time.perf_counter() - started)
-                progress.advance(len(picked), f"{rate:,.0f} tokens/s")
+                rate = f"{n_tokens / (time.perf_counter() - started):,.0f} tokens/s"
+                progress.advance(len(picked), rate)
                 if written:
-                    progress.milestone(f"{writer.n_written:,}/{len(missing):,} rows written · {rate:,.0f} tokens/s")
-        writer.flush()
+                    progress.milestone(f"{writer.n_written:,}/{len(missing):,} rows written · {rate}")
+            writer.flush()  # what is claimed must be on the disk before the claim goes to the next slice
     except KeyboardInterrupt as error:
         writer.flush()
         msg = f"interrupted: {writer.n_written:,} of {len(missing):,} new texts are computed and kept"
         raise Interrupted(msg, cure="Run the same command again: it goes on from there.") from error
     finally:
         progress.end()
-    return n_tokens
+    return writer.n_written, n_tokens
+
+
+def _wait_note(progress: Progress) -> Callable[[int], None]:
+    return lambda n_rows: progress.note(f"another process is computing the last {n_rows:,} texts; waiting for them")
 
 
 def _add(

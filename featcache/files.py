@@ -1,4 +1,9 @@
-"""Writing a file so that it is whole or not there: to a temporary name, fsync, rename, fsync of the folder."""
+"""Writing so that a file is whole or not there, and survives a power cut once the call has returned.
+
+A new file goes to a temporary name, is fsynced, renamed, and its folder fsynced. Everything that has to last
+goes through this module, which calls the operating system only as `os.<name>`: the fault campaigns record
+these calls, fail them one by one, and replay every prefix of them.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,37 @@ import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.errors import MachineError
 
 TEMPORARY = ".partial"
+_KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
+_NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 
 
-def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
-    """Write a file through a temporary one: write, fsync, rename, fsync the folder.
+@dataclass(frozen=True)
+class NewFile:
+    """A file being written, under its temporary name."""
 
-    Raises MachineError where the file system refuses; the temporary file is removed then, after Ctrl-C too.
+    _handle: int
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at a byte offset; what is never written reads as zero."""
+        view = memoryview(data).cast("B")
+        while view:
+            n_written = os.pwrite(self._handle, view, offset)
+            view, offset = view[n_written:], offset + n_written
+
+
+@contextlib.contextmanager
+def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
+    """A file of `n_bytes` to be filled in the body; it has its name, durably, only when the body is done.
+
+    The space is taken first, so that a full disk is noticed before the first byte. Raises MachineError where
+    the file system refuses; the temporary file is removed then, and when the body raises, after Ctrl-C too.
     """
     temporary = folder / f"{name}-{uuid.uuid4().hex}{TEMPORARY}"
     final = folder / name
@@ -24,36 +49,77 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
         # O_EXCL: never a file that somebody else has open, nor through a planted link.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            _reserve(handle, len(data))
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            _reserve(handle, n_bytes)
+            yield NewFile(handle)
             os.fsync(handle)
         finally:
             os.close(handle)
-        temporary.rename(final)
+        os.rename(temporary, final)
         sync_folder(folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        msg = f"{final} could not be written: {os.strerror(error.errno or 0)}"
-        cure = "What was finished before is kept. Free space or mend the disk, then run the same command again."
-        raise MachineError(msg, cure=cure) from error
+        _drop(temporary)
+        raise _refused(final, error) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
         raise
-    return final
 
 
-def _reserve(handle: int, n_bytes: int) -> None:
-    """Take the space first, so that a full disk is noticed before the first byte. Not every file system can."""
-    if not hasattr(os, "posix_fallocate") or not n_bytes:
-        return
+def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
+    """Write a small file at once; see `new_file`."""
+    with new_file(folder, name, len(data)) as file:
+        file.write_at(0, data)
+    return folder / name
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; their names survive a power cut.
+
+    Raises MachineError where that is refused.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        os.posix_fallocate(handle, 0, n_bytes)
+        for one in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                os.mkdir(one)
+            sync_folder(one.parent)
     except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
-            raise
+        msg = f"the folder {folder} cannot be made: {error.strerror}"
+        raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, durably; those that are gone already are no error.
+
+    Raises MachineError where that is refused.
+    """
+    folders = set()
+    try:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+                folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+    except OSError as error:
+        msg = f"{error.filename or 'a file'} could not be removed: {error.strerror}"
+        raise MachineError(msg, cure="Check the permissions of its folder.") from error
+
+
+def move(path: Path, new: Path) -> None:
+    """Give a file of a folder another name in it, durably. Raises MachineError where that is refused."""
+    try:
+        os.rename(path, new)
+        sync_folder(new.parent)
+    except OSError as error:
+        msg = f"{path} could not be renamed: {error.strerror}"
+        raise MachineError(msg, cure="Check the permissions of its folder.") from error
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written below a folder, which need not exist yet."""
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    facts = os.statvfs(existing)
+    return facts.f_bavail * facts.f_frsize
 
 
 def sync_folder(folder: Path) -> None:
@@ -63,3 +129,35 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _reserve(handle: int, n_bytes: int) -> None:
+    """Give the file its size, with its blocks taken where the file system can do that."""
+    if hasattr(os, "posix_fallocate") and n_bytes:
+        try:
+            os.posix_fallocate(handle, 0, n_bytes)
+        except OSError as error:
+            if error.errno not in _NO_RESERVE:
+                raise
+        else:
+            return
+    os.ftruncate(handle, n_bytes)
+
+
+def _drop(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+
+
+def _refused(final: Path, error: OSError) -> MachineError:
+    return MachineError(f"{final} could not be written: {os.strerror(error.errno or 0)}", cure=_KEPT)
+
+
+def megabytes(n_bytes: int) -> str:
+    """A size for people, in binary units."""
+    size, unit = float(n_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:  # noqa: PLR2004 - the binary thousand
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"  # noqa: PLR2004

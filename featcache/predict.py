@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
+from featcache.cache.columns import narrow
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
-from featcache.cache.shard import narrow
 from featcache.cache.space import Space, contracts_in, widest
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label

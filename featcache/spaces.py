@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,13 +183,51 @@ class FeatureSpace:
         Raises CacheMissError where some are not cached; ContractError for a layer or pooling the space does
         not have; DamageError where a row fails its checksum.
         """
+        return self.space.gather(self._positions(texts), layer=layer, pooling=pooling)
+
+    def batches(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        layer: int,
+        pooling: str,
+        batch_size: int = 256,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Features batch by batch, read from the disk when they are asked for: memory does not grow with the rows.
+
+        texts: as for `features`; all rows of the space, as they are stored, where it is left out.
+        shuffle: in an order drawn with `seed`; give another seed for the next epoch.
+        Yields, as `datasets.Dataset.iter` does, columns: `row`, int64 (B,), the place in `texts` (or the number of
+        the row in the space), and `features`, float32 (B, hidden). Raises what `features` raises, before the
+        first batch, and InputError for a batch size below 1.
+        """
+        if batch_size < 1:
+            msg = f"batch_size {batch_size} is not a number of rows"
+            raise InputError(msg, cure="Give 1 or more.")
+        self.space.check_view(layer, pooling)
+        positions = self.space.first_positions() if texts is None else self._positions(texts)
+        order = np.arange(len(positions))
+        if shuffle:
+            np.random.default_rng(seed).shuffle(order)
+        return self._batches(positions, order, layer, pooling, batch_size)
+
+    def _batches(
+        self, positions: NDArray[np.int64], order: NDArray[np.int64], layer: int, pooling: str, batch_size: int
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield {"row": rows, "features": self.space.gather(positions[rows], layer=layer, pooling=pooling)}
+
+    def _positions(self, texts: Sequence[str]) -> NDArray[np.int64]:
         positions = self.space.find(row_keys(texts))
         n_missing = int((positions < 0).sum())
         if n_missing:
             command = f"featcache extract DATA --backbone {self.space.origin.backbone}"
             msg = f"{n_missing:,} of {len(texts):,} texts are not in space {self.name}"
             raise CacheMissError(msg, cure=f"Add them: {command}{cache_option(self.space.path.parent)}")
-        return self.space.gather(positions, layer=layer, pooling=pooling)
+        return positions
 
     def has(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Whether each text is cached; shape (len(texts),)."""
@@ -231,14 +270,21 @@ def space_choice_error(
         names = ", ".join(path.name for path in contracts)
         return SpaceChoiceError(f"{cache} has no space {name!r}; it has {names}", cure="Name one of these.")
     names = ", ".join(path.name for path in fitting)
-    differing = ", ".join(contracts[fitting[0]].differences(contracts[fitting[1]]))
+    differing = fields_of(contracts[fitting[0]].differences(contracts[fitting[1]]))
     cure = f"Name one, such as {fitting[0].name} (for fit-heads: --space {fitting[0].name})."
     return SpaceChoiceError(f"several spaces fit: {names}; they differ in {differing}", cure=cure)
 
 
+def fields_of(differing: Iterable[str], shown: int = 4) -> str:
+    """Names of differing fields as a phrase, those of the configuration last and counted where they are many."""
+    names = sorted(differing, key=lambda name: name.startswith("config."))
+    kept = len(names) if len(names) <= shown + 1 else shown
+    return ", ".join(names[:kept]) + (f" and {len(names) - kept} more" if kept < len(names) else "")
+
+
 def cache_option(cache: Path) -> str:
     """The option that a pasted command needs where the cache is not the default one."""
-    return "" if str(cache) == DEFAULT_CACHE else f" --cache {cache}"
+    return "" if str(cache) == DEFAULT_CACHE else f" --cache {shlex.quote(str(cache))}"
 
 
 def same_backbone(spaces: Mapping[Path, Contract], folder: Path, memo: Memo) -> list[Path]:
@@ -325,7 +371,7 @@ def _no_views(
             options += [option, asked if isinstance(asked, str) else ",".join(map(str, asked))]
     held = f"layers {', '.join(map(str, space.contract.layers))} and {', '.join(space.contract.poolings)}"
     files = list(dict.fromkeys(origin for part in parts for origin in part.origins))
-    command = _extract_command(cache, files, space.origin.backbone, options)
+    command = extract_command(cache, files, space.origin.backbone, options)
     return CacheMissError(
         f"{space.name} holds all texts, but only {held}", cure=f"Compute what is asked for: {command}"
     )
@@ -357,12 +403,13 @@ def _no_space(
     if nearest is None and backbone:
         where = f"any space of {model} in {cache}"
     phrases = [f"{count:,} of {totals[origin]:,} texts of {origin}" for origin, count in lacking.items()]
-    command = _extract_command(cache, list(lacking), model, options)
+    command = extract_command(cache, list(lacking), model, options)
     hint = "" if lacking != totals else "\nIf they were extracted with --text or --template, give the same here."
     return CacheMissError(f"{', '.join(phrases)} are not in {where}", cure=f"Add them: {command}{hint}")
 
 
-def _extract_command(cache: Path, files: Sequence[str], model: str, options: Sequence[str]) -> str:
+def extract_command(cache: Path, files: Sequence[str], model: str, options: Sequence[str]) -> str:
+    """The extraction to paste, with its files and options quoted."""
     return f"featcache extract {shlex.join([*files, '--backbone', model, *options])}{cache_option(cache)}"
 
 

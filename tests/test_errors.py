@@ -17,6 +17,7 @@ CODES = {
     "InputError": 2,
     "CacheMissError": 3,
     "ContractError": 3,
+    "FormatError": 3,
     "DamageError": 4,
     "MachineError": 1,
     "Interrupted": 130,

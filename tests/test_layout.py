@@ -25,7 +25,9 @@ RANK = {
     "report": 4,
     "spaces": 5,
     "extract": 6,
+    "explain": 6,
     "fit": 6,
+    "upkeep": 6,
     "predict": 7,  # texts that are not cached yet go through `extract`
     "demo": 8,
     "cli": 9,

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,8 +30,14 @@ _TOKENIZER_NOISE = {
     "name_or_path", "_commit_hash", "special_tokens_map_file", "tokenizer_file", "transformers_version",
     "is_local", "local_files_only", "chat_template",
 }  # fmt: skip
-_VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "vocab.bpe"}
-_VOCABULARY_SUFFIXES = (".model", ".spm", ".tiktoken")
+# Files of which some tokenizer of Transformers is made (its classes' `vocab_files_names`; a test compares), and
+# those that it reads beside them. `tokenizer.4.0.json` and its like replace tokenizer.json where they are named.
+_VOCABULARIES = (
+    "tokenizer.json", "tokenizer.*.json", "vocab*.json", "vocab*.txt", "*_vocab.json", "merges.txt", "dict.txt",
+    "bpe.codes", "vocab.bpe", "byte_maps.json", "tekken.json", "tokenizer.model*", "*.model", "*.spm", "*.tiktoken",
+    "*.tokenizer",
+)  # fmt: skip
+_BESIDE_VOCABULARIES = ("emoji.json", "normalizer.json", "word_shape.json", "word_pronunciation.json")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SETTLED_SECONDS = 2.0  # file systems stamp times in steps of up to 2 s (FAT); younger files are not memoised
 
@@ -67,10 +74,12 @@ def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = Fals
         from huggingface_hub import snapshot_download
 
         weights = ["*.safetensors", "*.safetensors.index.json"] + (["*.bin"] if allow_pickle else [])
-        wanted = ["*.json", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.py", *weights]
+        wanted = ["*.json", "*.txt", "*.model*", "*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer", "*.py"]
         try:
             # Folders inside a repository hold other formats (onnx/, original/); `consolidated` repeats the weights.
-            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"]))
+            return Path(
+                snapshot_download(name, allow_patterns=[*wanted, *weights], ignore_patterns=["*/*", "consolidated*"])
+            )
         except (OSError, ValueError) as error:
             msg = f"{name} is no folder here, and the hub gave no such model: {first_line(error)}"
             raise BackboneError(msg, cure="Check the path; models by name need a network.") from error
@@ -84,18 +93,20 @@ def fingerprint(
     """Hash what a model folder holds.
 
     Raises BackboneError where there is no configuration, no tokenizer, no weights, pickled weights (unless
-    `allow_pickle`), or code of its own (unless `trust_remote_code`).
+    `allow_pickle`), code of its own (unless `trust_remote_code`), or an adapter.
     """
     config = read_config(folder)
-    code = sorted(folder.glob("*.py")) if "auto_map" in config else []
+    _refuse_adapter(folder)
+    settings = _tokenizer_settings(folder)
+    # A tokenizer can bring code to a model that has none. Imports may reach into folders, too.
+    code = sorted(folder.rglob("*.py")) if "auto_map" in config or "auto_map" in settings else []
     if code and not trust_remote_code:
         msg = f"{folder} brings Python code of its own ({code[0].name})"
         raise BackboneError(msg, cure="Read that code; if you trust it, add --trust-remote-code.")
-    settings = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     return Fingerprint(
         weights=_combined([_digest(file, memory) for file in weight_files(folder, allow_pickle=allow_pickle)]),
-        config={name: value for name, value in sorted(config.items()) if name not in _CONFIG_NOISE},
-        tokenizer=_tokenizer_digest(folder, memory),
+        config=_identity_of(config, folder),
+        tokenizer=_tokenizer_digest(folder, memory, config, settings),
         truncation_side=str(settings.get("truncation_side", "right")),
         code=_combined([_digest(file, memory) for file in code]) if code else None,
     )
@@ -110,14 +121,51 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _read_json(path)
 
 
+def foreign_code(folder: Path) -> str | None:
+    """The first class that a folder takes from Python files of another repository (`owner/name--file.Class`).
+
+    Transformers fetches such code by itself when it may run code, so that no file here tells when it changes.
+    """
+    for settings in (read_config(folder), _tokenizer_settings(folder)):
+        mapped = settings.get("auto_map") or {}
+        entries = list(mapped.values()) if isinstance(mapped, dict) else mapped
+        for entry in entries:
+            for reference in entry if isinstance(entry, list) else [entry]:
+                if "--" in str(reference):
+                    return str(reference)
+    return None
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if (folder / "adapter_config.json").exists():
+        # Transformers puts it on the weights where the library peft is installed, and overlooks it elsewhere.
+        msg = f"{folder} holds an adapter (adapter_config.json) beside the model"
+        cure = "Merge it (peft: model.merge_and_unload().save_pretrained(folder)), or take adapter_* out of the folder."
+        raise BackboneError(msg, cure=cure)
+
+
+def _identity_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration without its noise; where it names others for newer libraries, with their contents."""
+    kept = {name: value for name, value in sorted(config.items()) if name not in _CONFIG_NOISE}
+    if isinstance(kept.get("configuration_files"), list):
+        kept["configuration_files"] = {
+            name: _identity_of(_read_json(folder / name), folder)
+            for name in sorted(map(str, kept["configuration_files"]))
+            if name != "config.json" and (folder / name).exists()
+        }
+    return kept
+
+
 def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     """The files that hold the weights, in order of name; safetensors before anything else."""
-    for single, index in (
+    named = read_config(folder).get("transformers_weights")  # another file than the usual one
+    usual = [
         ("model.safetensors", "model.safetensors.index.json"),
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ):
+    ]
+    for single, index in usual if named is None else [(str(named), str(named))]:
         files = [folder / single]
-        if not files[0].exists():
+        if single.endswith(".index.json") or not files[0].exists():
             if not (folder / index).exists():
                 continue
             files = [folder / name for name in sorted(set(_read_json(folder / index).get("weight_map", {}).values()))]
@@ -125,30 +173,39 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         if lacking:
             msg = f"{folder} lacks the weights file {lacking[0]} that its index names"
             raise BackboneError(msg, cure="Download the model again.")
-        if single.endswith(".bin") and not allow_pickle:
+        if files[0].suffix != ".safetensors" and not allow_pickle:
             msg = f"{folder} has its weights only as a pickle ({files[0].name}), which can run code when loaded"
             cure = "Save them with save_pretrained (safetensors), or add --allow-pickle if you trust the file."
             raise BackboneError(msg, cure=cure)
         return files
-    msg = f"{folder} holds no weights: neither model.safetensors nor an index of several"
+    lacking_one = "neither model.safetensors nor an index of several" if named is None else f"no {named}"
+    msg = f"{folder} holds no weights: {lacking_one}"
     raise BackboneError(msg, cure="Download the model again, or save it with save_pretrained.")
 
 
-def _tokenizer_digest(folder: Path, memory: Memory) -> str:
-    vocabularies = [
-        file for file in sorted(folder.iterdir()) if file.name in _VOCABULARIES or file.suffix in _VOCABULARY_SUFFIXES
-    ]
-    if not vocabularies:
+def _tokenizer_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    return _read_json(path) if path.exists() else {}
+
+
+def _named_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if any(fnmatchcase(file.name, one) for one in patterns)]
+
+
+def _tokenizer_digest(folder: Path, memory: Memory, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    if not _named_like(folder, _VOCABULARIES):
         msg = f"{folder} has no tokenizer (no tokenizer.json, vocab.txt or the like)"
         cure = "Save the tokenizer into the model's folder: tokenizer.save_pretrained(folder)."
         raise BackboneError(msg, cure=cure)
-    digests = [f"{file.name}:{_digest(file, memory)}" for file in vocabularies]
+    files = _named_like(folder, _VOCABULARIES + _BESIDE_VOCABULARIES)
+    digests = [f"{file.name}:{_digest(file, memory)}" for file in files if file.is_file()]
     for name in _TOKENIZER_SETTINGS:
         if (folder / name).exists():
-            settings = _read_json(folder / name)
-            kept = {key: value for key, value in settings.items() if key not in _TOKENIZER_NOISE}
+            kept = {key: value for key, value in _read_json(folder / name).items() if key not in _TOKENIZER_NOISE}
             canonical = json.dumps(kept, sort_keys=True).encode()
             digests.append(f"{name}:{hashlib.sha256(canonical).hexdigest()}")
+    if "fix_mistral_regex" in settings:  # obeyed only where a library older than 5 saved the configuration
+        digests.append(f"transformers_version:{config.get('transformers_version')}")
     return _combined(digests)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featcache.backbone.fingerprint import foreign_code
 from featcache.errors import BackboneError, MachineError, first_line
 
 if TYPE_CHECKING:
@@ -37,17 +38,25 @@ def load_backbone(
     """Load the model and tokenizer of a folder for a frozen pass.
 
     dtype: float32, bfloat16 or float16.  device: cpu, cuda or mps.
-    Raises BackboneError where Transformers cannot load them, or where the weights lack part of the backbone
-    (Transformers would fill it with random numbers and only warn); MachineError when memory runs out.
+    Raises BackboneError where Transformers cannot load them, where the weights lack part of the backbone
+    (Transformers would fill it with random numbers and only warn), or where code of another repository would
+    run; MachineError when memory runs out.
     """
+    foreign = foreign_code(folder) if trust_remote_code else None
+    if foreign is not None:
+        msg = f"{folder} takes its code from another repository ({foreign}), where it can change unnoticed"
+        cure = "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
+        raise BackboneError(msg, cure=cure)
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     with _quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            # Absolute: a relative path that reads like a hub id (google/umt5-small) can get another tokenizer class.
+            place = str(folder.absolute())
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
             model, loading = AutoModel.from_pretrained(
-                str(folder),
+                place,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=trust_remote_code,
                 use_safetensors=None if allow_pickle else True,

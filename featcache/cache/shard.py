@@ -1,81 +1,44 @@
 """One shard: an immutable HDF5 file of rows, with checksums that need no HDF5 library to check.
 
-    offset 0          magic  b"\\x93FEATC\\r\\n"                                              8 bytes
-           8          format version, uint32 little-endian                                 4
-          12          size U of this user block, a power of two >= 4096, uint32            4
-          16          length J of the JSON, uint32                                         4
-          20          zero                                                                 4
-          24          xxh3-64 of the user block with these 8 bytes left out, uint64        8
-          32          JSON: contract hash, rows, file size, for each dataset its offset,
-                      shape, dtype and xxh3-64, and `rest`: the xxh3-64 of every byte
-                      that is in no dataset and not in the user block                      J
-        32+J          zeros up to U
-           U          a plain HDF5 file: `keys` (rows, 16) uint8, `n_tokens` (rows,) uint32,
-                      `truncated` (rows,) uint8, `layer_06/mean` (rows, hidden) float16 (float32
-                      where a value does not fit), `checksums/layer_06/mean` (rows,) uint64: the
-                      xxh3-64 of each row's bytes; contiguous and 64-byte aligned
-
-Writing: built in memory, then written by our own code to a temporary name, fsynced, renamed to a final
-name that holds a UUID, and the folder fsynced; only then do its rows count. libhdf5 never touches the
-disk: it leaves unreadable files when killed and crashes on a full disk. Reading: check the user block and
-that all offsets lie in the file, then memory-map. xxh3: github.com/Cyan4973/xxHash.
+`layout.py` says what the bytes mean, `columns.py` writes them. Reading: `Shard.open` holds the header to its
+own checksum and every byte that is not data to the header, then memory-maps; data are held to their checksums
+when they are read. A file that breaks any rule is refused with DamageError, never read in part.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import contextlib
+import errno
+import mmap
 import os
-import struct
+import stat
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from featcache.cache import layout
+from featcache.cache.columns import Rows, fact_checksums, row_checksums, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
-from featcache.errors import DamageError, MachineError
-from featcache.files import write_durably
+from featcache.cache.hdf5 import differences
+from featcache.cache.index import SealedIndex
+from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED, Header
+from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
 
-MAGIC = b"\x93FEATC\r\n"
 SUFFIX = ".h5"
-_PREFIX = struct.Struct("<8sIIII")
-_CHECKSUM = struct.Struct("<Q")
-_JSON_START = _PREFIX.size + _CHECKSUM.size
-_MIN_USER_BLOCK = 4096
-_ALIGNMENT = 64
-_CHECKSUMS = "checksums/"
-_DTYPES = {"uint8", "uint32", "uint64", "float16", "float32"}
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
+SEALED = "features.h5"
+_STEP = 1 << 20  # bytes read and hashed together: they are still in the processor's cache when they are hashed
+_WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs less than one a row
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows to be written. keys: uint8 (N, 16); n_tokens: (N,); truncated: (N,) bool; features: name -> (N, H)."""
-
-    keys: NDArray[np.uint8]
-    n_tokens: NDArray[np.uint32]
-    truncated: NDArray[np.bool_]
-    features: Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """Where one dataset lies in the file, as its header says."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    xxh3: str
-
-    @property
-    def n_bytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+def shard_name() -> str:
+    """A name that no other shard has, so that no writer can replace a file of another."""
+    return f"shard-{uuid.uuid4().hex}{SUFFIX}"
 
 
 def write_shard(folder: Path, rows: Rows, *, contract: Contract, provenance: Mapping[str, Any]) -> Path:
@@ -85,193 +48,313 @@ def write_shard(folder: Path, rows: Rows, *, contract: Contract, provenance: Map
     Returns the shard's path; when it returns, the rows are on the disk. Raises MachineError where the disk
     is full or fails, leaving no file behind.
     """
-    return write_durably(folder, f"shard-{uuid.uuid4().hex}{SUFFIX}", _build(rows, contract, provenance))
+    return write_shard_file(folder, shard_name(), rows.columns(), contract=contract, provenance=provenance)
 
 
-def _build(rows: Rows, contract: Contract, provenance: Mapping[str, Any]) -> memoryview:
-    """The bytes of a shard: the HDF5 file built in memory, then the user block written in front of it."""
-    datasets: dict[str, NDArray[Any]] = {
-        "keys": np.ascontiguousarray(rows.keys),
-        "n_tokens": rows.n_tokens.astype(np.uint32),
-        "truncated": rows.truncated.astype(np.uint8),
-    }
-    for name, states in rows.features.items():
-        stored = np.ascontiguousarray(narrow(states))
-        datasets[name] = stored
-        datasets[_CHECKSUMS + name] = _row_checksums(stored)
-    user_block = _MIN_USER_BLOCK
-    while True:
-        # The header needs the offsets, the offsets need the header's size: grow it until it fits.
-        buffer, extents = _build_hdf5(datasets, contract, provenance, user_block)
-        spans = sorted((extent.offset, extent.offset + extent.n_bytes) for extent in extents.values())
-        header = {
-            "contract": contract.digest,
-            "rows": len(rows.keys),
-            "file_bytes": len(buffer),
-            "rest": _rest_hash(buffer, spans, user_block),
-            "provenance": dict(provenance),
-            "datasets": {
-                name: [extent.offset, list(extent.shape), extent.dtype.name, extent.xxh3]
-                for name, extent in extents.items()
-            },
-        }
-        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        if _JSON_START + len(text) <= user_block:
-            break
-        user_block *= 2
-    block = bytearray(user_block)
-    _PREFIX.pack_into(block, 0, MAGIC, FORMAT, user_block, len(text), 0)
-    block[_JSON_START : _JSON_START + len(text)] = text
-    _CHECKSUM.pack_into(block, _PREFIX.size, _block_hash(block))
-    buffer[:user_block] = block
-    return buffer
+def _unheard(n_bytes: int) -> None:
+    """Progress that nobody follows."""
 
 
-def _build_hdf5(
-    datasets: Mapping[str, NDArray[Any]], contract: Contract, provenance: Mapping[str, Any], user_block: int
-) -> tuple[memoryview, dict[str, _Extent]]:
-    stream = io.BytesIO()
-    options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "userblock_size": user_block}
-    offsets: dict[str, int] = {}
-    with h5py.File(stream, "w", libver="earliest", **options) as file:
-        file.attrs["contract"] = contract.to_json()
-        file.attrs["provenance"] = json.dumps(dict(provenance), sort_keys=True)
-        for name, array in datasets.items():
-            dataset = file.create_dataset(name, data=array, track_times=False)
-            offsets[name] = dataset.id.get_offset()
-    buffer = stream.getbuffer()
-    extents = {
-        name: _Extent(offsets[name], array.shape, array.dtype, xxhash.xxh3_64_hexdigest(array.data))
-        for name, array in datasets.items()
-    }
-    return buffer, extents
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """One thing that is wrong with a shard. rows: bool (N,), the rows it spoils; none where all can be mended.
+
+    dataset: the one that does not match its hash, or None where it is something else.
+    """
+
+    what: str
+    rows: NDArray[np.bool_]
+    dataset: str | None = None
 
 
-def narrow(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """States as they are stored: float16 where every value fits, else float32, so that none becomes infinite."""
-    if np.abs(states).max(initial=0.0) > _FLOAT16_MAX:
-        return states.astype(np.float32)
-    return states.astype(np.float16)
-
-
-def _row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
-    """xxh3-64 of each row's bytes, shape (rows,)."""
-    data, width = array.reshape(-1).view(np.uint8).data, array.strides[0]
-    hash_row = xxhash.xxh3_64_intdigest
-    return np.fromiter(
-        (hash_row(data[start : start + width]) for start in range(0, len(array) * width, width)),
-        dtype=np.uint64,
-        count=len(array),
-    )
-
-
-def _rest_hash(buffer: memoryview, spans: Iterable[tuple[int, int]], start: int) -> str:
-    digest = xxhash.xxh3_64()
-    for begin, end in spans:
-        digest.update(buffer[start:begin])
-        start = end
-    digest.update(buffer[start:])
-    return digest.hexdigest()
-
-
-def _block_hash(block: bytes | bytearray) -> int:
-    return xxhash.xxh3_64_intdigest(bytes(block[: _PREFIX.size]) + bytes(block[_JSON_START:]))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
-    """One shard, opened for reading. Only the user block has been read; data are mapped when asked for."""
+    """One shard, opened for reading.
+
+    It keeps its memory map, so that a merge or `gc` that removes the file takes nothing from an open reader;
+    with `hold=False` it maps the file anew each time (a map costs a file descriptor, and they are few).
+    """
 
     path: Path
-    contract: str
-    provenance: Mapping[str, Any]
-    n_rows: int
-    n_bytes: int
-    _user_block: int
-    _extents: Mapping[str, _Extent]
-    _rest: str
-    _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+    header: Header
+    _map: NDArray[np.uint8] | None
+
+    @property
+    def contract(self) -> str:
+        return self.header.contract
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.header.provenance
+
+    @property
+    def n_rows(self) -> int:
+        return self.header.rows
+
+    @property
+    def n_bytes(self) -> int:
+        return self.header.file_bytes
+
+    @property
+    def sealed(self) -> bool:
+        return self.header.sealed
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.header.views
+
+    @property
+    def hidden_size(self) -> int:
+        return self.header.datasets[self.views[0]].shape[1]
 
     @classmethod
-    def open(cls, path: Path) -> Shard:
-        """Check the user block against its own checksum and all extents against the file's size.
+    def open(cls, path: Path, *, hold: bool = True) -> Shard:
+        """Check everything but the data: the header, the size, HDF5's metadata.
 
-        Raises DamageError where anything does not fit, or where a newer featcache wrote the file.
+        Raises DamageError where anything does not fit, FormatError where a later featcache wrote the file,
+        MachineError where it cannot be read, FileNotFoundError where it is gone.
         """
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                head = file.read(_JSON_START)
-                if len(head) < _JSON_START or head[:8] != MAGIC:
-                    raise _damaged(path, "it does not begin as a shard does")
-                _, version, user_block, json_bytes, _ = _PREFIX.unpack(head[: _PREFIX.size])
-                if version > FORMAT:
-                    msg = f"{path} was written in format {version}; this featcache reads up to {FORMAT}"
-                    raise DamageError(msg, cure="Upgrade: pip install --upgrade featcache")
-                if not (_JSON_START + json_bytes <= user_block <= size):
-                    raise _damaged(path, "it is cut off inside its header")
-                block = head + file.read(user_block - _JSON_START)
-        except OSError as error:
-            msg = f"{path} cannot be read: {error.strerror}"
-            raise MachineError(msg, cure="Check the disk and the file's permissions.") from error
-        if _block_hash(block) != _CHECKSUM.unpack_from(block, _PREFIX.size)[0]:
-            raise _damaged(path, "its header does not match the header's checksum")
-        header = json.loads(block[_JSON_START : _JSON_START + json_bytes])
-        if header["file_bytes"] != size:
-            raise _damaged(path, f"it has {size:,} bytes instead of {header['file_bytes']:,}")
-        extents = {
-            name: _Extent(offset, tuple(shape), np.dtype(dtype), xxh3)
-            for name, (offset, shape, dtype, xxh3) in header["datasets"].items()
-            if dtype in _DTYPES
-        }
-        for name, extent in extents.items():
-            inside = user_block <= extent.offset and extent.offset + extent.n_bytes <= size
-            if not inside or not extent.shape or extent.shape[0] != header["rows"]:
-                raise _damaged(path, f"its header places {name} where it cannot be")
-        return cls(
-            path, header["contract"], header["provenance"], header["rows"], size, user_block, extents, header["rest"]
-        )
+        with _opened(path) as (handle, size):
+            header = _read_header(path, handle, 0)
+            if header.file_bytes != size:
+                raise damaged(path, f"it has {size:,} bytes instead of {header.file_bytes:,}")
+            data = np.frombuffer(mmap.mmap(handle, size, access=mmap.ACCESS_READ), np.uint8)
+        shard = cls(path, header, data if hold else None)
+        if shard._rest(data) != header.rest:
+            raise damaged(path, "bytes between its datasets do not match their checksum")
+        return shard
+
+    @classmethod
+    def open_damaged(cls, path: Path) -> Shard:
+        """Open what may be a damaged shard, to see what of it is sound; the header's copy serves where need be.
+
+        Raises DamageError where neither header can be used; else as `open`.
+        """
+        with _opened(path) as (handle, size):
+            places = [0, *(size - user_block for user_block in layout.USER_BLOCKS if size >= 2 * user_block)]
+            for place in places:
+                with contextlib.suppress(DamageError):
+                    return cls(path, _read_header(path, handle, place), None)
+        raise damaged(path, "neither its header nor the copy of it can be read")
 
     def read(self, name: str) -> NDArray[Any]:
-        """A whole dataset, checked against its hash. Raises DamageError on a difference."""
-        array = self._map(name)
-        if xxhash.xxh3_64_hexdigest(array.data) != self._extents[name].xxh3:
-            raise _damaged(self.path, f"{name} does not match its checksum")
+        """A whole dataset, mapped and held to its hash. Raises DamageError on a difference."""
+        array = self._view(name)
+        if xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data) != self.header.datasets[name].xxh3:
+            raise damaged(self.path, f"{name} does not match its checksum")
+        return array
+
+    def load(self, name: str, *, verify: bool = True) -> NDArray[Any]:
+        """A whole dataset in memory, as it is stored; unlike `read` it does not depend on the file afterwards.
+
+        verify: hold it to its hash. Raises DamageError on a difference.
+        """
+        extent = self._extent(name)
+        array = np.empty(extent.shape, extent.dtype)
+        memory = array.reshape(-1).view(np.uint8)
+        source, digest = self._bytes()[extent.offset : extent.end], xxhash.xxh3_64()
+        for start in range(0, len(memory), _STEP):
+            memory[start : start + _STEP] = source[start : start + _STEP]
+            if verify:
+                digest.update(memory[start : start + _STEP].data)
+        if verify and digest.hexdigest() != extent.xxh3:
+            raise damaged(self.path, f"{name} does not match its checksum")
         return array
 
     def gather(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows of a features dataset as float32 (len(rows), hidden), each checked against its own checksum.
+        """Rows of a features dataset as float32 (len(rows), hidden), each held to a checksum.
 
         Raises DamageError naming the first row that differs.
         """
-        if _CHECKSUMS + name not in self._extents:
-            raise _damaged(self.path, f"it holds no {name}")
-        picked = np.ascontiguousarray(self._map(name)[rows])
-        expected = self._map(_CHECKSUMS + name)[rows]
-        wrong = np.flatnonzero(_row_checksums(picked) != expected)
+        states, n_rows = self._view(name), self.n_rows
+        if len(rows) and not 0 <= rows.min() <= rows.max() < n_rows:
+            raise damaged(self.path, f"its index leads to row {rows.max()} of {n_rows}")
+        if len(rows) * _WHOLE >= n_rows:
+            with contextlib.suppress(DamageError):  # some row is damaged; perhaps none of those that are asked for
+                return self.read(name)[rows].astype(np.float32)
+        picked = np.ascontiguousarray(states[rows])
+        wrong = np.flatnonzero(row_checksums(picked) != self._view(CHECKSUMS + name)[rows])
         if len(wrong):
-            raise _damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
+            raise damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
         return picked.astype(np.float32)
 
+    def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of any dataset as they are stored, in memory and not checked."""
+        return np.ascontiguousarray(self._view(name)[rows])
+
+    def index(self) -> SealedIndex:
+        """The index of a sealed file, mapped; its blocks are checked when they are used."""
+        entries, first, checksums = INDEX
+        return SealedIndex(
+            self._view(entries), self.load(first), self.load(checksums), lambda what: damaged(self.path, what)
+        )
+
     def verify(self) -> None:
-        """Check every byte of the file. Raises DamageError for the first part that differs."""
-        for name in self._extents:
-            self.read(name)
-        spans = sorted((extent.offset, extent.offset + extent.n_bytes) for extent in self._extents.values())
-        if _rest_hash(np.memmap(self.path, mode="r", dtype=np.uint8).data, spans, self._user_block) != self._rest:
-            raise _damaged(self.path, "bytes between its datasets do not match their checksum")
+        """Hold every byte to its checksum, and HDF5's view of the file to the header's.
 
-    def _map(self, name: str) -> NDArray[Any]:
-        if name not in self._maps:
-            if name not in self._extents:
-                raise _damaged(self.path, f"it holds no {name}")
-            extent = self._extents[name]
-            self._maps[name] = np.memmap(
-                self.path, mode="r", dtype=extent.dtype, offset=extent.offset, shape=extent.shape
-            )
-        return self._maps[name]
+        Raises DamageError for the first thing that is wrong.
+        """
+        for fault in self.faults():
+            raise damaged(self.path, fault.what)
+
+    def faults(self, progress: Callable[[int], None] = _unheard) -> Iterator[Fault]:
+        """All that is wrong, part by part. The file is read, not mapped: a bad sector is an error, not a crash.
+
+        progress: called with the bytes read since it was last called. Raises MachineError where the disk fails.
+        """
+        nothing = np.zeros(self.n_rows, dtype=np.bool_)
+        sound = True
+        with _opened(self.path) as (handle, size):
+            for fault in self._part_faults(handle, size, nothing, progress):
+                sound = False
+                yield fault
+        if sound:  # libhdf5 gets to see only what is what we wrote
+            extents = self.header.datasets
+            places = {name: (one.offset, one.shape, one.dtype) for name, one in extents.items()}
+            for what in differences(self.path, places):
+                yield Fault(what, ~nothing)
+
+    def _part_faults(
+        self, handle: int, size: int, nothing: NDArray[np.bool_], progress: Callable[[int], None]
+    ) -> Iterator[Fault]:
+        if size != self.n_bytes:
+            yield Fault(f"it has {size:,} bytes instead of {self.n_bytes:,}", nothing)
+        for name, extent in self.header.datasets.items():
+            if _hash(handle, [(extent.offset, extent.end)], progress) == extent.xxh3:
+                continue
+            spoiled = self._spoiled(handle, name)
+            where = f" in {spoiled.sum():,} of its rows, first in row {np.argmax(spoiled)}" if spoiled.any() else ""
+            yield Fault(f"{name} does not match its checksum{where}", spoiled, name)
+        if _hash(handle, list(self.header.gaps()), progress) != self.header.rest:
+            yield Fault("bytes between its datasets do not match their checksum", nothing)
+        block = self.header.to_block()
+        for what, place in (("header", 0), ("copy of its header", self.n_bytes - self.header.user_block)):
+            if os.pread(handle, self.header.user_block, place) != block:
+                yield Fault(f"the {what} does not match the checksum", nothing)
+
+    def _spoiled(self, handle: int, name: str) -> NDArray[np.bool_]:
+        """The rows that a damaged dataset spoils: by the rows' checksums, none for what is made from others."""
+        spoiled = np.zeros(self.n_rows, dtype=np.bool_)
+        if name in self.views:
+            expected = self._pread(handle, CHECKSUMS + name)
+            for start, piece in self._pieces(handle, name):
+                spoiled[start : start + len(piece)] = row_checksums(piece) != expected[start : start + len(piece)]
+        elif name in {KEYS, N_TOKENS, TRUNCATED}:
+            facts = [self._pread(handle, one) for one in (KEYS, N_TOKENS, TRUNCATED)]
+            spoiled = fact_checksums(*facts) != self._pread(handle, ROW_CHECKSUMS)
+        else:
+            return spoiled
+        return spoiled if spoiled.any() else ~spoiled  # no row's checksum tells which: none of them can be trusted
+
+    def pieces(self, name: str) -> Iterator[NDArray[Any]]:
+        """A dataset from its first row to its last in pieces of about 1 MiB, read and not mapped, not checked.
+
+        Raises MachineError where the disk fails.
+        """
+        with _opened(self.path) as (handle, _):
+            yield from (piece for _, piece in self._pieces(handle, name))
+
+    def gap_bytes(self) -> Iterator[bytes]:
+        """What lies between the datasets, as it is on the disk. Raises MachineError where the disk fails."""
+        with _opened(self.path) as (handle, _):
+            yield from (os.pread(handle, end - start, start) for start, end in self.header.gaps() if start < end)
+
+    def _pread(self, handle: int, name: str) -> NDArray[Any]:
+        return np.concatenate([piece for _, piece in self._pieces(handle, name)])
+
+    def _pieces(self, handle: int, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Pieces with the number of their first row; zeros where the file has ended."""
+        extent = self.header.datasets[name]
+        width = extent.n_bytes // self.n_rows
+        step = max(_STEP // width, 1)
+        for start in range(0, self.n_rows, step):
+            count = min(step, self.n_rows - start)
+            data = os.pread(handle, count * width, extent.offset + start * width).ljust(count * width, b"\0")
+            yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
+
+    def _view(self, name: str) -> NDArray[Any]:
+        extent = self._extent(name)
+        return self._bytes()[extent.offset : extent.end].view(extent.dtype).reshape(extent.shape)
+
+    def _extent(self, name: str) -> layout.Extent:
+        if name not in self.header.datasets:
+            raise damaged(self.path, f"it holds no {name}")
+        return self.header.datasets[name]
+
+    def _bytes(self) -> NDArray[np.uint8]:
+        if self._map is not None:
+            return self._map
+        with contextlib.suppress(FileNotFoundError):
+            again = Shard.open(self.path)
+            if again.header == self.header and again._map is not None:  # noqa: SLF001 - of this class
+                return again._map  # noqa: SLF001 - of this class
+        msg = f"{self.path} was removed while it was being read, by a merge, repair or gc"
+        raise CacheMissError(msg, cure="Run the same command again.")
+
+    def _rest(self, data: NDArray[np.uint8]) -> str:
+        digest = xxhash.xxh3_64()
+        for start, end in self.header.gaps():
+            digest.update(data[start:end].data)
+        return digest.hexdigest()
 
 
-def _damaged(path: Path, reason: str) -> DamageError:
-    cure = "Move the file away and run `featcache extract` again: only its rows are computed anew."
+def damaged(path: Path, reason: str) -> DamageError:
+    """The error for a file that is not what its checksums say."""
+    cure = (
+        f"{repair_command(path.parent)} drops the damaged rows and says which `featcache extract` computes them anew."
+    )
     return DamageError(f"{path} is damaged: {reason}", cure=cure)
+
+
+def repair_command(space: Path) -> str:
+    """The command that repairs a space."""
+    cache = str(space.parent)
+    return f"`featcache repair {space.name}{'' if cache == 'cache' else f' --cache {cache}'}`"
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, int]]:
+    """A handle and the size of a regular file; never through a link, and never waiting for a pipe's writer."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise damaged(path, "it is a symbolic link, where a shard must be a file") from error
+        raise _unreadable(path, error) from error
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise damaged(path, "it is not a file")
+        yield handle, facts.st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(handle)
+
+
+def _unreadable(path: Path, error: OSError) -> MachineError:
+    return MachineError(f"{path} cannot be read: {error.strerror}", cure="Check the disk and the file's permissions.")
+
+
+def _read_header(path: Path, handle: int, place: int) -> Header:
+    try:
+        user_block = layout.block_size(os.pread(handle, layout.HEAD, place))
+        return layout.parse(os.pread(handle, user_block, place))
+    except layout.NewerFormatError as error:
+        msg = f"{path} was written in format {error}; this featcache reads up to {FORMAT}"
+        raise FormatError(msg, cure="Upgrade: pip install --upgrade featcache") from error
+    except layout.MalformedError as error:
+        raise damaged(path, str(error)) from error
+
+
+def _hash(handle: int, spans: list[tuple[int, int]], progress: Callable[[int], None]) -> str:
+    """xxh3-64 of stretches of a file, as far as it reaches."""
+    digest = xxhash.xxh3_64()
+    for start, end in spans:
+        for place in range(start, end, _STEP):
+            data = os.pread(handle, min(_STEP, end - place), place)
+            digest.update(data)
+            progress(len(data))
+    return digest.hexdigest()

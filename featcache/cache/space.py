@@ -1,17 +1,18 @@
 """A feature space: one contract, many shards, rows found by key.
 
 A cache folder holds one folder a space, `<model-name>-<first 12 hex digits of the contract's hash>`, with
-`contract.json` (the identity), `origin.json` (where the backbone was found; never compared), the shards and
-a lock file. The name is for people: opening compares the whole contract.
+`contract.json` (the identity), `origin.json` (where the backbone was found; never compared), the shards, a
+lock file and the writers' claims. The name is for people: opening compares the whole contract.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +21,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.claims import FOLDER as CLAIMS
+from featcache.cache.claims import LOCK as CLAIMS_LOCK
+from featcache.cache.claims import Claims
+from featcache.cache.columns import Rows
 from featcache.cache.contract import Contract, dataset_name
-from featcache.cache.index import KeyIndex
-from featcache.cache.shard import SUFFIX, Rows, Shard, write_shard
-from featcache.errors import CacheMissError, ContractError, DamageError, MachineError
-from featcache.files import TEMPORARY, write_durably
+from featcache.cache.index import KeyIndex, SealedIndex
+from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
+from featcache.cache.locks import WAIT_SECONDS, locked, try_lock
+from featcache.cache.provenance import ORIGIN_FIELD, environments
+from featcache.cache.shard import SUFFIX, Shard, repair_command, write_shard
+from featcache.errors import CacheMissError, ContractError, DamageError, FeatcacheError, FormatError, MachineError
+from featcache.files import TEMPORARY, make_folder, remove, write_durably
 
-_CONTRACT = "contract.json"
-_ORIGIN = "origin.json"
-_LOCK = "lock"
+CONTRACT = "contract.json"
+ORIGIN = "origin.json"
+LOCK = "lock"
+_HELD = 128  # shards whose memory maps stay open; each takes a file descriptor, of which macOS gives 256
+_TRIES = 5  # at listing a folder in which a merge or gc removes files
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,16 @@ class Space:
     def n_bytes(self) -> int:
         return sum(shard.n_bytes for shard in self.shards)
 
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """What computed the rows; see `provenance.environments`."""
+        return environments([shard.provenance for shard in self.shards], [shard.n_rows for shard in self.shards])
+
+    @property
+    def last_written(self) -> str | None:
+        """When rows came in last, in ISO form and UTC; None where there are none."""
+        return max((one["written"] for one in self.environments), default=None)
+
     @classmethod
     def open(cls, path: Path) -> Space:
         """Open the space in a folder: its contract, and the header of every shard.
@@ -73,22 +93,17 @@ class Space:
         Raises CacheMissError where there is no space; DamageError for a damaged header, or a shard of
         another contract.
         """
-        try:
-            text = (path / _CONTRACT).read_text("utf-8")
-        except FileNotFoundError as error:
-            msg = f"{path} is not a feature space"
-            raise CacheMissError(msg, cure="`featcache ls` shows the spaces there are.") from error
-        except UnicodeDecodeError as error:
-            msg = f"{path / _CONTRACT} is damaged"
-            raise DamageError(msg, cure="Move this folder away; `featcache extract` makes it anew.") from error
-        contract = Contract.from_json(text, str(path / _CONTRACT))
-        # Sorted by name: of two rows with one key, every reader serves the same.
-        shards = tuple(Shard.open(file) for file in sorted(path.glob(f"*{SUFFIX}")))
+        contract = read_contract(path)
+        origin = read_origin(path)
+        shards = _open_shards(path)
         for shard in shards:
             if shard.contract != contract.digest:
-                msg = f"{shard.path} was written under another contract than {path / _CONTRACT}"
+                msg = f"{shard.path} was written under another contract than {path / CONTRACT}"
                 raise DamageError(msg, cure="Move the file away: it belongs to another space.")
-        return cls(path, contract, _read_origin(path, contract), shards)
+            if set(shard.views) != set(contract.views) or shard.hidden_size != origin.hidden_size:
+                msg = f"{shard.path} holds other states than {path / CONTRACT} and {ORIGIN} say"
+                raise DamageError(msg, cure="Move the file away, and run `featcache extract` again.")
+        return cls(path, contract, origin, shards)
 
     @classmethod
     def create(cls, cache: Path, name: str, contract: Contract, origin: Origin) -> Space:
@@ -98,17 +113,13 @@ class Space:
         folder cannot be written.
         """
         path = cache / f"{name}-{contract.digest[:12]}"
-        if not (path / _CONTRACT).exists():
+        if not (path / CONTRACT).exists():
+            make_folder(path)
             try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                msg = f"the cache folder {path} cannot be made: {error.strerror}"
-                raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
-            try:
-                write_durably(path, _ORIGIN, origin.to_json().encode())
-                write_durably(path, _CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
+                write_durably(path, ORIGIN, origin.to_json().encode())
+                write_durably(path, CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
             except BaseException:
-                _remove_if_empty(path)
+                remove_if_empty(path)
                 raise
         space = cls.open(path)
         if space.contract != contract:
@@ -122,14 +133,33 @@ class Space:
         return Space.open(self.path)
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Positions of keys (M, 16) in this space, -1 where a row is not there; shape (M,)."""
-        return self._index.find(keys)
+        """Positions of keys (M, 16) in this space, -1 where a row is not there; shape (M,).
+
+        Memory grows with M and with the rows of shards that are not sealed. Raises DamageError for a damaged key.
+        """
+        positions = np.full(len(keys), -1, dtype=np.int64)
+        for start, index in self._sealed_indexes:
+            open_ = np.flatnonzero(positions < 0)
+            found = index.find(keys[open_])
+            positions[open_] = np.where(found < 0, found, found + start)
+        open_ = np.flatnonzero(positions < 0)
+        positions[open_] = self._index.find(keys[open_])
+        return positions
 
     def gather(self, positions: NDArray[np.int64], *, layer: int, pooling: str) -> NDArray[np.float32]:
         """Features at positions that `find` gave, float32 (M, H), in their order; checksums are checked.
 
         Raises ContractError where the space lacks the layer or pooling; DamageError for a damaged row.
         """
+        self.check_view(layer, pooling)
+        name = dataset_name(layer, pooling)
+        features = np.empty((len(positions), self.origin.hidden_size), dtype=np.float32)
+        for shard, places, rows in self._by_shard(positions):
+            features[places] = shard.gather(name, rows)
+        return features
+
+    def check_view(self, layer: int, pooling: str) -> None:
+        """Raises ContractError where the space lacks a layer or pooling."""
         if layer not in self.contract.layers or pooling not in self.contract.poolings:
             msg = (
                 f"{self.name} has no {pooling} of layer {layer}; it holds layers "
@@ -137,85 +167,124 @@ class Space:
             )
             cure = f"featcache extract … --layers {layer} --pool {pooling} makes a space that has it."
             raise ContractError(msg, cure=cure)
-        name = dataset_name(layer, pooling)
-        features = np.empty((len(positions), self.origin.hidden_size), dtype=np.float32)
-        for shard, places, rows in self._by_shard(positions):
-            features[places] = shard.gather(name, rows)
-        return features
+
+    def load(self, *, layer: int, pooling: str, verify: bool = True) -> NDArray[np.floating[Any]]:
+        """Features of all rows, in memory and in the order of their positions, (n_rows, H), as they are stored.
+
+        verify: hold them to their checksums. Raises DamageError where they do not match.
+        """
+        parts = [shard.load(dataset_name(layer, pooling), verify=verify) for shard in self.shards]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def token_counts(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """For rows at positions: tokens given to the backbone, and whether some were cut off; each (M,)."""
         counts = np.empty(len(positions), dtype=np.int64)
         truncated = np.empty(len(positions), dtype=np.bool_)
         for shard, places, rows in self._by_shard(positions):
-            counts[places] = shard.read("n_tokens")[rows]
-            truncated[places] = shard.read("truncated")[rows] != 0
+            counts[places] = shard.read(N_TOKENS)[rows]
+            truncated[places] = shard.read(TRUNCATED)[rows] != 0
         return counts, truncated
+
+    def keys_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Keys of rows at positions, (M, 16)."""
+        keys = np.empty((len(positions), 16), dtype=np.uint8)
+        for shard, places, rows in self._by_shard(positions):
+            keys[places] = shard.read(KEYS)[rows]
+        return keys
+
+    def dtype_of(self, layer: int, pooling: str) -> np.dtype[Any]:
+        """What holds all rows of a view as they are stored: float16, or float32 where some need it."""
+        name = dataset_name(layer, pooling)
+        return max((shard.header.datasets[name].dtype for shard in self.shards), key=lambda kind: kind.itemsize)
+
+    def first_positions(self) -> NDArray[np.int64]:
+        """Positions of all rows that differ, ascending: a text that two processes wrote is in it once."""
+        keys = np.concatenate([np.empty((0, 16), np.uint8), *(shard.read(KEYS) for shard in self.shards)])
+        return np.flatnonzero(KeyIndex.build(keys).find(keys) == np.arange(len(keys)))
 
     def add(self, rows: Rows, provenance: Mapping[str, Any]) -> Path:
         """Write rows as one new shard; when this returns they survive a power cut. Needs no lock to be safe."""
-        return write_shard(self.path, rows, contract=self.contract, provenance=provenance)
+        everything = {**provenance, ORIGIN_FIELD: vars(self.origin)}
+        return write_shard(self.path, rows, contract=self.contract, provenance=everything)
 
     @contextlib.contextmanager
-    def writing(self, waiting: float = 0.2) -> Iterator[bool]:
-        """Hold the space's writer lock, so that two processes do not compute the same rows.
+    def writing(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Claims]:
+        """Be one of the space's writers; yields what this one needs to share the rows with the others.
 
-        Yields whether another writer had it first (its rows are worth a look then). The lock is advisory
-        (flock): the kernel frees it when a process dies. Leftovers of killed writers are removed.
-        waiting: seconds between two tries.
+        Merge, repair and gc wait for writers, and writers for them (`waiting` is called then). What killed
+        writers left is removed, and so is a space that got no row because the body raised.
+        Raises MachineError where the folder cannot be written or locked.
         """
-        import fcntl  # not on Windows, where a cache can be read
-
-        try:
-            lock = (self.path / _LOCK).open("ab")
-        except OSError as error:
-            msg = f"{self.path} cannot be written: {error.strerror}"
-            raise MachineError(msg, cure="Reading needs no such right; to add rows, choose another --cache.") from error
-        with lock:
-            waited = False
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    waited = True
-                    time.sleep(waiting)
-            for leftover in self.path.glob(f"*{TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+        with locked(self.path / LOCK, shared=True, waiting=waiting) as lock:
+            if try_lock(lock, self.path / LOCK):  # nobody else writes, so unfinished files are dead ones
+                remove(self.path.glob(f"*{TEMPORARY}"))
+                while not try_lock(lock, self.path / LOCK, shared=True):
+                    time.sleep(WAIT_SECONDS)  # changing a lock is no single step: somebody may have come between
             try:
-                yield waited
+                with Claims(self.path, {shard.path.name for shard in self.shards}) as claims:
+                    yield claims
             except BaseException:
-                self._drop_if_empty()
+                if try_lock(lock, self.path / LOCK):
+                    remove_if_empty(self.path)
                 raise
 
-    def _drop_if_empty(self) -> None:
-        """Remove the folder of a space that got no row: a failed first run leaves nothing behind."""
-        _remove_if_empty(self.path)
+    @contextlib.contextmanager
+    def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Space]:
+        """Keep writers away; yields the space as it is then. Raises MachineError as `writing`."""
+        with locked(self.path / LOCK, shared=False, waiting=waiting):
+            yield self.reopened()
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The position of each shard's first row, and the number of rows at the end."""
+        return np.cumsum([0, *(shard.n_rows for shard in self.shards)])
+
+    @cached_property
+    def _sealed_indexes(self) -> list[tuple[int, SealedIndex]]:
+        return [
+            (int(start), shard.index()) for start, shard in zip(self._starts, self.shards, strict=False) if shard.sealed
+        ]
 
     @cached_property
     def _index(self) -> KeyIndex:
-        keys = [shard.read("keys") for shard in self.shards]
-        return KeyIndex.build(np.concatenate(keys) if keys else np.empty((0, 16), dtype=np.uint8))
+        """Of the shards that are not sealed."""
+        keys, positions = [np.empty((0, 16), dtype=np.uint8)], [np.empty(0, dtype=np.int64)]
+        for start, shard in zip(self._starts, self.shards, strict=False):
+            if not shard.sealed:
+                keys.append(shard.read(KEYS))
+                positions.append(np.arange(start, start + shard.n_rows))
+        return KeyIndex.build(np.concatenate(keys), np.concatenate(positions))
 
     def _by_shard(self, positions: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
         """For each shard with some of the positions: it, their places in the request, their rows in it."""
-        starts = np.cumsum([0, *(shard.n_rows for shard in self.shards)])
+        starts = self._starts
         owner = np.searchsorted(starts, positions, side="right") - 1
         for number in np.unique(owner):
             places = np.flatnonzero(owner == number)
             yield self.shards[number], places, positions[places] - starts[number]
 
 
-def spaces_in(cache: Path) -> tuple[list[Space], list[DamageError]]:
+def folders_in(cache: Path) -> list[Path]:
+    """The folders of a cache that are spaces, or were: those with a contract or shards."""
+    if not cache.is_dir():
+        return []
+    folders = sorted(path for path in cache.iterdir() if path.is_dir())
+    return [path for path in folders if (path / CONTRACT).exists() or any(path.glob(f"*{SUFFIX}"))]
+
+
+def spaces_in(cache: Path) -> tuple[list[Space], list[FeatcacheError]]:
     """All spaces of a cache folder by name, and what is wrong with those that cannot be opened."""
     spaces: list[Space] = []
-    damaged: list[DamageError] = []
-    for file in sorted(cache.glob(f"*/{_CONTRACT}")):
+    wrong: list[FeatcacheError] = []
+    for path in folders_in(cache):
         try:
-            spaces.append(Space.open(file.parent))
-        except DamageError as error:
-            damaged.append(error)
-    return spaces, damaged
+            spaces.append(Space.open(path))
+        except (DamageError, FormatError, MachineError) as error:
+            wrong.append(error)
+        except CacheMissError:
+            msg = f"{path} holds shards and no {CONTRACT}"
+            wrong.append(DamageError(msg, cure=f"{repair_command(path)} makes it from them."))
+    return spaces, wrong
 
 
 def contracts_in(cache: Path) -> dict[Path, Contract]:
@@ -225,9 +294,9 @@ def contracts_in(cache: Path) -> dict[Path, Contract]:
     whoever needs that very space meets the damage when opening it.
     """
     contracts: dict[Path, Contract] = {}
-    for file in sorted(cache.glob(f"*/{_CONTRACT}")):
-        with contextlib.suppress(DamageError, UnicodeDecodeError):
-            contracts[file.parent] = Contract.from_json(file.read_text("utf-8"), str(file))
+    for path in folders_in(cache):
+        with contextlib.suppress(DamageError, FormatError, CacheMissError):
+            contracts[path] = read_contract(path)
     return contracts
 
 
@@ -241,15 +310,24 @@ def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
     )
 
 
-def _remove_if_empty(path: Path) -> None:
+def remove_if_empty(path: Path) -> None:
     """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it."""
     if any(path.glob(f"*{SUFFIX}")):
         return
-    for name in (_CONTRACT, _ORIGIN, _LOCK):
-        (path / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # somebody else's file is in it, or other spaces beside it
-        path.rmdir()
-        path.parent.rmdir()
+    remove([path / CLAIMS / CLAIMS_LOCK, path / CONTRACT, path / ORIGIN, path / LOCK])
+    for folder in (path / CLAIMS, path, path.parent):
+        with contextlib.suppress(OSError):  # not there; somebody else's file is in it, or other spaces beside it
+            os.rmdir(folder)
+
+
+def _open_shards(path: Path) -> tuple[Shard, ...]:
+    """All shards of a folder, sorted by name: of two rows with one key, every reader serves the same."""
+    for _ in range(_TRIES):
+        files = sorted(path.glob(f"*{SUFFIX}"))
+        with contextlib.suppress(FileNotFoundError):  # a merge or gc removed it since the folder was listed
+            return tuple(Shard.open(file, hold=len(files) <= _HELD) for file in files)
+    msg = f"{path} keeps changing while it is being read"
+    raise CacheMissError(msg, cure="Run the same command again when the other process is done.")
 
 
 def folder_name(backbone: str) -> str:
@@ -258,9 +336,26 @@ def folder_name(backbone: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.") or "backbone"
 
 
-def _read_origin(path: Path, contract: Contract) -> Origin:
+def read_contract(path: Path) -> Contract:
+    """The contract of a space's folder.
+
+    Raises CacheMissError where there is none; DamageError for one that cannot be read, FormatError for a later one.
+    """
     try:
-        return Origin(**json.loads((path / _ORIGIN).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        msg = f"{path / _ORIGIN} cannot be read: {error} (contract {contract.digest[:12]})"
-        raise DamageError(msg, cure="Move this folder away; `featcache extract` makes it anew.") from error
+        text = (path / CONTRACT).read_text("utf-8")
+    except FileNotFoundError as error:
+        msg = f"{path} is not a feature space"
+        raise CacheMissError(msg, cure="`featcache ls` shows the spaces there are.") from error
+    except UnicodeDecodeError as error:
+        msg = f"{path / CONTRACT} is not a contract that can be read: {error}"
+        raise DamageError(msg, cure=f"{repair_command(path)} makes it from the shards.") from error
+    return Contract.from_json(text, str(path / CONTRACT))
+
+
+def read_origin(path: Path) -> Origin:
+    """Where the backbone of a space's folder was. Raises DamageError where that cannot be read."""
+    try:
+        return Origin(**json.loads((path / ORIGIN).read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        msg = f"{path / ORIGIN} cannot be read: {error}"
+        raise DamageError(msg, cure=f"{repair_command(path)} makes it from the shards.") from error

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.columns import Rows
 from featcache.cache.contract import dataset_name
-from featcache.cache.shard import Rows
 from featcache.cache.space import Space
 
 SHARD_BYTES = 64 << 20

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featcache.cli.options import (
+    backbone_option,
     cache_option,
+    contract_options,
     data_options,
     device_option,
     json_option,
     layer_range,
-    megabytes,
     print_json,
     sources,
     trust_options,
 )
+from featcache.files import megabytes
 
 if TYPE_CHECKING:
     from featcache.extract import Extraction, Plan
@@ -25,19 +27,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@click.option("--backbone", required=True, metavar="ID_OR_PATH", help="Model folder, or hub id.")
+@backbone_option
 @cache_option
 @data_options
-@click.option("--layers", default="auto", show_default=True, help="auto, all, last, or numbers such as 0,3,6.")
-@click.option("--pool", metavar="LIST", help="Of mean,cls,last,max [encoders mean,cls; decoders mean,last].")
-@click.option("--max-length", type=click.IntRange(1), help="Tokens kept of a text [the model's limit, at most 512].")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Number type of the pass.",
-)
+@contract_options
 @device_option
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
 @trust_options

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, json_option, layer_range, megabytes, print_json
-from featcache.errors import DamageError
+from featcache.cli.options import cache_option, counted, json_option, layer_range, print_json
+from featcache.files import megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.space import Space
@@ -36,7 +36,9 @@ def ls(*, cache: str, as_json: bool) -> None:
     elif not damaged:
         click.echo(f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL")
     if damaged:
-        raise DamageError("; ".join(error.what for error in damaged), cure=damaged[0].cure)
+        # A damaged space before one that only a later featcache can read.
+        worst = max(damaged, key=lambda error: error.exit_code)
+        raise type(worst)("; ".join(error.what for error in damaged), cure=worst.cure)
 
 
 def _print_spaces(spaces: list[Space]) -> None:
@@ -52,7 +54,7 @@ def _print_spaces(spaces: list[Space]) -> None:
                 f"≤ {contract.max_length}",
                 contract.dtype,
                 megabytes(space.n_bytes),
-                _ago(_last_written(space)),
+                _ago(space.last_written),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -81,12 +83,18 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
     if as_json:
         import json
 
-        print_json({**_summary(found), "contract": json.loads(contract.to_json())})
+        written = {"written": found.environments, "contract": json.loads(contract.to_json())}
+        print_json({**_summary(found), **written})
         return
     origin, kind = found.origin, contract.config.get("model_type", "unknown")
     special = "added" if contract.special_tokens else "not added"
+    sealed = sum(shard.sealed for shard in found.shards)
+    shards = len(found.shards) - sealed
+    files = " and ".join(
+        ["one sealed file"] * sealed + ([f"{shards} shard{'' if shards == 1 else 's'}"] * bool(shards))
+    )
     lines = {
-        "space": f"{found.path} · {found.n_rows:,} rows in {len(found.shards)} shards, {megabytes(found.n_bytes)}",
+        "space": f"{found.path} · {counted(found.n_rows, 'row')} in {files or 'no file'}, {megabytes(found.n_bytes)}",
         "backbone": f"{origin.backbone} · {kind}, {origin.n_layers} layers × {origin.hidden_size}",
         "weights": f"SHA-256 {contract.weights}",
         "tokenizer": f"SHA-256 {contract.tokenizer}",
@@ -97,8 +105,8 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
     }
     for head, text in lines.items():
         click.echo(f"{head:<10} {text}")
-    for provenance in _provenances(found):
-        click.echo(f"{'written':<10} {provenance}")
+    for line in _environments(found):
+        click.echo(f"{'written':<10} {line}")
 
 
 def _summary(space: Space) -> dict[str, Any]:
@@ -107,6 +115,7 @@ def _summary(space: Space) -> dict[str, Any]:
         "path": str(space.path),
         "rows": space.n_rows,
         "shards": len(space.shards),
+        "sealed": any(shard.sealed for shard in space.shards),
         "bytes": space.n_bytes,
         "layers": list(space.contract.layers),
         "poolings": list(space.contract.poolings),
@@ -114,29 +123,26 @@ def _summary(space: Space) -> dict[str, Any]:
         "dtype": space.contract.dtype,
         "max_length": space.contract.max_length,
         "backbone": space.origin.backbone,
-        "last_written": _last_written(space),
+        "last_written": space.last_written,
     }
 
 
-def _last_written(space: Space) -> str | None:
-    return max((str(shard.provenance["written"]) for shard in space.shards), default=None)
-
-
 def _ago(written: str | None) -> str:
-    if written is None:
+    if not written:
         return "never"
-    days = (datetime.now(tz=UTC) - datetime.fromisoformat(written)).days
+    try:
+        days = (datetime.now(tz=UTC) - datetime.fromisoformat(written)).days
+    except (ValueError, TypeError):  # written by other hands
+        return written
     return "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
 
 
-def _provenances(space: Space) -> list[str]:
+def _environments(space: Space) -> list[str]:
     """One line for each environment that wrote shards."""
-    groups: dict[str, list[str]] = {}
-    for shard in space.shards:
-        facts = dict(shard.provenance)
-        written = str(facts.pop("written"))
-        groups.setdefault(", ".join(f"{name} {value}" for name, value in sorted(facts.items())), []).append(written)
-    return [
-        f"{min(written)} to {max(written)} by {environment}" if len(written) > 1 else f"{written[0]} by {environment}"
-        for environment, written in groups.items()
-    ]
+    lines = []
+    for facts in space.environments:
+        since, written, rows = (facts.pop(name) for name in ("since", "written", "rows"))
+        when = written if since == written else f"{since} to {written}"
+        made = ", ".join(f"{name} {value}" for name, value in sorted(facts.items()))
+        lines.append(f"{counted(rows, 'row')} · {when} · {made}")
+    return lines

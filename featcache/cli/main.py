@@ -21,6 +21,12 @@ _COMMANDS = {
     "predict": "featcache.cli.predict",
     "ls": "featcache.cli.inspect",
     "info": "featcache.cli.inspect",
+    "explain-miss": "featcache.cli.explain",
+    "verify": "featcache.cli.upkeep",
+    "repair": "featcache.cli.upkeep",
+    "merge": "featcache.cli.upkeep",
+    "gc": "featcache.cli.upkeep",
+    "export": "featcache.cli.upkeep",
 }
 
 

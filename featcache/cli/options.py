@@ -32,6 +32,26 @@ def cache_option(command: Command) -> Command:
     )
 
 
+def backbone_option(command: Command) -> Command:
+    """Which backbone runs."""
+    return click.option("--backbone", required=True, metavar="ID_OR_PATH", help="Model folder, or hub id.")(command)
+
+
+def contract_options(command: Command) -> Command:
+    """What is kept of the states of the backbone, and how they are computed; with the model, this is a space."""
+    dtypes = click.Choice(["auto", "float32", "bfloat16", "float16"])
+    for option in (
+        click.option("--dtype", type=dtypes, default="auto", show_default=True, help="Number type of the pass."),
+        click.option(
+            "--max-length", type=click.IntRange(1), help="Tokens kept of a text [the model's limit, at most 512]."
+        ),
+        click.option("--pool", metavar="LIST", help="Of mean,cls,last,max [encoders mean,cls; decoders mean,last]."),
+        click.option("--layers", default="auto", show_default=True, help="auto, all, last, or numbers such as 0,3,6."),
+    ):
+        command = option(command)
+    return command
+
+
 def device_option(command: Command) -> Command:
     """Where the backbone runs."""
     choice = click.Choice(["auto", "cpu", "cuda", "mps"])
@@ -67,14 +87,9 @@ def print_json(result: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
     click.echo(json.dumps(result if isinstance(result, dict) else asdict(result), ensure_ascii=False))
 
 
-def megabytes(n_bytes: int) -> str:
-    """A size for people, in binary units."""
-    size, unit = float(n_bytes), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:  # noqa: PLR2004 - the binary thousand
-            break
-        size, unit = size / 1024, larger
-    return f"{size:,.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"  # noqa: PLR2004
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def layer_range(layers: tuple[int, ...]) -> str:

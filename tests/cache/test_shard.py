@@ -14,9 +14,10 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featcache.cache.columns import Rows
 from featcache.cache.contract import Contract
-from featcache.cache.shard import Rows, Shard, write_shard
-from featcache.errors import DamageError, MachineError
+from featcache.cache.shard import Shard, write_shard
+from featcache.errors import DamageError, FormatError, MachineError
 
 
 def contract(**changes: Any) -> Contract:
@@ -96,7 +97,9 @@ def test_values_beyond_float16_are_kept_as_float32(tmp_path: Path) -> None:
 
 def test_a_header_larger_than_4_kib_grows_the_user_block(tmp_path: Path) -> None:
     many = rows()
-    features = {f"layer_{layer:02d}/{name}": many.features["layer_00/mean"] for layer in range(40) for name in "ab"}
+    features = {
+        f"layer_{layer:02d}/{name}": many.features["layer_00/mean"] for layer in range(40) for name in ("mean", "cls")
+    }
     wide = Rows(many.keys, many.n_tokens, many.truncated, features)
     path = write_shard(tmp_path, wide, contract=contract(), provenance={})
     with h5py.File(path, "r") as file:
@@ -159,13 +162,33 @@ def test_a_damaged_row_is_named_and_its_neighbours_are_served(shard: Path) -> No
         opened.gather("layer_02/mean", np.array([1, 3]))
 
 
-def test_a_newer_format_is_refused_with_the_cure(shard: Path) -> None:
-    data = bytearray(shard.read_bytes())
-    struct.pack_into("<I", data, 8, 2)
-    shard.write_bytes(data)
-    with pytest.raises(DamageError, match="written in format 2; this featcache reads up to 1") as caught:
+def with_header(data: bytes, **changes: Any) -> bytes:
+    """A shard's bytes with fields of its header changed, and checksums that fit: what only intent can make."""
+    size, user_block = struct.unpack_from("<I", data, 16)[0], struct.unpack_from("<I", data, 12)[0]
+    header = json.loads(data[32 : 32 + size])
+    version = changes.pop("version", 1)
+    text = json.dumps({**header, **changes}).encode()
+    block = bytearray(user_block)
+    block[:24] = struct.pack("<8sIIII", data[:8], version, user_block, len(text), 0)
+    block[32 : 32 + len(text)] = text
+    struct.pack_into("<Q", block, 24, xxhash.xxh3_64_intdigest(bytes(block[:24]) + bytes(block[32:])))
+    return bytes(block) + data[user_block:-user_block] + bytes(block)
+
+
+def test_a_newer_format_is_refused_with_the_cure_and_is_no_damage(shard: Path) -> None:
+    shard.write_bytes(with_header(shard.read_bytes(), version=2))
+    with pytest.raises(FormatError, match="written in format 2; this featcache reads up to 1") as caught:
         Shard.open(shard)
     assert "Upgrade" in caught.value.cure
+    assert caught.value.exit_code == 3
+
+
+def test_a_flipped_version_is_damage(shard: Path) -> None:
+    data = bytearray(shard.read_bytes())
+    data[8] = 2
+    shard.write_bytes(data)
+    with pytest.raises(DamageError, match=r"checksum \(which claims format 2"):
+        Shard.open(shard)
 
 
 def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +199,7 @@ def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for call in ("posix_fallocate", "fsync", "write"):
+    for call in ("posix_fallocate", "fsync", "pwrite", "open", "rename"):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, full)
             with pytest.raises(MachineError, match="No space left") as caught:

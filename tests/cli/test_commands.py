@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+import featcache
+from featcache.errors import MachineError
+from featcache.report.progress import Silent
 from tests.conftest import Run, everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
 
@@ -30,6 +33,10 @@ def write_csv(path: Path, data: dict[str, list[Any]]) -> Path:
     return path
 
 
+COMMANDS = (
+    "demo", "extract", "fit-heads", "predict", "ls", "info", "explain-miss",
+    "verify", "repair", "merge", "gc", "export",
+)  # fmt: skip
 QUICK = ("--heads", "logreg", "--layers", "1,2", "--pool", "mean")
 
 
@@ -134,7 +141,7 @@ def test_ls_and_info_say_what_is_there(run: Run, cached: Path, encoder: Path) ->
     told = run("info")
     for part in (
         str(encoder),
-        "150 rows in 1 shards",
+        "150 rows in 1 shard",
         "cut at 48 tokens on the right",
         "bert, 2 layers × 32",
         "torch ",
@@ -385,36 +392,46 @@ def test_debug_shows_the_traceback(run: Run) -> None:
 # -- the machine fails --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small disk takes root on Linux")
-def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(encoder: Path, tmp_path: Path) -> None:
-    """A real file system of 256 KiB."""
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MiB."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("mounting a small disk takes root on Linux")
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount") or "mount"
-    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "none", disk], check=False, capture_output=True)
+    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip("this sandbox forbids mounting")
-    try:
-        write_csv(tmp_path / "texts.csv", {"text": sentences(2000, seed=5)})
-        command = [
-            sys.executable, "-m", "featcache", "extract", "texts.csv", "--backbone", str(encoder),
-            "--cache", "disk/cache",
-            "--shard-rows", "50",
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 1, done.stderr
-        assert "No space left on device" in done.stderr
-        assert "What was finished before is kept" in done.stderr
-        assert "Traceback" not in done.stderr
-        kept = list(disk.glob("cache/*/*.h5"))
-        assert kept
-        assert not list(disk.glob("cache/*/*.partial"))
-        from featcache.cache.shard import Shard
+    yield disk
+    subprocess.run([shutil.which("umount") or "umount", disk], check=True)
 
-        for path in kept:
-            Shard.open(path).verify()
-    finally:
-        subprocess.run([shutil.which("umount") or "umount", disk], check=True)
+
+def test_a_disk_that_is_too_small_is_said_before_the_pass(run: Run, encoder: Path, small_disk: Path) -> None:
+    data = write_csv(Path("texts.csv"), {"text": sentences(4000, seed=5)})
+    told = run("extract", data, "--backbone", encoder, "--cache", small_disk / "cache")
+    refused(told, 1, "4,000 texts need 1.8 MiB in", "where 1.0 MiB are free", "--layers last")
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_fills_during_the_pass_ends_it_and_keeps_what_was_finished(encoder: Path, small_disk: Path) -> None:
+    class Neighbour(Silent):
+        """Takes all space that is left as soon as the first shard is written."""
+
+        def milestone(self, message: str) -> None:  # noqa: ARG002 - the protocol's
+            handle = os.open(small_disk / "other", os.O_WRONLY | os.O_CREAT)
+            facts = os.statvfs(small_disk)
+            os.posix_fallocate(handle, 0, facts.f_bavail * facts.f_frsize)
+            os.close(handle)
+
+    cache, texts = small_disk / "cache", sentences(1000, seed=5)
+    with pytest.raises(MachineError, match="could not be written: No space left on device") as caught:
+        featcache.extract(texts, backbone=encoder, cache=cache, shard_rows=50, progress=Neighbour())
+    assert "What was finished before is kept" in caught.value.cure
+    assert not list(cache.glob("*/*.partial"))
+    assert [one.findings for one in featcache.verify(cache=cache)] == [()]
+    (small_disk / "other").unlink()
+    assert featcache.extract(texts, backbone=encoder, cache=cache).hits in range(50, 1000, 50)
 
 
 def test_ctrl_c_while_heads_are_fitted_writes_nothing(cached: Path, in_folder: Path) -> None:
@@ -431,7 +448,7 @@ def test_ctrl_c_while_heads_are_fitted_writes_nothing(cached: Path, in_folder: P
 # -- help -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "fit-heads", "predict", "ls", "info"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(run: Run, command: str) -> None:
     from featcache.cli import main
 
@@ -447,5 +464,5 @@ def test_every_command_explains_itself_with_an_example(run: Run, command: str) -
 
 def test_the_group_lists_every_command(run: Run) -> None:
     told = run("--help").stdout
-    for command in ("demo", "extract", "fit-heads", "predict", "ls", "info"):
+    for command in COMMANDS:
         assert f"  {command}" in told

@@ -218,7 +218,7 @@ def test_an_environment_that_gives_other_features_is_noticed(encoder: Path, tmp_
     """The drift is planted in the cache: rows of another model, written under this one's contract."""
     done = extract(TEXTS[:20], encoder, tmp_path / "cache")
     other = extract(TEXTS[:20], save_encoder(tmp_path / "other", seed=1), tmp_path / "else")
-    from featcache.cache.shard import Rows
+    from featcache.cache.columns import Rows
     from featcache.cache.space import Space
 
     space = Space.open(Path(done.path))

@@ -1,0 +1,1 @@
+"""Looking after a cache: verify, repair, merge, gc and export, each in its own file."""

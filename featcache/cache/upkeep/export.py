@@ -1,0 +1,90 @@
+"""Export: features as NumPy files or as a plain HDF5 file, for tools that know nothing of featcache."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache.columns import Column, write_hdf5
+from featcache.cache.contract import dataset_name
+from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
+from featcache.cache.space import Space
+from featcache.files import make_folder, new_file, write_durably
+
+_STEP = 8192  # rows gathered together
+
+
+def columns_of(
+    space: Space,
+    positions: NDArray[np.int64],
+    views: Sequence[tuple[int, str]],
+    progress: Callable[[int], None],
+) -> list[Column]:
+    """The datasets of an export: rows at `positions` (M,), in that order; views: (layer, pooling) pairs.
+
+    progress: called with the rows of a view that were read since the last call.
+    """
+    tokens, truncated = space.token_counts(positions)
+    columns = [
+        Column.of(KEYS, space.keys_at(positions)),
+        Column.of(N_TOKENS, tokens.astype("<u4")),
+        Column.of(TRUNCATED, truncated.astype(np.uint8)),
+    ]
+    for layer, pooling in views:
+        shape = (len(positions), space.origin.hidden_size)
+        columns.append(
+            Column(
+                dataset_name(layer, pooling),
+                shape,
+                space.dtype_of(layer, pooling),
+                _gatherer(space, positions, layer, pooling, progress),
+            )
+        )
+    return columns
+
+
+def _gatherer(
+    space: Space, positions: NDArray[np.int64], layer: int, pooling: str, progress: Callable[[int], None]
+) -> Callable[[], Iterator[NDArray[Any]]]:
+    def gather() -> Iterator[NDArray[Any]]:
+        for start in range(0, len(positions), _STEP):
+            some = positions[start : start + _STEP]
+            yield space.gather(some, layer=layer, pooling=pooling)
+            progress(len(some))
+
+    return gather
+
+
+def export_hdf5(path: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
+    """One HDF5 file with a dataset for each column, and the contract as attribute. Returns the files written.
+
+    Raises MachineError where the disk refuses; nothing is left half-written.
+    """
+    make_folder(path.parent)
+    return [write_hdf5(path.parent, path.name, columns, {"contract": space.contract.to_json()})]
+
+
+def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
+    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and contract.json."""
+    make_folder(folder)
+    written = [write_durably(folder, "contract.json", space.contract.to_json().encode())]
+    for column in columns:
+        head = io.BytesIO()
+        facts = {"descr": column.dtype.str, "fortran_order": False, "shape": column.shape}
+        np.lib.format.write_array_header_1_0(head, facts)
+        name = column.name.replace("/", "-") + ".npy"
+        n_bytes = len(head.getvalue()) + int(np.prod(column.shape)) * column.dtype.itemsize
+        with new_file(folder, name, n_bytes) as file:
+            file.write_at(0, head.getvalue())
+            place = len(head.getvalue())
+            for piece in column.pieces():
+                data = np.ascontiguousarray(piece.astype(column.dtype, copy=False))
+                file.write_at(place, data.reshape(-1).view(np.uint8).data)
+                place += data.nbytes
+        written.append(folder / name)
+    return written

@@ -1,0 +1,67 @@
+"""Merge: many shards become one sealed `features.h5`, whose keys are found without reading them all.
+
+The sealed file is written beside the shards, read back, and only then are the shards removed: killed at any
+moment, every row is there, at worst twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.cache.provenance import merged
+from featcache.cache.shard import SEALED, Shard
+from featcache.cache.space import Space
+from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.errors import MachineError
+from featcache.files import free_bytes, megabytes, remove
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did. files: shards that became one (0: there was nothing to do); repeats: rows held twice before."""
+
+    space: str
+    path: str
+    rows: int
+    repeats: int
+    files: int
+    bytes: int
+
+
+def merge(space: Space, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None) -> Merged:
+    """Merge all shards of a space; waits for its writers.
+
+    progress: called with bytes copied or checked since the last call; they are twice the features' bytes.
+    Raises DamageError where a shard is damaged, MachineError where the disk is full or fails. In either case
+    the shards are as they were.
+    """
+    with space.alone(waiting) as now:
+        shards = now.shards
+        if not shards or (len(shards) == 1 and shards[0].sealed):
+            return Merged(now.name, str(now.path), now.n_rows, 0, 0, now.n_bytes)
+        free = free_bytes(now.path)
+        if now.n_bytes > free:
+            msg = f"merging {now.name} needs {megabytes(now.n_bytes)} beside it, and {megabytes(free)} are free"
+            raise MachineError(msg, cure="Free space: the old shards go only when the new file is safe.")
+        first = np.zeros(now.n_rows, dtype=np.bool_)
+        first[now.first_positions()] = True
+        masks = np.split(first, np.cumsum([shard.n_rows for shard in shards])[:-1])
+        sources = [Source(shard, keep) for shard, keep in zip(shards, masks, strict=True) if keep.any()]
+        path = write_rows(
+            now.path,
+            SEALED,
+            sources,
+            contract=now.contract,
+            provenance=merged([shard.provenance for shard in shards], [shard.n_rows for shard in shards]),
+            seal=True,
+            progress=progress,
+        )
+        sealed = Shard.open(path)
+        for fault in sealed.faults(progress):
+            msg = f"{path} was not written as it should be: {fault.what}"
+            raise MachineError(msg, cure="The disk or the memory is failing. The shards are still there: copy them.")
+        remove(shard.path for shard in shards if shard.path != path)
+        return Merged(now.name, str(now.path), sealed.n_rows, int((~first).sum()), len(shards), sealed.n_bytes)

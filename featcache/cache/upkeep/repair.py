@@ -1,0 +1,184 @@
+"""Repair: drop exactly the rows that are damaged, and make again what can be made from the rest.
+
+A shard with damage is copied without its damaged rows, and removed when the copy is safe. A file of which
+nothing can be known is set aside under another name, never deleted: it might be somebody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featcache.cache.contract import Contract
+from featcache.cache.index import KeyIndex
+from featcache.cache.layout import KEYS
+from featcache.cache.locks import locked
+from featcache.cache.provenance import ORIGIN_FIELD
+from featcache.cache.shard import SUFFIX, Fault, Shard, shard_name
+from featcache.cache.space import CONTRACT, LOCK, ORIGIN, Origin, read_contract, read_origin
+from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.cache.upkeep.verify import spoiled
+from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
+from featcache.files import move, remove, write_durably
+
+ASIDE = ".damaged"
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did. dropped: rows that are gone; kept: rows of damaged files that were saved.
+
+    files: damaged files that were replaced or removed.  aside: files that could not be understood, as they are
+    called now.  made: which of contract.json and origin.json were made again.  left: what is wrong still (a
+    file of a later version, one that the disk does not let be read).
+    """
+
+    space: str
+    path: str
+    dropped: int
+    kept: int
+    files: int
+    aside: tuple[str, ...]
+    made: tuple[str, ...]
+    backbone: str | None
+    left: tuple[str, ...]
+
+
+@dataclass
+class _Tally:
+    dropped: int = 0
+    kept: int = 0
+    files: int = 0
+
+
+def repair(folder: Path, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None) -> Repaired:
+    """Repair a space's folder, whatever state it is in; afterwards `verify` finds nothing, but for what is `left`.
+
+    Waits for the space's writers. progress: called with the bytes read since the last call.
+    Raises MachineError where the disk refuses; what was repaired before that stays so. Raises FormatError for a
+    space of a later featcache.
+    """
+    with contextlib.suppress(DamageError, CacheMissError):
+        read_contract(folder)  # a later featcache's space is not ours to repair: FormatError
+    with locked(folder / LOCK, shared=False, waiting=waiting):
+        left: list[str] = []
+        aside: list[str] = []
+        shards: list[tuple[Shard, list[Fault]]] = []
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            try:
+                shard = Shard.open_damaged(path)
+                shards.append((shard, list(shard.faults(progress))))
+            except DamageError:
+                aside.append(_set_aside(path))
+            except (FormatError, MachineError) as error:
+                left.append(error.what)
+        contract, made = _contract(folder, [shard for shard, _ in shards])
+        if contract is None:
+            aside += [_set_aside(shard.path) for shard, _ in shards]
+            if not left and (folder / CONTRACT).exists():
+                aside.append(_set_aside(folder / CONTRACT))
+            return Repaired(folder.name, str(folder), 0, 0, 0, tuple(aside), (), None, tuple(left))
+        expected = (contract.digest, set(contract.views))
+        ours = [one for one in shards if (one[0].contract, set(one[0].views)) == expected]
+        aside += [_set_aside(one[0].path) for one in shards if one not in ours]
+        origin, remade = _origin(folder, contract, [shard for shard, _ in ours])
+        tally = _Tally()
+        sound = [shard.read(KEYS) for shard, faults in ours if not faults]
+        index = KeyIndex.build(np.concatenate([np.empty((0, 16), np.uint8), *sound]))
+        for shard, faults in ours:
+            if faults:
+                _mend(shard, faults, index, contract, tally, progress)
+        backbone = None if origin is None else origin.backbone
+        return Repaired(
+            folder.name, str(folder), tally.dropped, tally.kept, tally.files,
+            tuple(aside), (*made, *remade), backbone, tuple(left),
+        )  # fmt: skip
+
+
+def _mend(
+    shard: Shard,
+    faults: list[Fault],
+    sound: KeyIndex,
+    contract: Contract,
+    tally: _Tally,
+    progress: Callable[[int], None],
+) -> None:
+    """Put a shard without damage in the place of one with it."""
+    bad = spoiled(shard, faults)
+    keep = ~bad
+    faulty = frozenset(name for name in shard.header.datasets for fault in faults if fault.dataset == name)
+    if keep.any():
+        keys = np.concatenate(list(shard.pieces(KEYS)))
+        keep &= sound.find(keys) < 0  # a repair that was cut short has saved these rows already
+    if keep.any():
+        name = shard.path.name if shard.sealed else shard_name()
+        source = Source(shard, keep, faulty)
+        write_rows(
+            shard.path.parent, name, [source],
+            contract=contract, provenance=shard.provenance, seal=shard.sealed, progress=progress,
+        )  # fmt: skip
+    if not (keep.any() and shard.sealed):
+        remove([shard.path])
+    tally.dropped += int(bad.sum())
+    tally.kept += int(keep.sum())
+    tally.files += 1
+
+
+def _contract(folder: Path, shards: list[Shard]) -> tuple[Contract | None, tuple[str, ...]]:
+    """The space's contract; a lost one is found again in the shards, where each carries it."""
+    try:
+        return read_contract(folder), ()
+    except (DamageError, CacheMissError):
+        for shard in sorted(shards, key=lambda one: -one.n_rows):
+            text = _contract_text(shard)
+            if text is not None:
+                contract = Contract.from_json(text, str(shard.path))
+                write_durably(folder, CONTRACT, json.dumps(json.loads(text), indent=2).encode())
+                return contract, (CONTRACT,)
+    return None, ()
+
+
+def _contract_text(shard: Shard) -> str | None:
+    """The contract that HDF5's metadata hold as text. It proves itself: the header has its SHA-256."""
+    for gap in shard.gap_bytes():
+        start = gap.find(b'{"code":')
+        while start >= 0:
+            try:
+                _, length = json.JSONDecoder().raw_decode(gap[start:].decode("latin-1"))
+            except ValueError:
+                length = 0
+            text = gap[start : start + length]
+            if hashlib.sha256(text).hexdigest() == shard.contract:
+                return text.decode()
+            start = gap.find(b'{"code":', start + 1)
+    return None
+
+
+def _origin(folder: Path, contract: Contract, shards: list[Shard]) -> tuple[Origin | None, tuple[str, ...]]:
+    """Where the backbone was; a lost one is made again from what the shards remember."""
+    try:
+        origin = read_origin(folder)
+        if all(shard.hidden_size == origin.hidden_size for shard in shards):
+            return origin, ()
+    except DamageError:
+        pass
+    if not shards:
+        return None, ()
+    known = [shard.provenance[ORIGIN_FIELD] for shard in shards if isinstance(shard.provenance.get(ORIGIN_FIELD), dict)]
+    fallback = {"backbone": "MODEL", "n_layers": contract.layers[-1], "limit": None}
+    origin = Origin(**{**fallback, **(known[0] if known else {}), "hidden_size": shards[0].hidden_size})
+    write_durably(folder, ORIGIN, origin.to_json().encode())
+    return origin, (ORIGIN,)
+
+
+def _set_aside(path: Path) -> str:
+    """Give a file a name that no reader looks at."""
+    new = path.with_name(path.name + ASIDE)
+    move(path, new)
+    return str(new)

@@ -1,0 +1,112 @@
+"""Writing rows of some shards into one new file: what merge, repair and gc have in common.
+
+Whatever is copied is held to its checksums on the way, so that damage is never given a fresh checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from featcache.cache.columns import Column, fact_checksums, row_checksums, write_shard_file
+from featcache.cache.contract import Contract
+from featcache.cache.index import sealed_arrays
+from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
+from featcache.cache.shard import Shard, damaged
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of one shard. keep: bool (rows,).  faulty: datasets that do not match the hash in the header."""
+
+    shard: Shard
+    keep: NDArray[np.bool_]
+    faulty: frozenset[str] = frozenset()
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.keep.sum())
+
+    def pieces(self, name: str) -> Iterator[NDArray[Any]]:
+        """The kept rows of a dataset, piece by piece. Raises DamageError where they are not what they should be.
+
+        A sound dataset is held to its hash, a faulty one row by row to the rows' checksums.
+        """
+        digest, start = xxhash.xxh3_64(), 0
+        row_by_row = name in self.faulty and name in self.shard.views
+        sums = np.concatenate(list(self.shard.pieces(CHECKSUMS + name))) if row_by_row else None
+        for piece in self.shard.pieces(name):
+            digest.update(piece.reshape(-1).view(np.uint8).data)
+            rows = start + np.flatnonzero(self.keep[start : start + len(piece)])
+            kept = piece[rows - start]
+            if sums is not None and (row_checksums(kept) != sums[rows]).any():
+                raise damaged(self.shard.path, f"{name} changes while it is being read")
+            yield kept
+            start += len(piece)
+        if name not in self.faulty and digest.hexdigest() != self.shard.header.datasets[name].xxh3:
+            raise damaged(self.shard.path, f"{name} does not match its checksum")
+
+    def all(self, name: str) -> NDArray[Any]:
+        """The kept rows of a dataset in memory."""
+        return np.concatenate(list(self.pieces(name)))
+
+
+def write_rows(
+    folder: Path,
+    name: str,
+    sources: Sequence[Source],
+    *,
+    contract: Contract,
+    provenance: Mapping[str, Any],
+    seal: bool,
+    progress: Callable[[int], None],
+) -> Path:
+    """Write the kept rows of several shards, which all have to differ, as one file.
+
+    seal: with an index of the keys.  progress: called with the bytes copied since it was last called.
+    Memory: some 100 bytes a row, whatever the states' size. Raises DamageError where a source is damaged,
+    MachineError where the disk fails; nothing is left behind then.
+    """
+    keys, n_tokens, truncated = (
+        np.concatenate([source.all(fact) for source in sources]) for fact in (KEYS, N_TOKENS, TRUNCATED)
+    )
+    columns = [
+        Column.of(KEYS, keys),
+        Column.of(N_TOKENS, n_tokens),
+        Column.of(TRUNCATED, truncated),
+        Column.of(ROW_CHECKSUMS, fact_checksums(keys, n_tokens, truncated)),
+    ]
+    for view in contract.views:
+        columns += _view_columns(view, sources, len(keys), progress)
+    if seal:
+        columns += [Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(keys), strict=True)]
+    return write_shard_file(folder, name, columns, contract=contract, provenance=provenance)
+
+
+def _view_columns(
+    name: str, sources: Sequence[Source], n_rows: int, progress: Callable[[int], None]
+) -> tuple[Column, Column]:
+    """The states of a view, and their checksums, which are made while the states go by."""
+    kinds = [source.shard.header.datasets[name].dtype for source in sources]
+    dtype = max(kinds, key=lambda kind: kind.itemsize)  # float16 becomes float32 where one shard needed that
+    checksums: list[NDArray[np.uint64]] = []
+
+    def states() -> Iterator[NDArray[Any]]:
+        for source in sources:
+            for piece in source.pieces(name):
+                stored = piece.astype(dtype, copy=False)
+                checksums.append(row_checksums(stored))
+                progress(stored.nbytes)
+                yield stored
+
+    width = sources[0].shard.hidden_size
+    return (
+        Column(name, (n_rows, width), dtype, states),
+        Column(CHECKSUMS + name, (n_rows,), np.dtype("<u8"), lambda: checksums),
+    )

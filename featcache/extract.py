@@ -347,6 +347,8 @@ def _run(
     try:
         for mine, n_elsewhere in claims.slices(job.keys[missing], step, _wait_note(progress)):
             progress.advance(n_elsewhere, "by another process")
+            if not len(mine):  # what is left is in other hands
+                continue
             rows = missing[mine]
             tokens = tokenize(model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length)
             for batch in pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings):

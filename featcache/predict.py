@@ -24,11 +24,11 @@ from featcache.cache.memo import Memo
 from featcache.cache.space import Space, contracts_in, widest
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
-from featcache.errors import BackboneError, BundleError, ContractError, DamageError
+from featcache.errors import BackboneError, BundleError, ContractError, DamageError, MachineError
 from featcache.extract import extract, states_of
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
-from featcache.report.progress import Progress
+from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
 
 _WRITE_FROM = 64
@@ -113,10 +113,10 @@ class Predictor:
         new = first[positions[first] < 0]
         if space is not None and len(new) >= _WRITE_FROM and os.access(space.path, os.W_OK):
             self._check_backbone(choice.backbone)
-            self._extract([texts[row] for row in new], choice, progress)
-            space = space.reopened()
-            positions = space.find(keys)
-            new = new[:0]
+            if self._extract([texts[row] for row in new], choice, progress):
+                space = space.reopened()
+                positions = space.find(keys)
+                new = new[:0]
         view = [(layer, pooling) for layer in self.description.layers for pooling in self.description.pooling]
         features = np.empty((len(texts), self.network.n_inputs), dtype=np.float32)
         held = np.flatnonzero(positions >= 0)
@@ -156,8 +156,14 @@ class Predictor:
             msg = f"the backbone {folder} is not the one this head was trained on: its {' and '.join(differing)} differ"
             raise ContractError(msg, cure="Name the right folder with --backbone, or fit a head for this backbone.")
 
-    def _extract(self, texts: list[str], choice: BackboneChoice, progress: Progress | None) -> None:
-        extract({"text": texts}, cache=self.cache, progress=progress, **vars(choice))
+    def _extract(self, texts: list[str], choice: BackboneChoice, progress: Progress | None) -> bool:
+        """Add texts to the cache. Returns whether that worked: a label is not worth less for not being cached."""
+        try:
+            extract({"text": texts}, cache=self.cache, progress=progress, **vars(choice))
+        except MachineError as error:
+            (progress or Silent()).note(f"not cached  {error.what}")
+            return False
+        return True
 
     def _compute(self, texts: list[str], choice: BackboneChoice) -> NDArray[np.float32]:
         """Features of texts that stay out of the cache, rounded as it would round them.

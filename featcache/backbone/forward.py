@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from featcache.backbone.batching import Tokens, longest_first, padded
 from featcache.backbone.load import Backbone
 from featcache.backbone.pooling import POOL
-from featcache.errors import MachineError
+from featcache.errors import BackboneError, MachineError
 
 # Tokens of one batch, padding included. On 2 CPU cores 2,048 to 4,096 was best (16,384 lost a third); an
 # accelerator needs more to be busy.
@@ -40,8 +41,9 @@ def pooled_states(
 
     Layer 0 is the embedding output; the last is after the model's final norm. When memory runs out, the
     token budget is halved and the same rows are tried again. Raises MachineError where a single row does
-    not fit.
+    not fit; BackboneError where the tokenizer makes tokens that the model does not know.
     """
+    _check_vocabulary(backbone, tokens)
     budget = token_budget or TOKEN_BUDGET[backbone.device]
     order = longest_first(tokens.lengths)
     start = 0
@@ -58,6 +60,19 @@ def pooled_states(
             continue
         yield Pooled(rows, states)
         start += len(rows)
+
+
+def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
+    """A tokenizer of another model would end in an IndexError, or poison an accelerator for the whole process."""
+    model: Any = backbone.model
+    try:
+        n_known = int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError):  # inputs are embedded in a way of the model's own
+        return
+    highest = int(tokens.ids.max(initial=0))
+    if highest >= n_known:
+        msg = f"the tokenizer makes token {highest}, and the model knows {n_known} tokens"
+        raise BackboneError(msg, cure="Use the tokenizer that the model was trained with, saved in the same folder.")
 
 
 def _states(

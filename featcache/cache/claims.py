@@ -54,7 +54,8 @@ class Claims:
         """Share the rows of `keys`, uint8 (M, 16), which all differ, with the other writers, slice by slice.
 
         Yields numbers of up to `limit` rows that are this writer's to compute and to write before the next
-        slice, and how many rows others have finished meanwhile. Ends when all rows are done.
+        slice, and how many rows others have finished meanwhile; no numbers while all that is left is in the
+        others' hands. Ends when all rows are done.
         waiting: called once with the rows that others have in hand, when nothing else is left.
         Raises MachineError where the folder cannot be written.
         """

@@ -140,7 +140,7 @@ class Shard:
     def read(self, name: str) -> NDArray[Any]:
         """A whole dataset, mapped and held to its hash. Raises DamageError on a difference."""
         array = self._view(name)
-        if xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data) != self.header.datasets[name].xxh3:
+        if not self._matches(name, array):
             raise damaged(self.path, f"{name} does not match its checksum")
         return array
 
@@ -166,14 +166,15 @@ class Shard:
 
         Raises DamageError naming the first row that differs.
         """
-        states, n_rows = self._view(name), self.n_rows
-        if len(rows) and not 0 <= rows.min() <= rows.max() < n_rows:
-            raise damaged(self.path, f"its index leads to row {rows.max()} of {n_rows}")
-        if len(rows) * _WHOLE >= n_rows:
-            with contextlib.suppress(DamageError):  # some row is damaged; perhaps none of those that are asked for
-                return self.read(name)[rows].astype(np.float32)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
+            raise damaged(self.path, f"its index leads to row {rows.max()} of {self.n_rows}")
+        data = self._bytes()
+        states = self._view(name, data)
+        if len(rows) * _WHOLE >= self.n_rows and self._matches(name, states):
+            return states[rows].astype(np.float32)
+        # Few rows, or some row is damaged, and perhaps none of those that are asked for.
         picked = np.ascontiguousarray(states[rows])
-        wrong = np.flatnonzero(row_checksums(picked) != self._view(CHECKSUMS + name)[rows])
+        wrong = np.flatnonzero(row_checksums(picked) != self._view(CHECKSUMS + name, data)[rows])
         if len(wrong):
             raise damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
         return picked.astype(np.float32)
@@ -272,9 +273,13 @@ class Shard:
             data = os.pread(handle, count * width, extent.offset + start * width).ljust(count * width, b"\0")
             yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
 
-    def _view(self, name: str) -> NDArray[Any]:
+    def _view(self, name: str, data: NDArray[np.uint8] | None = None) -> NDArray[Any]:
         extent = self._extent(name)
-        return self._bytes()[extent.offset : extent.end].view(extent.dtype).reshape(extent.shape)
+        data = self._bytes() if data is None else data
+        return data[extent.offset : extent.end].view(extent.dtype).reshape(extent.shape)
+
+    def _matches(self, name: str, array: NDArray[Any]) -> bool:
+        return xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data) == self.header.datasets[name].xxh3
 
     def _extent(self, name: str) -> layout.Extent:
         if name not in self.header.datasets:

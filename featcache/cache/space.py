@@ -123,8 +123,10 @@ class Space:
                 raise
         space = cls.open(path)
         if space.contract != contract:
-            fields = ", ".join(space.contract.differences(contract))
-            msg = f"{path} holds another contract: {fields} differ"
+            fields = space.contract.differences(contract)
+            msg = f"{path} holds another contract: " + ", ".join(
+                f"{name} is {there!r} there and {asked!r} here" for name, (there, asked) in fields.items()
+            )
             raise ContractError(msg, cure="Move that folder away, or choose another --cache.")
         return space
 

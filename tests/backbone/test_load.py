@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import featcache
 from featcache.backbone.device import resolve_device, resolve_dtype
 from featcache.backbone.facts import facts_of
 from featcache.backbone.fingerprint import Fingerprint, find_backbone, fingerprint
 from featcache.backbone.load import load_backbone
 from featcache.cache.memo import Memo
 from featcache.errors import BackboneError, MachineError
-from tests.conftest import save_encoder
+from tests.conftest import save_encoder, sentences
 
 
 def copy(folder: Path, to: Path) -> Path:
@@ -232,3 +233,11 @@ def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         assert resolve_dtype("auto", "cpu") == ("bfloat16" if native else "float32")
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    """Before the forward pass: on an accelerator the error would come late and poison the process."""
+    model = save_encoder(tmp_path / "small", vocab_size=20)
+    with pytest.raises(BackboneError, match=r"makes token \d+, and the model knows 20 tokens"):
+        featcache.extract(sentences(30), backbone=model, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

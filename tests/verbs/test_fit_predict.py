@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import shutil
 import subprocess
@@ -331,6 +333,23 @@ def test_repeats_hits_and_misses_come_back_in_order(fitted: FitResult, cache: Pa
         np.testing.assert_allclose(
             list(one.probabilities.values()), list(alone[text].probabilities.values()), atol=1e-4
         )
+
+
+def test_a_cache_that_cannot_be_written_does_not_keep_texts_from_being_labelled(
+    fitted: FitResult, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without locks, such as some network mounts: the one answer that is replaced here."""
+    copy = shutil.copytree(cache, tmp_path / "cache")
+    texts = sentences(70, seed=77)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    before = everything_below(copy)
+    assert len(featcache.load_bundle(fitted.bundle, cache=copy).predict(texts)) == 70
+    after = everything_below(copy)
+    assert {name for name in after if name.endswith(".h5")} == {name for name in before if name.endswith(".h5")}
 
 
 def test_a_bundle_refuses_another_backbone(fitted: FitResult, tmp_path: Path) -> None:

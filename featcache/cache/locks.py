@@ -18,6 +18,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 def try_lock(handle: int, where: Path, *, shared: bool = False) -> bool:
     """Take a lock, or change the one that is held, without waiting. Returns whether it is held now.
 
+    Where a change fails, the lock that was held is gone, too: so does flock.
     Raises MachineError where the file system has no such locks.
     """
     import fcntl  # not on Windows, where a cache can be read
@@ -36,11 +37,17 @@ def try_lock(handle: int, where: Path, *, shared: bool = False) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, shared: bool, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
+def locked(
+    path: Path,
+    *,
+    shared: bool,
+    waiting: Callable[[], None] = lambda: None,
+    when_alone: Callable[[], None] = lambda: None,
+) -> Iterator[int]:
     """Hold a lock file, made where it is missing; waits while others hold it. Yields its handle.
 
-    waiting: called once if there is a wait. Raises MachineError where the folder cannot be written, or is
-    removed during the wait.
+    waiting: called once if the wait is more than a moment.  when_alone: called first if nobody holds the lock.
+    Raises MachineError where the folder cannot be written, or is removed during the wait.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -48,10 +55,15 @@ def locked(path: Path, *, shared: bool, waiting: Callable[[], None] = lambda: No
         msg = f"{path.parent} cannot be written: {error.strerror}"
         raise MachineError(msg, cure="Reading needs no such right; to add rows, choose another --cache.") from error
     try:
-        if not try_lock(handle, path, shared=shared):
-            waiting()
-            while not try_lock(handle, path, shared=shared):
-                time.sleep(WAIT_SECONDS)
+        if try_lock(handle, path):
+            when_alone()
+        # Changing a lock gives up the old one first: somebody may come between, so this can wait in any case.
+        n_tries = 1
+        while not try_lock(handle, path, shared=shared):
+            if n_tries == 2:  # noqa: PLR2004 - others that start take the lock for a moment, too
+                waiting()
+            n_tries += 1
+            time.sleep(WAIT_SECONDS)
         if not _is_still(handle, path):
             msg = f"{path.parent} was removed by another process"
             raise MachineError(msg, cure="Run the same command again.")

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from featcache.cache.columns import Rows
 from featcache.cache.contract import Contract, dataset_name
 from featcache.cache.index import KeyIndex, SealedIndex
 from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
-from featcache.cache.locks import WAIT_SECONDS, locked, try_lock
+from featcache.cache.locks import locked, try_lock
 from featcache.cache.provenance import ORIGIN_FIELD, environments
 from featcache.cache.shard import SUFFIX, Shard, repair_command, write_shard
 from featcache.errors import CacheMissError, ContractError, DamageError, FeatcacheError, FormatError, MachineError
@@ -217,11 +216,11 @@ class Space:
         writers left is removed, and so is a space that got no row because the body raised.
         Raises MachineError where the folder cannot be written or locked.
         """
-        with locked(self.path / LOCK, shared=True, waiting=waiting) as lock:
-            if try_lock(lock, self.path / LOCK):  # nobody else writes, so unfinished files are dead ones
-                remove(self.path.glob(f"*{TEMPORARY}"))
-                while not try_lock(lock, self.path / LOCK, shared=True):
-                    time.sleep(WAIT_SECONDS)  # changing a lock is no single step: somebody may have come between
+
+        def clean_up() -> None:  # nobody else writes, so unfinished files are dead ones
+            remove(self.path.glob(f"*{TEMPORARY}"))
+
+        with locked(self.path / LOCK, shared=True, waiting=waiting, when_alone=clean_up) as lock:
             try:
                 with Claims(self.path, {shard.path.name for shard in self.shards}) as claims:
                     yield claims

@@ -166,8 +166,9 @@ def extract(
         loading = time.perf_counter()
         model = _load(job.resolved, choice)
         load_seconds = time.perf_counter() - loading
-        space = make_space(place, job.resolved, choice.backbone)
-        with space.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as claims:
+        made = make_space(place, job.resolved, choice.backbone)
+        with made.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as (space, claims):
+            missing = _missing(space, job.keys)  # others may have written while the model was loaded
             _check_drift(space, job, model)
             n_computed, n_tokens = _run(space, claims, job, missing, model, shard_rows, progress)
         space = space.reopened()

@@ -209,8 +209,8 @@ class Space:
         return write_shard(self.path, rows, contract=self.contract, provenance=everything)
 
     @contextlib.contextmanager
-    def writing(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Claims]:
-        """Be one of the space's writers; yields what this one needs to share the rows with the others.
+    def writing(self, waiting: Callable[[], None] = lambda: None) -> Iterator[tuple[Space, Claims]]:
+        """Be one of the space's writers; yields the space as it is then, and what it takes to share its rows.
 
         Merge, repair and gc wait for writers, and writers for them (`waiting` is called then). What killed
         writers left is removed, and so is a space that got no row because the body raised.
@@ -222,8 +222,9 @@ class Space:
 
         with locked(self.path / LOCK, shared=True, waiting=waiting, when_alone=clean_up) as lock:
             try:
-                with Claims(self.path, {shard.path.name for shard in self.shards}) as claims:
-                    yield claims
+                now = self.reopened()
+                with Claims(now.path, {shard.path.name for shard in now.shards}) as claims:
+                    yield now, claims
             except BaseException:
                 if try_lock(lock, self.path / LOCK):
                     remove_if_empty(self.path)

@@ -29,7 +29,7 @@ from featcache.data.read import read
 from featcache.data.table import Table
 from featcache.data.texts import Reading, Texts, render
 from featcache.errors import BackboneError, ContractError, InputError, Interrupted, MachineError
-from featcache.files import free_bytes, megabytes
+from featcache.files import free_bytes, megabytes, settle
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
 
@@ -174,6 +174,7 @@ def extract(
         space = space.reopened()
     memo.save(place)
     assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
+    settle(space.path)  # rows that another process has named must not be reported before they are safe
     _, truncated = space.token_counts(space.find(job.keys))
     seconds = time.perf_counter() - started - load_seconds
     return Extraction(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,14 @@ from pathlib import Path
 from featcache.errors import MachineError
 
 TEMPORARY = ".partial"
+_SMALL = 16 << 20
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
 _KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
 _NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
+
+
+class NotAFileError(ValueError):
+    """Something else stands where a small file is expected."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,20 @@ def make_folder(folder: Path) -> None:
         raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
 
 
+def settle(folder: Path) -> None:
+    """Make what others have put into a folder, and the folder itself and the one above it, survive a power cut.
+
+    A process that was killed between naming a file and its fsync leaves a name that is seen and not yet safe.
+    What may only be read is as safe as it ever will be. Raises MachineError where the disk fails.
+    """
+    for one in (folder, folder.parent, folder.absolute().parent.parent):
+        try:
+            sync_folder(one)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise _refused(folder, error) from error
+
+
 def remove(paths: Iterable[Path]) -> None:
     """Remove files, durably; those that are gone already are no error.
 
@@ -113,6 +134,28 @@ def move(path: Path, new: Path) -> None:
     except OSError as error:
         msg = f"{path} could not be renamed: {error.strerror}"
         raise MachineError(msg, cure="Check the permissions of its folder.") from error
+
+
+def read_small(path: Path) -> bytes:
+    """A file of at most 16 MiB that is a file: no link that leads elsewhere, no pipe whose writer never comes.
+
+    Raises NotAFileError for anything else; OSError where it cannot be read or is not there.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            msg = "it is a symbolic link"
+            raise NotAFileError(msg) from error
+        raise
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SMALL:
+            msg = "it is no small file"
+            raise NotAFileError(msg)
+        return os.read(handle, facts.st_size)
+    finally:
+        os.close(handle)
 
 
 def free_bytes(folder: Path) -> int:

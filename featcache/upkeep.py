@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,7 @@ def verify(
     space: a name or its beginning.  sample: None for every byte, a share of each shard's rows (0.01), or a
     number of rows (1000). Raises SpaceChoiceError where there is no such space; damage is in the result.
     """
-    if sample is not None and not sample > 0:
+    if sample is not None and not 0 < sample < float("inf"):
         msg = f"--sample {sample:g} draws no rows"
         raise InputError(msg, cure="Give a share such as 0.01, or a number of rows such as 1000.")
     folders = _folders(Path(cache), space)
@@ -55,7 +56,8 @@ def repair(
 ) -> list[Repaired]:
     """Drop exactly the rows that are damaged, in a space or in all of a cache; `verify` is clean afterwards.
 
-    Raises SpaceChoiceError where there is no such space; MachineError where the disk refuses.
+    Raises SpaceChoiceError where there is no such space; MachineError where the disk refuses. What a later
+    featcache wrote, and what the disk does not let be read, is named in the result.
     """
     folders = _folders(Path(cache), space)
     with _Bytes(progress, "checking", _size(folders)) as count:
@@ -98,12 +100,12 @@ def removals(
     if unused_by is not None:
         how = reading or Reading()
         keys = row_keys(render(read(unused_by, encoding=how.encoding), how).rendered)
-    limit = None if older_than_days is None else datetime.now(tz=UTC) - timedelta(days=older_than_days)
-    for one in named:
-        old = limit is not None and _last_written(one) < limit
-        if limit is not None and not old:
+    for one in {space.path: space for space in named}.values():
+        written = _last_written(one)
+        old = older_than_days is not None and datetime.now(tz=UTC) - written > _days(older_than_days)
+        if older_than_days is not None and not old:
             continue
-        reason = f"last written {_last_written(one):%Y-%m-%d}" if old else "named"
+        reason = f"last written {written:%Y-%m-%d}" if old else "named"
         if keys is not None:
             removal = unused_rows(one, keys, "not in the data")
             found += [] if removal is None else [removal]
@@ -134,11 +136,14 @@ def export(
     found = pick_space(Path(cache), space)
     kind = kind or ("hdf5" if out is not None and Path(out).suffix in {".h5", ".hdf5"} else "numpy")
     target = Path(out) if out is not None else Path(found.name + (".h5" if kind == "hdf5" else "-features"))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and (kind == "hdf5" or not target.is_dir() or any(target.iterdir())):
         msg = f"{target} exists already"
         raise InputError(msg, cure="Name with --out a file or folder that does not exist yet.")
     if data is None:
         positions = found.first_positions()
+        if not len(positions):
+            msg = f"space {found.name} holds no rows"
+            raise CacheMissError(msg, cure=f"Add some: {recompute_command(found)}")
     else:
         how = reading or Reading()
         positions = found.find(row_keys(render(read(data, encoding=how.encoding), how).rendered))
@@ -163,11 +168,10 @@ def export(
 def recompute_command(space: Space) -> str:
     """The extraction that adds rows to exactly this space."""
     contract, origin = space.contract, space.origin
+    whole = contract.layers == tuple(range(origin.n_layers + 1))
     options = ["--max-length", str(contract.max_length), "--dtype", contract.dtype]
-    if contract.layers != tuple(range(origin.n_layers + 1)):
-        options += ["--layers", ",".join(map(str, contract.layers))]
-    if contract.poolings not in {("mean", "cls"), ("mean", "last")}:
-        options += ["--pool", ",".join(contract.poolings)]
+    options += ["--layers", "all" if whole else ",".join(map(str, contract.layers))]
+    options += ["--pool", ",".join(contract.poolings)]
     return extract_command(space.path.parent, ["DATA"], origin.backbone, options)
 
 
@@ -187,13 +191,29 @@ def _folders(cache: Path, name: str | None) -> list[Path]:
 
 
 def _size(folders: Sequence[Path]) -> int:
-    return sum(path.lstat().st_size for folder in folders for path in folder.glob("*.h5"))
+    size = 0
+    for path in (path for folder in folders for path in folder.glob("*.h5")):
+        with contextlib.suppress(FileNotFoundError):  # a merge has just removed it
+            size += path.lstat().st_size
+    return size
+
+
+def _days(number: float) -> timedelta:
+    """Raises InputError for what is no number of days."""
+    try:
+        return timedelta(days=number)
+    except OverflowError:
+        return timedelta.max
+    except ValueError as error:
+        msg = f"--older-than {number} is not a number of days"
+        raise InputError(msg, cure="Give a number such as 90.") from error
 
 
 def _last_written(space: Space) -> datetime:
     """When rows last came in; of a space without rows, when it was made."""
     try:
-        return datetime.fromisoformat(space.last_written or "")
+        written = datetime.fromisoformat(space.last_written or "")
+        return written if written.tzinfo else written.replace(tzinfo=UTC)
     except ValueError:
         return datetime.fromtimestamp(space.path.stat().st_mtime, tz=UTC)
 

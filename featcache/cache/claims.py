@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import WAIT_SECONDS, locked, try_lock
-from featcache.cache.shard import SUFFIX, Shard
+from featcache.cache.shard import Shard, shard_files
 from featcache.errors import MachineError
 
 FOLDER = "claims"
@@ -92,7 +92,7 @@ class Claims:
 
     def _new_keys(self) -> NDArray[np.uint8]:
         """Keys of the shards that came in since the last look."""
-        new = [path for path in self._space.glob(f"*{SUFFIX}") if path.name not in self._seen]
+        new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
         return np.concatenate([np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)])
 
@@ -102,10 +102,14 @@ class Claims:
         for path in folder.iterdir():
             if path.name == LOCK or path == self._path:
                 continue
-            handle = os.open(path, os.O_RDWR)
+            try:
+                handle = os.open(path, os.O_RDWR)
+            except FileNotFoundError:  # that writer has just ended
+                continue
             try:
                 if try_lock(handle, path):
-                    os.unlink(path)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
                 else:
                     keys.append(np.frombuffer(os.pread(handle, os.fstat(handle).st_size, 0), np.uint8).reshape(-1, 16))
             finally:

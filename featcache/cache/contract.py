@@ -85,7 +85,7 @@ class Contract:
             contract = cls(**fields)
             contract._check_types()
             return contract  # noqa: TRY300 - building it may raise what is caught here
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             msg = f"{where} is not a contract that can be read: {error}"
             raise DamageError(msg, cure="Move this folder away; `featcache extract` makes it anew.") from error
 

@@ -93,7 +93,10 @@ class SealedIndex:
 def sealed_arrays(keys: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
     """entries, first and checksums of a SealedIndex over keys, uint8 (N, 16), which must differ."""
     high, low = _halves(keys)
-    order = np.lexsort((low, high)).astype(np.uint64)
+    order = np.argsort(high, kind="stable")
+    if (high[order[1:]] == high[order[:-1]]).any():  # keys with equal first halves, by the second
+        order = np.lexsort((low, high))
+    order = order.astype(np.uint64)
     entries = np.stack([high[order], low[order], order], axis=1).astype("<u8", copy=False)
     checksums = [xxhash.xxh3_64_intdigest(entries[i : i + BLOCK].data) for i in range(0, len(entries), BLOCK)]
     return entries, entries[::BLOCK, 0].copy(), np.array(checksums, dtype=np.uint64)

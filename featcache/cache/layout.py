@@ -32,7 +32,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -51,7 +51,7 @@ KEYS, N_TOKENS, TRUNCATED = "keys", "n_tokens", "truncated"
 ROW_CHECKSUMS = CHECKSUMS + KEYS
 INDEX = ("index/entries", "index/first", "index/checksums")
 _CHECKSUM = struct.Struct("<Q")
-_VIEW = re.compile(rf"layer_\d\d+/({'|'.join(POOLINGS)})")
+_VIEW = re.compile(rf"layer_[0-9][0-9]+/({'|'.join(POOLINGS)})")
 _HEX = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "uint32", "uint64", "float16", "float32")}
@@ -86,7 +86,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Header:
-    """What a user block says. user_block: its size U."""
+    """What a user block says. user_block: its size U; block: its bytes, where it was read from a file."""
 
     contract: str
     rows: int
@@ -95,6 +95,7 @@ class Header:
     provenance: Mapping[str, Any]
     datasets: Mapping[str, Extent]
     user_block: int
+    block: bytes = b""
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -163,7 +164,7 @@ def parse(block: bytes) -> Header:
         fields = json.loads(block[HEAD : HEAD + json_bytes])
     except (ValueError, RecursionError) as error:
         raise MalformedError("its header is no JSON") from error
-    header = _typed(fields, user_block)
+    header = replace(_typed(fields, user_block), block=bytes(block[:user_block]))
     _check_datasets(header)
     _check_places(header)
     return header

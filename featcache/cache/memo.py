@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.errors import MachineError
-from featcache.files import write_durably
+from featcache.files import read_small, write_durably
 
 _NAME = "memo.json"
 
@@ -28,8 +28,8 @@ class Memo:
     def load(cls, cache: Path) -> Memo:
         """The memo of a cache folder; empty where there is none that can be read."""
         try:
-            entries = json.loads((cache / _NAME).read_text("utf-8"))
-        except (OSError, ValueError):
+            entries = json.loads(read_small(cache / _NAME))
+        except (OSError, ValueError, RecursionError):
             return cls()
         valid = isinstance(entries, dict) and all(isinstance(value, str) for value in entries.values())
         return cls(entries if valid else {})

@@ -23,7 +23,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from featcache.cache import layout
-from featcache.cache.columns import Rows, fact_checksums, row_checksums, write_shard_file
+from featcache.cache.columns import Rows, fact_checksums, row_checksums, widen, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
 from featcache.cache.hdf5 import differences
 from featcache.cache.index import SealedIndex
@@ -39,6 +39,11 @@ _WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs le
 def shard_name() -> str:
     """A name that no other shard has, so that no writer can replace a file of another."""
     return f"shard-{uuid.uuid4().hex}{SUFFIX}"
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The files of a folder that are shards by their names, sorted; hidden ones are some file system's own."""
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
 def write_shard(folder: Path, rows: Rows, *, contract: Contract, provenance: Mapping[str, Any]) -> Path:
@@ -128,14 +133,22 @@ class Shard:
     def open_damaged(cls, path: Path) -> Shard:
         """Open what may be a damaged shard, to see what of it is sound; the header's copy serves where need be.
 
-        Raises DamageError where neither header can be used; else as `open`.
+        Raises DamageError where neither header can be used, or where not even the keys are there; else as `open`.
         """
         with _opened(path) as (handle, size):
             places = [0, *(size - user_block for user_block in layout.USER_BLOCKS if size >= 2 * user_block)]
             for place in places:
                 with contextlib.suppress(DamageError):
-                    return cls(path, _read_header(path, handle, place), None)
-        raise damaged(path, "neither its header nor the copy of it can be read")
+                    header = _read_header(path, handle, place)
+                    break
+            else:
+                raise damaged(path, "neither its header nor the copy of it can be read")
+            # Both keep a hostile header from asking for memory without end, too.
+            if any(header.datasets[name].end > size for name in (KEYS, N_TOKENS, TRUNCATED, ROW_CHECKSUMS)):
+                raise damaged(path, "it is cut off before its keys end")
+            if any(one.n_bytes // one.shape[0] > size for one in header.datasets.values()):
+                raise damaged(path, "it is cut off before its first row ends")
+        return cls(path, header, None)
 
     def read(self, name: str) -> NDArray[Any]:
         """A whole dataset, mapped and held to its hash. Raises DamageError on a difference."""
@@ -144,13 +157,14 @@ class Shard:
             raise damaged(self.path, f"{name} does not match its checksum")
         return array
 
-    def load(self, name: str, *, verify: bool = True) -> NDArray[Any]:
+    def load(self, name: str, *, verify: bool = True, into: NDArray[Any] | None = None) -> NDArray[Any]:
         """A whole dataset in memory, as it is stored; unlike `read` it does not depend on the file afterwards.
 
-        verify: hold it to its hash. Raises DamageError on a difference.
+        verify: hold it to its hash.  into: an array of its shape and dtype to be filled, instead of a new one.
+        Raises DamageError on a difference.
         """
         extent = self._extent(name)
-        array = np.empty(extent.shape, extent.dtype)
+        array = np.empty(extent.shape, extent.dtype) if into is None else into
         memory = array.reshape(-1).view(np.uint8)
         source, digest = self._bytes()[extent.offset : extent.end], xxhash.xxh3_64()
         for start in range(0, len(memory), _STEP):
@@ -171,13 +185,13 @@ class Shard:
         data = self._bytes()
         states = self._view(name, data)
         if len(rows) * _WHOLE >= self.n_rows and self._matches(name, states):
-            return states[rows].astype(np.float32)
+            return widen(states[rows])
         # Few rows, or some row is damaged, and perhaps none of those that are asked for.
         picked = np.ascontiguousarray(states[rows])
         wrong = np.flatnonzero(row_checksums(picked) != self._view(CHECKSUMS + name, data)[rows])
         if len(wrong):
             raise damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
-        return picked.astype(np.float32)
+        return widen(picked)
 
     def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of any dataset as they are stored, in memory and not checked."""
@@ -190,12 +204,12 @@ class Shard:
             self._view(entries), self.load(first), self.load(checksums), lambda what: damaged(self.path, what)
         )
 
-    def verify(self) -> None:
+    def verify(self, progress: Callable[[int], None] = _unheard) -> None:
         """Hold every byte to its checksum, and HDF5's view of the file to the header's.
 
-        Raises DamageError for the first thing that is wrong.
+        progress: as for `faults`. Raises DamageError for the first thing that is wrong.
         """
-        for fault in self.faults():
+        for fault in self.faults(progress):
             raise damaged(self.path, fault.what)
 
     def faults(self, progress: Callable[[int], None] = _unheard) -> Iterator[Fault]:
@@ -213,7 +227,7 @@ class Shard:
             extents = self.header.datasets
             places = {name: (one.offset, one.shape, one.dtype) for name, one in extents.items()}
             for what in differences(self.path, places):
-                yield Fault(what, ~nothing)
+                yield Fault(what, nothing)
 
     def _part_faults(
         self, handle: int, size: int, nothing: NDArray[np.bool_], progress: Callable[[int], None]
@@ -228,9 +242,8 @@ class Shard:
             yield Fault(f"{name} does not match its checksum{where}", spoiled, name)
         if _hash(handle, list(self.header.gaps()), progress) != self.header.rest:
             yield Fault("bytes between its datasets do not match their checksum", nothing)
-        block = self.header.to_block()
         for what, place in (("header", 0), ("copy of its header", self.n_bytes - self.header.user_block)):
-            if os.pread(handle, self.header.user_block, place) != block:
+            if os.pread(handle, self.header.user_block, place) != self.header.block:
                 yield Fault(f"the {what} does not match the checksum", nothing)
 
     def _spoiled(self, handle: int, name: str) -> NDArray[np.bool_]:
@@ -257,8 +270,9 @@ class Shard:
 
     def gap_bytes(self) -> Iterator[bytes]:
         """What lies between the datasets, as it is on the disk. Raises MachineError where the disk fails."""
-        with _opened(self.path) as (handle, _):
-            yield from (os.pread(handle, end - start, start) for start, end in self.header.gaps() if start < end)
+        with _opened(self.path) as (handle, size):
+            gaps = ((start, min(end, size)) for start, end in self.header.gaps())
+            yield from (os.pread(handle, end - start, start) for start, end in gaps if start < end)
 
     def _pread(self, handle: int, name: str) -> NDArray[Any]:
         return np.concatenate([piece for _, piece in self._pieces(handle, name)])
@@ -360,6 +374,8 @@ def _hash(handle: int, spans: list[tuple[int, int]], progress: Callable[[int], N
     for start, end in spans:
         for place in range(start, end, _STEP):
             data = os.pread(handle, min(_STEP, end - place), place)
+            if not data:  # cut off
+                break
             digest.update(data)
             progress(len(data))
     return digest.hexdigest()

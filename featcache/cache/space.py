@@ -29,9 +29,9 @@ from featcache.cache.index import KeyIndex, SealedIndex
 from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
 from featcache.cache.locks import locked, try_lock
 from featcache.cache.provenance import ORIGIN_FIELD, environments
-from featcache.cache.shard import SUFFIX, Shard, repair_command, write_shard
+from featcache.cache.shard import Shard, repair_command, shard_files, write_shard
 from featcache.errors import CacheMissError, ContractError, DamageError, FeatcacheError, FormatError, MachineError
-from featcache.files import TEMPORARY, make_folder, remove, write_durably
+from featcache.files import TEMPORARY, make_folder, read_small, remove, settle, write_durably
 
 CONTRACT = "contract.json"
 ORIGIN = "origin.json"
@@ -98,10 +98,10 @@ class Space:
         for shard in shards:
             if shard.contract != contract.digest:
                 msg = f"{shard.path} was written under another contract than {path / CONTRACT}"
-                raise DamageError(msg, cure="Move the file away: it belongs to another space.")
+                raise DamageError(msg, cure=f"{repair_command(path)} finds out which of them is wrong.")
             if set(shard.views) != set(contract.views) or shard.hidden_size != origin.hidden_size:
                 msg = f"{shard.path} holds other states than {path / CONTRACT} and {ORIGIN} say"
-                raise DamageError(msg, cure="Move the file away, and run `featcache extract` again.")
+                raise DamageError(msg, cure=f"{repair_command(path)} finds out which of them is wrong.")
         return cls(path, contract, origin, shards)
 
     @classmethod
@@ -114,12 +114,14 @@ class Space:
         path = cache / f"{name}-{contract.digest[:12]}"
         if not (path / CONTRACT).exists():
             make_folder(path)
-            try:
-                write_durably(path, ORIGIN, origin.to_json().encode())
-                write_durably(path, CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
-            except BaseException:
-                remove_if_empty(path)
-                raise
+            with locked(path / LOCK, shared=True) as lock:  # else a writer takes these files for a dead one's
+                try:
+                    write_durably(path, ORIGIN, origin.to_json().encode())
+                    write_durably(path, CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
+                except BaseException:
+                    if try_lock(lock, path / LOCK):
+                        remove_if_empty(path)
+                    raise
         space = cls.open(path)
         if space.contract != contract:
             fields = space.contract.differences(contract)
@@ -174,8 +176,16 @@ class Space:
 
         verify: hold them to their checksums. Raises DamageError where they do not match.
         """
-        parts = [shard.load(dataset_name(layer, pooling), verify=verify) for shard in self.shards]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.check_view(layer, pooling)
+        name, dtype = dataset_name(layer, pooling), self.dtype_of(layer, pooling)
+        features = np.empty((self.n_rows, self.origin.hidden_size), dtype)
+        for start, shard in zip(self._starts, self.shards, strict=False):
+            part = features[start : start + shard.n_rows]
+            if shard.header.datasets[name].dtype == dtype:
+                shard.load(name, verify=verify, into=part)
+            else:
+                part[...] = shard.load(name, verify=verify)
+        return features
 
     def token_counts(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """For rows at positions: tokens given to the backbone, and whether some were cut off; each (M,)."""
@@ -196,7 +206,8 @@ class Space:
     def dtype_of(self, layer: int, pooling: str) -> np.dtype[Any]:
         """What holds all rows of a view as they are stored: float16, or float32 where some need it."""
         name = dataset_name(layer, pooling)
-        return max((shard.header.datasets[name].dtype for shard in self.shards), key=lambda kind: kind.itemsize)
+        kinds = [shard.header.datasets[name].dtype for shard in self.shards]
+        return max(kinds, key=lambda kind: kind.itemsize, default=np.dtype("<f2"))
 
     def first_positions(self) -> NDArray[np.int64]:
         """Positions of all rows that differ, ascending: a text that two processes wrote is in it once."""
@@ -222,6 +233,7 @@ class Space:
 
         with locked(self.path / LOCK, shared=True, waiting=waiting, when_alone=clean_up) as lock:
             try:
+                settle(self.path)
                 now = self.reopened()
                 with Claims(now.path, {shard.path.name for shard in now.shards}) as claims:
                     yield now, claims
@@ -271,7 +283,7 @@ def folders_in(cache: Path) -> list[Path]:
     if not cache.is_dir():
         return []
     folders = sorted(path for path in cache.iterdir() if path.is_dir())
-    return [path for path in folders if (path / CONTRACT).exists() or any(path.glob(f"*{SUFFIX}"))]
+    return [path for path in folders if (path / CONTRACT).exists() or shard_files(path)]
 
 
 def spaces_in(cache: Path) -> tuple[list[Space], list[FeatcacheError]]:
@@ -293,7 +305,8 @@ def contracts_in(cache: Path) -> dict[Path, Contract]:
     """The contracts of a cache folder by the path of their space; no shard is opened.
 
     A contract that cannot be read is left out: it keeps nobody from the other spaces, `ls` shows it, and
-    whoever needs that very space meets the damage when opening it.
+    whoever needs that very space meets the damage when opening it. Raises MachineError where the disk does not
+    let one be read: then there may be more spaces than can be told.
     """
     contracts: dict[Path, Contract] = {}
     for path in folders_in(cache):
@@ -314,7 +327,7 @@ def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
 
 def remove_if_empty(path: Path) -> None:
     """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it."""
-    if any(path.glob(f"*{SUFFIX}")):
+    if shard_files(path):
         return
     remove([path / CLAIMS / CLAIMS_LOCK, path / CONTRACT, path / ORIGIN, path / LOCK])
     for folder in (path / CLAIMS, path, path.parent):
@@ -325,7 +338,7 @@ def remove_if_empty(path: Path) -> None:
 def _open_shards(path: Path) -> tuple[Shard, ...]:
     """All shards of a folder, sorted by name: of two rows with one key, every reader serves the same."""
     for _ in range(_TRIES):
-        files = sorted(path.glob(f"*{SUFFIX}"))
+        files = shard_files(path)
         with contextlib.suppress(FileNotFoundError):  # a merge or gc removed it since the folder was listed
             return tuple(Shard.open(file, hold=len(files) <= _HELD) for file in files)
     msg = f"{path} keeps changing while it is being read"
@@ -341,23 +354,38 @@ def folder_name(backbone: str) -> str:
 def read_contract(path: Path) -> Contract:
     """The contract of a space's folder.
 
-    Raises CacheMissError where there is none; DamageError for one that cannot be read, FormatError for a later one.
+    Raises CacheMissError where there is none; DamageError for one that is garbled, FormatError for a later one;
+    MachineError where the disk does not let it be read.
     """
     try:
-        text = (path / CONTRACT).read_text("utf-8")
+        text = _read_text(path / CONTRACT)
     except FileNotFoundError as error:
         msg = f"{path} is not a feature space"
         raise CacheMissError(msg, cure="`featcache ls` shows the spaces there are.") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         msg = f"{path / CONTRACT} is not a contract that can be read: {error}"
         raise DamageError(msg, cure=f"{repair_command(path)} makes it from the shards.") from error
-    return Contract.from_json(text, str(path / CONTRACT))
+    try:
+        return Contract.from_json(text, str(path / CONTRACT))
+    except DamageError as error:
+        raise DamageError(error.what, cure=f"{repair_command(path)} makes it from the shards.") from error
 
 
 def read_origin(path: Path) -> Origin:
-    """Where the backbone of a space's folder was. Raises DamageError where that cannot be read."""
+    """Where the backbone of a space's folder was. Raises DamageError where that cannot be told."""
     try:
-        return Origin(**json.loads((path / ORIGIN).read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return Origin(**json.loads(_read_text(path / ORIGIN)))
+    except (FileNotFoundError, ValueError, TypeError, RecursionError) as error:
         msg = f"{path / ORIGIN} cannot be read: {error}"
         raise DamageError(msg, cure=f"{repair_command(path)} makes it from the shards.") from error
+
+
+def _read_text(path: Path) -> str:
+    """Raises FileNotFoundError, ValueError where it is no UTF-8 or no file, MachineError where the disk refuses."""
+    try:
+        return read_small(path).decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise MachineError(msg, cure="Check the disk and the file's permissions.") from error

@@ -91,7 +91,8 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
     sealed = sum(shard.sealed for shard in found.shards)
     shards = len(found.shards) - sealed
     files = " and ".join(
-        ["one sealed file"] * sealed + ([f"{shards} shard{'' if shards == 1 else 's'}"] * bool(shards))
+        ["one sealed file" if sealed == 1 else f"{sealed} sealed files"] * bool(sealed)
+        + ([f"{shards} shard{'' if shards == 1 else 's'}"] * bool(shards))
     )
     lines = {
         "space": f"{found.path} · {counted(found.n_rows, 'row')} in {files or 'no file'}, {megabytes(found.n_bytes)}",

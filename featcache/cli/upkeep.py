@@ -150,17 +150,26 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
             click.echo(f"{one.space:<10} nothing to repair")
             continue
         click.echo(
-            f"{one.space:<10} {one.dropped:,} rows dropped, {one.kept:,} rows of {one.files:,} damaged files saved"
+            f"{one.space:<10} {counted(one.dropped, 'row')} dropped, "
+            f"{counted(one.kept, 'row')} of {counted(one.files, 'damaged file')} saved"
         )
         for name in one.made:
             click.echo(f"           {name} made again from the shards")
         for path in one.aside:
-            click.echo(f"           nothing of it can be read: set aside as {path}; `featcache gc --yes` removes it")
+            click.echo(f"           set aside, as it cannot be read here or belongs to another space: {path}")
+        if one.aside:
+            click.echo("           `featcache gc` shows what was set aside; with --yes it removes that")
         if (one.dropped or one.aside) and one.space in commands:
             click.echo(f"           what is missing is computed by: {commands[one.space]}")
-    left = [what for one in repaired for what in one.left]
-    if left:
-        raise MachineError("; ".join(left), cure="These files were not touched. Mend the disk, or upgrade featcache.")
+    left = [finding for one in repaired for finding in one.left]
+    newer = [finding.what for finding in left if finding.kind == "newer"]
+    if len(newer) < len(left):
+        what = "; ".join(finding.what for finding in left)
+        raise MachineError(what, cure="These files were not touched. Check the disk and the permissions.")
+    if newer:
+        raise FormatError(
+            "; ".join(newer), cure="These files were not touched. Upgrade: pip install --upgrade featcache"
+        )
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from featcache.cache.columns import Column, write_hdf5
 from featcache.cache.contract import dataset_name
 from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
 from featcache.cache.space import Space
-from featcache.files import make_folder, new_file, write_durably
+from featcache.errors import MachineError
+from featcache.files import make_folder, new_file, remove, write_durably
 
 _STEP = 8192  # rows gathered together
 
@@ -70,15 +72,34 @@ def export_hdf5(path: Path, space: Space, columns: Sequence[Column]) -> list[Pat
 
 
 def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
-    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and contract.json."""
+    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and contract.json.
+
+    Raises MachineError where the disk refuses; what was written is removed then.
+    """
+    there = folder.exists()
     make_folder(folder)
-    written = [write_durably(folder, "contract.json", space.contract.to_json().encode())]
+    written: list[Path] = []
+    try:
+        _write_arrays(folder, columns, written)
+        written.append(folder / "contract.json")
+        write_durably(folder, "contract.json", space.contract.to_json().encode())
+    except BaseException:
+        with contextlib.suppress(OSError, MachineError):
+            remove(written)
+            if not there:
+                folder.rmdir()
+        raise
+    return written
+
+
+def _write_arrays(folder: Path, columns: Sequence[Column], written: list[Path]) -> None:
     for column in columns:
         head = io.BytesIO()
         facts = {"descr": column.dtype.str, "fortran_order": False, "shape": column.shape}
         np.lib.format.write_array_header_1_0(head, facts)
         name = column.name.replace("/", "-") + ".npy"
         n_bytes = len(head.getvalue()) + int(np.prod(column.shape)) * column.dtype.itemsize
+        written.append(folder / name)
         with new_file(folder, name, n_bytes) as file:
             file.write_at(0, head.getvalue())
             place = len(head.getvalue())
@@ -86,5 +107,3 @@ def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[
                 data = np.ascontiguousarray(piece.astype(column.dtype, copy=False))
                 file.write_at(place, data.reshape(-1).view(np.uint8).data)
                 place += data.nbytes
-        written.append(folder / name)
-    return written

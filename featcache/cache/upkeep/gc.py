@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +16,28 @@ from numpy.typing import NDArray
 from featcache.cache.claims import FOLDER as CLAIMS
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
-from featcache.cache.shard import Shard, shard_name
-from featcache.cache.space import Space, remove_if_empty
+from featcache.cache.locks import locked
+from featcache.cache.shard import SUFFIX, Shard, shard_files, shard_name
+from featcache.cache.space import CONTRACT, LOCK, Space, remove_if_empty
 from featcache.cache.upkeep.repair import ASIDE
 from featcache.cache.upkeep.rewrite import Source, write_rows
 from featcache.files import TEMPORARY, remove
 
 _UNFINISHED_AGE = 3600.0  # seconds without a change after which an unfinished file is nobody's
+_LEFTOVERS = (  # only what featcache itself gives such names: a cache may lie in a folder with other things
+    (re.compile(rf".+-[0-9a-f]{{32}}{re.escape(TEMPORARY)}"), _UNFINISHED_AGE,
+     "unfinished file of a killed writer", "unfinished files of killed writers"),
+    (re.compile(rf".+({re.escape(SUFFIX)}|\.json)(\.\d+)?{re.escape(ASIDE)}"), float("-inf"),
+     "file set aside by repair", "files set aside by repair"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Removal:
     """Something that may go. what: "space", "rows", or "leftovers" of killed writers and of repairs.
 
-    keep: for "rows", the keys (K, 16) that stay.
+    keep: the keys (K, 16) that stay, where rows were looked at one by one.  files: names of the files meant; what
+    comes in after this was shown stays.
     """
 
     what: str
@@ -34,12 +45,13 @@ class Removal:
     reason: str
     rows: int
     bytes: int
+    files: frozenset[str]
     keep: NDArray[np.uint8] | None = None
 
 
 def whole_space(space: Space, reason: str) -> Removal:
     """The removal of a space with all that is in it."""
-    return Removal("space", space.path, reason, space.n_rows, space.n_bytes)
+    return Removal("space", space.path, reason, space.n_rows, space.n_bytes, _names(space))
 
 
 def unused_rows(space: Space, keys: NDArray[np.uint8], reason: str) -> Removal | None:
@@ -48,20 +60,19 @@ def unused_rows(space: Space, keys: NDArray[np.uint8], reason: str) -> Removal |
     unused = sum(int((index.find(shard.read(KEYS)) < 0).sum()) for shard in space.shards)
     if not unused:
         return None
-    if unused == space.n_rows:
-        return whole_space(space, reason)
-    return Removal("rows", space.path, reason, unused, space.n_bytes * unused // space.n_rows, keys)
+    n_bytes, what = space.n_bytes * unused // space.n_rows, "space" if unused == space.n_rows else "rows"
+    return Removal(what, space.path, reason, unused, n_bytes, _names(space), keys)
 
 
 def leftovers(cache: Path) -> list[Removal]:
     """What killed writers left unfinished, and what repairs set aside, folder by folder."""
     found = []
     for folder in [cache, *(path for path in sorted(cache.iterdir()) if path.is_dir())] if cache.is_dir() else []:
-        for ending, reason in ((TEMPORARY, "unfinished files of killed writers"), (ASIDE, "set aside by repair")):
-            files = _old(folder, ending) if ending == TEMPORARY else list(folder.glob(f"*{ending}"))
-            if files:
-                size = sum(file.lstat().st_size for file in files)
-                found.append(Removal("leftovers", folder, f"{len(files)} {reason}", 0, size))
+        for shape, age, one, several in _LEFTOVERS:
+            sizes = dict(_old(folder, shape, age))
+            if sizes:
+                reason = f"1 {one}" if len(sizes) == 1 else f"{len(sizes):,} {several}"
+                found.append(Removal("leftovers", folder, reason, 0, sum(sizes.values()), frozenset(sizes)))
     return found
 
 
@@ -71,23 +82,24 @@ def collect(removal: Removal, *, progress: Callable[[int], None], waiting: Calla
     Raises MachineError where the disk refuses.
     """
     if removal.what == "leftovers":
-        remove([*_old(removal.path, TEMPORARY), *removal.path.glob(f"*{ASIDE}")])
+        remove(removal.path / name for name in removal.files)
+        if any(name.endswith(ASIDE) for name in removal.files) and not (removal.path / CONTRACT).exists():
+            with locked(removal.path / LOCK, shared=False, waiting=waiting):
+                if not (removal.path / CONTRACT).exists():  # nothing but what was set aside was in it
+                    remove_if_empty(removal.path)
         return
     space = Space.open(removal.path)
     with space.alone(waiting) as now:
+        meant = [shard for shard in now.shards if shard.path.name in removal.files]
         if removal.keep is None:
-            _remove_space(now)
+            remove(shard.path for shard in meant)
         else:
             index = KeyIndex.build(removal.keep)
-            for shard in now.shards:
+            for shard in meant:
                 _keep_only(now, shard, index.find(shard.read(KEYS)) >= 0, progress)
-
-
-def _remove_space(space: Space) -> None:
-    """Rows first: as long as one is left, the contract is there to read it."""
-    remove(shard.path for shard in space.shards)
-    remove([*space.path.glob(f"*{TEMPORARY}"), *(space.path / CLAIMS).glob("*")])
-    remove_if_empty(space.path)
+        if not shard_files(now.path):  # rows first: as long as one is left, its contract is
+            remove([*now.path.glob(f"*{TEMPORARY}"), *(now.path / CLAIMS).glob("*")])
+            remove_if_empty(now.path)
 
 
 def _keep_only(space: Space, shard: Shard, keep: NDArray[np.bool_], progress: Callable[[int], None]) -> None:
@@ -103,6 +115,16 @@ def _keep_only(space: Space, shard: Shard, keep: NDArray[np.bool_], progress: Ca
         remove([shard.path])
 
 
-def _old(folder: Path, ending: str) -> list[Path]:
+def _names(space: Space) -> frozenset[str]:
+    return frozenset(shard.path.name for shard in space.shards)
+
+
+def _old(folder: Path, shape: re.Pattern[str], age: float) -> Iterator[tuple[str, int]]:
+    """Names and sizes of files in a folder that are called so and have not changed for so many seconds."""
     now = time.time()
-    return [path for path in folder.glob(f"*{ending}") if now - path.lstat().st_mtime > _UNFINISHED_AGE]
+    for path in folder.iterdir():
+        if shape.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # its writer has just finished it
+                facts = path.lstat()
+                if now - facts.st_mtime >= age and not stat.S_ISDIR(facts.st_mode):
+                    yield path.name, facts.st_size

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from featcache.cache.provenance import merged
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.shard import SEALED, Shard, shard_name
 from featcache.cache.space import Space
 from featcache.cache.upkeep.rewrite import Source, write_rows
-from featcache.errors import MachineError
-from featcache.files import free_bytes, megabytes, remove
+from featcache.errors import DamageError, MachineError
+from featcache.files import free_bytes, megabytes, move, remove
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,32 @@ def merge(space: Space, *, progress: Callable[[int], None], waiting: Callable[[]
         first[now.first_positions()] = True
         masks = np.split(first, np.cumsum([shard.n_rows for shard in shards])[:-1])
         sources = [Source(shard, keep) for shard, keep in zip(shards, masks, strict=True) if keep.any()]
-        path = write_rows(
+        # Under a name of its own: an older sealed file is replaced only when this one has been read back.
+        written = write_rows(
             now.path,
-            SEALED,
+            shard_name(),
             sources,
             contract=now.contract,
             provenance=merged([shard.provenance for shard in shards], [shard.n_rows for shard in shards]),
             seal=True,
             progress=progress,
         )
-        sealed = Shard.open(path)
-        for fault in sealed.faults(progress):
-            msg = f"{path} was not written as it should be: {fault.what}"
-            raise MachineError(msg, cure="The disk or the memory is failing. The shards are still there: copy them.")
+        sealed = _read_back(written, progress)
+        path = now.path / SEALED
+        move(written, path)
         remove(shard.path for shard in shards if shard.path != path)
         return Merged(now.name, str(now.path), sealed.n_rows, int((~first).sum()), len(shards), sealed.n_bytes)
+
+
+def _read_back(path: Path, progress: Callable[[int], None]) -> Shard:
+    """The file that was just written. Where it is not sound it is removed again: MachineError."""
+    try:
+        sealed = Shard.open(path)
+        sealed.verify(progress)
+    except (DamageError, MachineError) as error:
+        remove([path])
+        msg = f"what was written to {path.parent} reads back otherwise: {error.what}"
+        raise MachineError(
+            msg, cure="The disk or the memory is failing. The shards are as they were: copy them."
+        ) from error
+    return sealed

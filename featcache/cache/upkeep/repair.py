@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,10 @@ from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import locked
 from featcache.cache.provenance import ORIGIN_FIELD
-from featcache.cache.shard import SUFFIX, Fault, Shard, shard_name
+from featcache.cache.shard import Fault, Shard, shard_files, shard_name
 from featcache.cache.space import CONTRACT, LOCK, ORIGIN, Origin, read_contract, read_origin
 from featcache.cache.upkeep.rewrite import Source, write_rows
-from featcache.cache.upkeep.verify import spoiled
+from featcache.cache.upkeep.verify import Finding, agrees, is_named_after, newer_contract, spoiled
 from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
 from featcache.files import move, remove, write_durably
 
@@ -34,9 +36,9 @@ ASIDE = ".damaged"
 class Repaired:
     """What a repair did. dropped: rows that are gone; kept: rows of damaged files that were saved.
 
-    files: damaged files that were replaced or removed.  aside: files that could not be understood, as they are
-    called now.  made: which of contract.json and origin.json were made again.  left: what is wrong still (a
-    file of a later version, one that the disk does not let be read).
+    files: damaged files that were replaced or removed.  aside: files that cannot be read or belong to another
+    space, as they are called now.  made: which of contract.json and origin.json were made again.  left: what is
+    wrong still (a file of a later version, one that the disk does not let be read).
     """
 
     space: str
@@ -47,7 +49,7 @@ class Repaired:
     aside: tuple[str, ...]
     made: tuple[str, ...]
     backbone: str | None
-    left: tuple[str, ...]
+    left: tuple[Finding, ...]
 
 
 @dataclass
@@ -60,24 +62,16 @@ class _Tally:
 def repair(folder: Path, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None) -> Repaired:
     """Repair a space's folder, whatever state it is in; afterwards `verify` finds nothing, but for what is `left`.
 
-    Waits for the space's writers. progress: called with the bytes read since the last call.
-    Raises MachineError where the disk refuses; what was repaired before that stays so. Raises FormatError for a
-    space of a later featcache.
+    Waits for the space's writers. A space of a later featcache is left as it is. progress: called with the bytes
+    read since the last call. Raises MachineError where the disk refuses; what was repaired before that stays so.
     """
-    with contextlib.suppress(DamageError, CacheMissError):
-        read_contract(folder)  # a later featcache's space is not ours to repair: FormatError
+    newer = newer_contract(folder)
+    if newer is not None:
+        return Repaired(folder.name, str(folder), 0, 0, 0, (), (), None, (newer,))
     with locked(folder / LOCK, shared=False, waiting=waiting):
-        left: list[str] = []
+        left: list[Finding] = []
         aside: list[str] = []
-        shards: list[tuple[Shard, list[Fault]]] = []
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            try:
-                shard = Shard.open_damaged(path)
-                shards.append((shard, list(shard.faults(progress))))
-            except DamageError:
-                aside.append(_set_aside(path))
-            except (FormatError, MachineError) as error:
-                left.append(error.what)
+        shards = _look(folder, left, aside, progress)
         contract, made = _contract(folder, [shard for shard, _ in shards])
         if contract is None:
             aside += [_set_aside(shard.path) for shard, _ in shards]
@@ -88,6 +82,8 @@ def repair(folder: Path, *, progress: Callable[[int], None], waiting: Callable[[
         ours = [one for one in shards if (one[0].contract, set(one[0].views)) == expected]
         aside += [_set_aside(one[0].path) for one in shards if one not in ours]
         origin, remade = _origin(folder, contract, [shard for shard, _ in ours])
+        if origin is None and not left:  # no row is left, and nothing to make it from: `extract` begins anew
+            aside += [_set_aside(folder / name) for name in (CONTRACT, ORIGIN) if (folder / name).exists()]
         tally = _Tally()
         sound = [shard.read(KEYS) for shard, faults in ours if not faults]
         index = KeyIndex.build(np.concatenate([np.empty((0, 16), np.uint8), *sound]))
@@ -99,6 +95,24 @@ def repair(folder: Path, *, progress: Callable[[int], None], waiting: Callable[[
             folder.name, str(folder), tally.dropped, tally.kept, tally.files,
             tuple(aside), (*made, *remade), backbone, tuple(left),
         )  # fmt: skip
+
+
+def _look(
+    folder: Path, left: list[Finding], aside: list[str], progress: Callable[[int], None]
+) -> list[tuple[Shard, list[Fault]]]:
+    """The shards that can be opened, with what is wrong with them; others go to `left`, or are set aside."""
+    shards: list[tuple[Shard, list[Fault]]] = []
+    for path in shard_files(folder):
+        try:
+            shard = Shard.open_damaged(path)
+            shards.append((shard, list(shard.faults(progress))))
+        except DamageError:
+            aside.append(_set_aside(path))
+        except FormatError as error:
+            left.append(Finding(str(path), error.what, 0, "newer"))
+        except MachineError as error:
+            left.append(Finding(str(path), error.what, None, "machine"))
+    return shards
 
 
 def _mend(
@@ -131,16 +145,18 @@ def _mend(
 
 
 def _contract(folder: Path, shards: list[Shard]) -> tuple[Contract | None, tuple[str, ...]]:
-    """The space's contract; a lost one is found again in the shards, where each carries it."""
-    try:
-        return read_contract(folder), ()
-    except (DamageError, CacheMissError):
-        for shard in sorted(shards, key=lambda one: -one.n_rows):
-            text = _contract_text(shard)
-            if text is not None:
-                contract = Contract.from_json(text, str(shard.path))
-                write_durably(folder, CONTRACT, json.dumps(json.loads(text), indent=2).encode())
-                return contract, (CONTRACT,)
+    """The space's contract; a lost one, or one that nothing agrees with, is found again in the shards, or None is."""
+    stated = None
+    with contextlib.suppress(DamageError, CacheMissError, FormatError):
+        stated = read_contract(folder)
+    if stated is not None and agrees(folder, stated.digest, shards):
+        return stated, ()
+    for shard in sorted(shards, key=lambda one: (not is_named_after(folder, one.contract), -one.n_rows)):
+        text = _contract_text(shard)
+        if text is not None:
+            contract = Contract.from_json(text, str(shard.path))
+            write_durably(folder, CONTRACT, json.dumps(json.loads(text), indent=2).encode())
+            return contract, (CONTRACT,)
     return None, ()
 
 
@@ -178,7 +194,9 @@ def _origin(folder: Path, contract: Contract, shards: list[Shard]) -> tuple[Orig
 
 
 def _set_aside(path: Path) -> str:
-    """Give a file a name that no reader looks at."""
-    new = path.with_name(path.name + ASIDE)
+    """Give a file a name that no reader looks at, and that nothing has."""
+    endings = itertools.chain([ASIDE], (f".{number}{ASIDE}" for number in itertools.count(2)))
+    names = (path.with_name(path.name + ending) for ending in endings)
+    new = next(one for one in names if not os.path.lexists(one))
     move(path, new)
     return str(new)

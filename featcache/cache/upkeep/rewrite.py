@@ -20,6 +20,8 @@ from featcache.cache.index import sealed_arrays
 from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
 from featcache.cache.shard import Shard, damaged
 
+_FACTS = (KEYS, N_TOKENS, TRUNCATED)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -52,6 +54,17 @@ class Source:
         if name not in self.faulty and digest.hexdigest() != self.shard.header.datasets[name].xxh3:
             raise damaged(self.shard.path, f"{name} does not match its checksum")
 
+    def sound(self, *names: str) -> bool:
+        """Whether these datasets match their hashes."""
+        return self.faulty.isdisjoint(names)
+
+    def fact_checksums(self) -> NDArray[np.uint64]:
+        """Checksums of the kept rows' facts: the source's own, or new ones where it has no sound ones."""
+        if self.sound(ROW_CHECKSUMS, *_FACTS):
+            return self.all(ROW_CHECKSUMS)
+        keys, n_tokens, truncated = (self.all(fact) for fact in _FACTS)
+        return fact_checksums(keys, n_tokens, truncated)
+
     def all(self, name: str) -> NDArray[Any]:
         """The kept rows of a dataset in memory."""
         return np.concatenate(list(self.pieces(name)))
@@ -73,40 +86,42 @@ def write_rows(
     Memory: some 100 bytes a row, whatever the states' size. Raises DamageError where a source is damaged,
     MachineError where the disk fails; nothing is left behind then.
     """
-    keys, n_tokens, truncated = (
-        np.concatenate([source.all(fact) for source in sources]) for fact in (KEYS, N_TOKENS, TRUNCATED)
-    )
-    columns = [
-        Column.of(KEYS, keys),
-        Column.of(N_TOKENS, n_tokens),
-        Column.of(TRUNCATED, truncated),
-        Column.of(ROW_CHECKSUMS, fact_checksums(keys, n_tokens, truncated)),
-    ]
+    facts = [np.concatenate([source.all(fact) for source in sources]) for fact in _FACTS]
+    checksums = [source.fact_checksums() for source in sources]
+    columns = [Column.of(name, array) for name, array in zip(_FACTS, facts, strict=True)]
+    columns.append(Column.of(ROW_CHECKSUMS, np.concatenate(checksums)))
     for view in contract.views:
-        columns += _view_columns(view, sources, len(keys), progress)
+        columns += _view_columns(view, sources, len(facts[0]), progress)
     if seal:
-        columns += [Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(keys), strict=True)]
+        columns += [Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(facts[0]), strict=True)]
     return write_shard_file(folder, name, columns, contract=contract, provenance=provenance)
 
 
 def _view_columns(
     name: str, sources: Sequence[Source], n_rows: int, progress: Callable[[int], None]
 ) -> tuple[Column, Column]:
-    """The states of a view, and their checksums, which are made while the states go by."""
+    """The states of a view, and their checksums: the sources' own where these are sound and still fit."""
     kinds = [source.shard.header.datasets[name].dtype for source in sources]
     dtype = max(kinds, key=lambda kind: kind.itemsize)  # float16 becomes float32 where one shard needed that
-    checksums: list[NDArray[np.uint64]] = []
+    made: dict[int, list[NDArray[np.uint64]]] = {}
 
     def states() -> Iterator[NDArray[Any]]:
-        for source in sources:
+        for number, source in enumerate(sources):
+            copied = kinds[number] == dtype and source.sound(name, CHECKSUMS + name)
+            made.update({} if copied else {number: []})
             for piece in source.pieces(name):
                 stored = piece.astype(dtype, copy=False)
-                checksums.append(row_checksums(stored))
+                if not copied:
+                    made[number].append(row_checksums(stored))
                 progress(stored.nbytes)
                 yield stored
+
+    def checksums() -> Iterator[NDArray[np.uint64]]:  # asked for when all states have gone by
+        for number, source in enumerate(sources):
+            yield from made[number] if number in made else source.pieces(CHECKSUMS + name)
 
     width = sources[0].shard.hidden_size
     return (
         Column(name, (n_rows, width), dtype, states),
-        Column(CHECKSUMS + name, (n_rows,), np.dtype("<u8"), lambda: checksums),
+        Column(CHECKSUMS + name, (n_rows,), np.dtype("<u8"), checksums),
     )

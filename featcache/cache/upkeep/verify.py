@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.columns import fact_checksums, row_checksums
-from featcache.cache.contract import Contract
 from featcache.cache.layout import CHECKSUMS, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
-from featcache.cache.shard import SUFFIX, Fault, Shard
-from featcache.cache.space import read_contract, read_origin
-from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
+from featcache.cache.shard import Fault, Shard, shard_files
+from featcache.cache.space import CONTRACT, ORIGIN, read_contract, read_origin
+from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
 from featcache.files import TEMPORARY
 
 
@@ -51,34 +51,31 @@ def verify(folder: Path, *, sample: float | None = None, progress: Callable[[int
     of them up to 1, a number of them above. progress: called with the bytes read since the last call.
     """
     findings: list[Finding] = []
-    contract = _contract(folder, findings)
-    rows = n_bytes = files = 0
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    shards: list[Shard] = []
+    files = 0
+    for path in shard_files(folder):
         files += 1
-        shard: Shard | None
         try:
-            shard = Shard.open(path)
-            faults = list(shard.faults(progress) if sample is None else sampled(shard, sample, progress))
+            shard, faults = _opened(path, sample, progress)
         except FileNotFoundError:  # merged or removed since the folder was listed
             files -= 1
             continue
-        except DamageError as error:
-            shard, faults = _as_far_as_it_goes(path, error, progress, findings)
-            if shard is None:
-                continue
         except FormatError as error:
             findings.append(Finding(str(path), error.what, 0, "newer"))
             continue
         except MachineError as error:
             findings.append(Finding(str(path), error.what, None, "machine"))
             continue
-        rows, n_bytes = rows + shard.n_rows, n_bytes + shard.n_bytes
-        if contract is not None and (shard.contract, set(shard.views)) != (contract.digest, set(contract.views)):
-            findings.append(Finding(str(path), f"{path} was written under another contract", shard.n_rows))
+        except DamageError as error:
+            findings.append(Finding(str(path), error.what, None))
+            continue
+        shards.append(shard)
         if faults:
             what = f"{path} is damaged: {'; '.join(fault.what for fault in faults)}"
             findings.append(Finding(str(path), what, int(spoiled(shard, faults).sum())))
+    findings += _belonging(folder, shards)
     unfinished = sum(1 for _ in folder.glob(f"*{TEMPORARY}"))
+    rows, n_bytes = sum(shard.n_rows for shard in shards), sum(shard.n_bytes for shard in shards)
     return Checked(folder.name, str(folder), rows, files, n_bytes, unfinished, tuple(findings))
 
 
@@ -90,31 +87,81 @@ def spoiled(shard: Shard, faults: list[Fault]) -> NDArray[np.bool_]:
     return rows
 
 
-def _contract(folder: Path, findings: list[Finding]) -> Contract | None:
-    """The space's contract; what is wrong with it or with origin.json goes to `findings`."""
-    contract = None
+def newer_contract(folder: Path) -> Finding | None:
+    """Whether a space is of a later featcache. Its shards say so, too: else a flipped bit in contract.json does."""
+    try:
+        read_contract(folder)
+    except FormatError as error:
+        for path in shard_files(folder):
+            with contextlib.suppress(FeatcacheError, FileNotFoundError):
+                if is_named_after(folder, Shard.open_damaged(path).contract):
+                    return None
+        return Finding(str(folder), error.what, 0, "newer")
+    except FeatcacheError:
+        pass
+    return None
+
+
+def is_named_after(folder: Path, digest: str) -> bool:
+    """Whether a space's folder has the name that a contract gives it; a user may have renamed it."""
+    return folder.name.endswith(f"-{digest[:12]}")
+
+
+def agrees(folder: Path, digest: str, shards: Sequence[Shard]) -> bool:
+    """Whether contract.json, of this digest, is the space's: the folder is named so, or else some shard says so."""
+    if is_named_after(folder, digest):
+        return True
+    others = any(is_named_after(folder, shard.contract) for shard in shards)
+    return not others and any(shard.contract == digest for shard in shards)
+
+
+def _belonging(folder: Path, shards: Sequence[Shard]) -> Iterator[Finding]:
+    """What is wrong with contract.json and origin.json, and which shards are not of this space."""
+    if not (folder / CONTRACT).exists() and not shard_files(folder):
+        return  # no space any more: repair has set all of it aside
+    newer = newer_contract(folder)
+    if newer is not None:
+        yield newer
+        return
     try:
         contract = read_contract(folder)
-        read_origin(folder)
-    except FormatError as error:
-        findings.append(Finding(str(folder), error.what, 0, "newer"))
-    except CacheMissError:
-        findings.append(Finding(str(folder), f"{folder} holds shards and no contract.json", 0))
+    except MachineError as error:
+        yield Finding(str(folder), error.what, 0, "machine")
+    except (CacheMissError, FormatError, DamageError) as error:
+        lost = isinstance(error, CacheMissError)
+        yield Finding(str(folder), f"{folder} holds shards and no {CONTRACT}" if lost else error.what, 0)
+    else:
+        if agrees(folder, contract.digest, shards):
+            for shard in shards:
+                if (shard.contract, set(shard.views)) != (contract.digest, set(contract.views)):
+                    yield Finding(str(shard.path), f"{shard.path} was written under another contract", shard.n_rows)
+        else:
+            yield Finding(str(folder), f"{folder / CONTRACT} is not the contract of this space", 0)
+    yield from _origin_findings(folder, shards)
+
+
+def _origin_findings(folder: Path, shards: Sequence[Shard]) -> Iterator[Finding]:
+    try:
+        origin = read_origin(folder)
+    except (DamageError, MachineError) as error:
+        yield Finding(str(folder), error.what, 0, "machine" if isinstance(error, MachineError) else "damage")
+    else:
+        if any(shard.hidden_size != origin.hidden_size for shard in shards):
+            yield Finding(str(folder), f"{folder / ORIGIN} gives a width that the shards beside it do not have", 0)
+
+
+def _opened(path: Path, sample: float | None, progress: Callable[[int], None]) -> tuple[Shard, list[Fault]]:
+    """A shard and all that is wrong with it, by whichever of its headers is sound. Raises what opening it raises."""
+    try:
+        shard = Shard.open(path)
+        return shard, list(shard.faults(progress) if sample is None else sampled(shard, sample, progress))
     except DamageError as error:
-        findings.append(Finding(str(folder), error.what, 0))
-    return contract
-
-
-def _as_far_as_it_goes(
-    path: Path, error: DamageError, progress: Callable[[int], None], findings: list[Finding]
-) -> tuple[Shard | None, list[Fault]]:
-    """A shard that cannot be opened as it is: all that is wrong with it, by whichever of its headers is sound."""
+        whole = error
     try:
         shard = Shard.open_damaged(path)
-        return shard, list(shard.faults(progress))
     except DamageError:
-        findings.append(Finding(str(path), error.what, None))
-        return None, []
+        raise whole from None
+    return shard, list(shard.faults(progress))
 
 
 def sampled(shard: Shard, sample: float, progress: Callable[[int], None]) -> list[Fault]:

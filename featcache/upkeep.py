@@ -176,7 +176,7 @@ def recompute_command(space: Space) -> str:
 
 
 def _folders(cache: Path, name: str | None) -> list[Path]:
-    """The folders of a space, or of all there are, whatever state they are in."""
+    """The folders of a space, or of all there are, whatever state they are in; none in an empty cache."""
     folders = folders_in(cache)
     exact = [folder for folder in folders if folder.name == name]
     fitting = exact or [folder for folder in folders if name is None or folder.name.startswith(name)]
@@ -184,7 +184,7 @@ def _folders(cache: Path, name: str | None) -> list[Path]:
         names = ", ".join(folder.name for folder in fitting or folders) or "none"
         what = f"several spaces begin with {name!r}" if fitting else f"{cache} has no space {name!r}"
         raise SpaceChoiceError(f"{what}: {names}", cure="Name one of these.")
-    if not folders:
+    if not cache.is_dir():
         msg = f"there is no feature space in {cache}"
         raise SpaceChoiceError(msg, cure=f"Make one: featcache extract DATA --backbone MODEL{cache_option(cache)}")
     return fitting

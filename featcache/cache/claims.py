@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,20 @@ from featcache.errors import MachineError
 
 FOLDER = "claims"
 LOCK = "lock"
+_CLAIM = re.compile(r"[0-9a-f]{32}")
+
+
+def claims_in(space: Path) -> list[Path]:
+    """The claim files of a space: what has such a name and is a file. Nothing is looked for behind a link."""
+    folder = space / FOLDER
+    if not _is_folder(folder):
+        return []
+    named = [path for path in folder.iterdir() if _CLAIM.fullmatch(path.name)]
+    return [path for path in named if not path.is_symlink() and path.is_file()]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 class Claims:
@@ -80,9 +95,13 @@ class Claims:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
+            if not _is_folder(folder):
+                msg = f"{folder} is a link or a file, where a folder must be"
+                raise MachineError(msg, cure="Move it away; it holds nothing that lasts.")
             with locked(folder / LOCK, shared=False):
+                # In this order: a writer that ends in between has named its shard before it gives up its claim.
+                claimed = KeyIndex.build(self._others()).find(keys) >= 0
                 finished = KeyIndex.build(self._new_keys()).find(keys) >= 0
-                claimed = KeyIndex.build(self._others(folder)).find(keys) >= 0
                 mine = np.flatnonzero(~finished & ~claimed)[:limit]
                 self._put(keys[mine])
         except OSError as error:
@@ -96,14 +115,14 @@ class Claims:
         self._seen |= {path.name for path in new}
         return np.concatenate([np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)])
 
-    def _others(self, folder: Path) -> NDArray[np.uint8]:
+    def _others(self) -> NDArray[np.uint8]:
         """Keys that other writers compute now; the files of dead ones are removed."""
         keys = [np.empty((0, 16), np.uint8)]
-        for path in folder.iterdir():
-            if path.name == LOCK or path == self._path:
+        for path in claims_in(self._space):
+            if path == self._path:
                 continue
             try:
-                handle = os.open(path, os.O_RDWR)
+                handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:  # that writer has just ended
                 continue
             try:
@@ -111,7 +130,8 @@ class Claims:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
                 else:
-                    keys.append(np.frombuffer(os.pread(handle, os.fstat(handle).st_size, 0), np.uint8).reshape(-1, 16))
+                    size = os.fstat(handle).st_size // 16 * 16  # less, where that writer's disk was full
+                    keys.append(np.frombuffer(os.pread(handle, size, 0), np.uint8).reshape(-1, 16))
             finally:
                 os.close(handle)
         return np.concatenate(keys)

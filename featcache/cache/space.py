@@ -52,6 +52,13 @@ class Origin:
     def to_json(self) -> str:
         return json.dumps(vars(self), indent=2, sort_keys=True)
 
+    def check(self) -> None:
+        """Raises TypeError where a field has a type that it cannot have."""
+        numbers = (self.hidden_size, self.n_layers, 0 if self.limit is None else self.limit)
+        if not isinstance(self.backbone, str) or any(type(number) is not int for number in numbers):
+            msg = "a field has an impossible value"
+            raise TypeError(msg)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -114,14 +121,13 @@ class Space:
         path = cache / f"{name}-{contract.digest[:12]}"
         if not (path / CONTRACT).exists():
             make_folder(path)
-            with locked(path / LOCK, shared=True) as lock:  # else a writer takes these files for a dead one's
-                try:
+            try:
+                with locked(path / LOCK, shared=True):  # else a writer takes these files for a dead one's
                     write_durably(path, ORIGIN, origin.to_json().encode())
                     write_durably(path, CONTRACT, json.dumps(json.loads(contract.to_json()), indent=2).encode())
-                except BaseException:
-                    if try_lock(lock, path / LOCK):
-                        remove_if_empty(path)
-                    raise
+            except BaseException:
+                _give_up(path)
+                raise
         space = cls.open(path)
         if space.contract != contract:
             fields = space.contract.differences(contract)
@@ -231,16 +237,15 @@ class Space:
         def clean_up() -> None:  # nobody else writes, so unfinished files are dead ones
             remove(self.path.glob(f"*{TEMPORARY}"))
 
-        with locked(self.path / LOCK, shared=True, waiting=waiting, when_alone=clean_up) as lock:
-            try:
+        try:
+            with locked(self.path / LOCK, shared=True, waiting=waiting, when_alone=clean_up):
                 settle(self.path)
                 now = self.reopened()
                 with Claims(now.path, {shard.path.name for shard in now.shards}) as claims:
                     yield now, claims
-            except BaseException:
-                if try_lock(lock, self.path / LOCK):
-                    remove_if_empty(self.path)
-                raise
+        except BaseException:
+            _give_up(self.path)
+            raise
 
     @contextlib.contextmanager
     def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Space]:
@@ -325,12 +330,27 @@ def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
     )
 
 
+def _give_up(path: Path) -> None:
+    """After a failure: remove a space without rows, unless others are at it. Says nothing of what goes wrong."""
+    with contextlib.suppress(OSError, MachineError):
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            alone = True
+            with contextlib.suppress(MachineError):  # no locks here: then nobody can write
+                alone = try_lock(handle, path / LOCK)
+            if alone:
+                remove_if_empty(path)
+        finally:
+            os.close(handle)
+
+
 def remove_if_empty(path: Path) -> None:
     """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it."""
     if shard_files(path):
         return
-    remove([path / CLAIMS / CLAIMS_LOCK, path / CONTRACT, path / ORIGIN, path / LOCK])
-    for folder in (path / CLAIMS, path, path.parent):
+    claims = path / CLAIMS
+    remove([*([] if claims.is_symlink() else [claims / CLAIMS_LOCK]), path / CONTRACT, path / ORIGIN, path / LOCK])
+    for folder in (claims, path, path.parent):
         with contextlib.suppress(OSError):  # not there; somebody else's file is in it, or other spaces beside it
             os.rmdir(folder)
 
@@ -374,7 +394,9 @@ def read_contract(path: Path) -> Contract:
 def read_origin(path: Path) -> Origin:
     """Where the backbone of a space's folder was. Raises DamageError where that cannot be told."""
     try:
-        return Origin(**json.loads(_read_text(path / ORIGIN)))
+        origin = Origin(**json.loads(_read_text(path / ORIGIN)))
+        origin.check()
+        return origin  # noqa: TRY300 - making it may raise what is caught here
     except (FileNotFoundError, ValueError, TypeError, RecursionError) as error:
         msg = f"{path / ORIGIN} cannot be read: {error}"
         raise DamageError(msg, cure=f"{repair_command(path)} makes it from the shards.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +77,16 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
     else:
         for one in checked:
             _print_checked(one, sample)
+        _say_if_empty(checked, cache)
         size = megabytes(sum(one.bytes for one in checked))
         click.echo(f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s")
     if findings:
         _raise_findings(checked, cache)
+
+
+def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
+    if not spaces:
+        click.echo(f"no feature space in {cache}: nothing to do")
 
 
 def _print_checked(one: Checked, sample: float | None) -> None:
@@ -145,6 +152,8 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         print_json(
             {"cache": cache, "spaces": [{**asdict(one), "command": commands.get(one.space)} for one in repaired]}
         )
+    else:
+        _say_if_empty(repaired, cache)
     for one in [] if as_json else repaired:
         if not (one.files or one.aside or one.made or one.left):
             click.echo(f"{one.space:<10} nothing to repair")
@@ -190,6 +199,7 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
     if as_json:
         print_json({"cache": cache, "spaces": [asdict(one) for one in merged]})
         return
+    _say_if_empty(merged, cache)
     for one in merged:
         repeats = f", {one.repeats:,} repeated ones left out" if one.repeats else ""
         done = f"{counted(one.files, 'file')} became one" if one.files else "is sealed already"

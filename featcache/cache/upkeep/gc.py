@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.claims import FOLDER as CLAIMS
+from featcache.cache.claims import claims_in
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import locked
@@ -98,7 +98,7 @@ def collect(removal: Removal, *, progress: Callable[[int], None], waiting: Calla
             for shard in meant:
                 _keep_only(now, shard, index.find(shard.read(KEYS)) >= 0, progress)
         if not shard_files(now.path):  # rows first: as long as one is left, its contract is
-            remove([*now.path.glob(f"*{TEMPORARY}"), *(now.path / CLAIMS).glob("*")])
+            remove([*now.path.glob(f"*{TEMPORARY}"), *claims_in(now.path)])
             remove_if_empty(now.path)
 
 

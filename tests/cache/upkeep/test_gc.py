@@ -87,7 +87,7 @@ def test_a_space_with_everything_in_it_goes_and_its_neighbour_stays(tmp_path: Pa
     (space.path / PARTIAL).write_bytes(b"half")
     with space.writing() as (_, claims):
         assert len(list(claims.slices(rows().keys, 100, quiet))) == 1
-        (space.path / "claims" / "dead").write_bytes(bytes(16))
+        (space.path / "claims" / ("dead" * 8)).write_bytes(bytes(16))
     before = everything_below(other.path)
     take(whole_space(space, "named"))
     assert [path.name for path in tmp_path.iterdir()] == [other.name]

@@ -333,7 +333,7 @@ def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
 def _give_up(path: Path) -> None:
     """After a failure: remove a space without rows, unless others are at it. Says nothing of what goes wrong."""
     with contextlib.suppress(OSError, MachineError):
-        handle = os.open(path / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        handle = os.open(path / LOCK, os.O_RDONLY | os.O_NOFOLLOW)  # a full disk may refuse more
         try:
             alone = True
             with contextlib.suppress(MachineError):  # no locks here: then nobody can write

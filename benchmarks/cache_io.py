@@ -353,8 +353,8 @@ def main(
             title, prices, seconds = price_of_safety(Path(place), data, texts, backbone, repeats)
         figures = [Figure(f"one pass, {name}", value, "s") for name, value in seconds.items()]
         report[title] = figures + [
-                Figure(name, value, "%", PRICE if name.startswith("price") else None) for name, value in prices.items()
-            ]
+            Figure(name, value, "%", PRICE if name.startswith("price") else None) for name, value in prices.items()
+        ]
     for title, figures in report.items():
         table = plain_table(["figure", "value", "required"], [one.cells() for one in figures])
         click.echo(f"{title}\n\n{table}\n", err=as_json)

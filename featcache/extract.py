@@ -1,16 +1,17 @@
 """Verb: run a frozen backbone once over texts and keep its pooled states in the cache.
 
 Reads top to bottom: read and render texts, name rows by content, look them up, load the backbone only if
-rows are missing, run it over those, write shards. `plan` answers what that would cost.
+rows are missing, run it over those, write shards. `plan.py` answers what that would cost.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +45,6 @@ _PROBES = 4  # cached rows computed again before rows are added to a space
 # (the float16 of storage), bfloat16 1.3e-2. With one layer's output weights scaled by 1.1 the views after it
 # differ by up to 0.08 (median 0.02), by 1.02 by up to 0.015.
 _DRIFT = {"float32": 0.005, "float16": 0.02, "bfloat16": 0.05}
-_PLAN_ROWS = 64  # rows that `plan` runs to measure the speed
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,12 @@ class Extraction:
     hidden_size: int
     dtype: str
     attention: str
+    why_padded: str | None
     device: str
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an extraction would do. seconds is an estimate from a short run; n_bytes is what would be written."""
-
-    rows: int
-    unique: int
-    hits: int
-    misses: int
-    tokens: int
-    truncated: int
-    n_bytes: int
-    seconds: float
-    space: str | None
-    layers: tuple[int, ...]
-    poolings: tuple[str, ...]
-    dtype: str
-    device: str
-
-
-@dataclass(frozen=True)
-class _Job:
+class Job:
     """A request with everything known that is known without loading the model."""
 
     table: Table
@@ -129,6 +111,7 @@ def extract(
     encoding: str = "utf-8",
     skip_empty: bool = False,
     shard_rows: int | None = None,
+    attention: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -139,6 +122,8 @@ def extract(
     backbone: a model folder or hub id.  text, template: the column of the texts, or how columns become one.
     layers: "auto", "all", "last" or numbers; 0 is the embedding output.  pool: of mean, cls, last, max.
     max_length: tokens; the default is the model's limit, at most 512.  dtype: "auto", "float32", …
+    attention: how texts become batches, "padded" (which "auto" is for now) or "packed", laid end to end without
+    padding, where a trial shows that the model gives the same states; the features are the same within rounding.
 
     Raises InputError and its kin (exit code 2) for bad data or options; ContractError where a space
     would be continued in an environment that gives other features; MachineError where disk or memory fail;
@@ -151,24 +136,27 @@ def extract(
     choice = BackboneChoice(
         os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
     )
+    check_attention(attention)
     if shard_rows is not None and shard_rows < 1:
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
-    job = _prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
+    job = prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
     if job.texts.n_empty:
         progress.note(f"left out   {job.texts.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
-    missing = _missing(space, job.keys)
+    missing = missing_rows(space, job.keys)
     n_computed, n_tokens, load_seconds = 0, 0, 0.0
     if len(missing):
         _check_disk(place, job.resolved, len(missing))
         # The model first: one that cannot be loaded must not leave an empty space behind.
         loading = time.perf_counter()
-        model = _load(job.resolved, choice)
+        model = load_for(job.resolved, choice, memo, attention)
+        if model.why_padded is not None:
+            progress.note(f"padded     texts are not packed: {model.why_padded}")
         load_seconds = time.perf_counter() - loading
         made = make_space(place, job.resolved, choice.backbone)
         with made.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as (space, claims):
-            missing = _missing(space, job.keys)  # others may have written while the model was loaded
+            missing = missing_rows(space, job.keys)  # others may have written while the model was loaded
             _check_drift(space, job, model)
             n_computed, n_tokens = _run(space, claims, job, missing, model, shard_rows, progress)
         space = space.reopened()
@@ -196,61 +184,7 @@ def extract(
         hidden_size=space.origin.hidden_size,
         dtype=space.contract.dtype,
         attention=str(space.environments[-1].get("attention", "padded")),
-        device=job.resolved.device,
-    )
-
-
-def plan(
-    data: Any,  # noqa: ANN401 - see data.read
-    *,
-    backbone: str | os.PathLike[str],
-    cache: str | os.PathLike[str] = DEFAULT_CACHE,
-    text: str | None = None,
-    template: str | None = None,
-    layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
-    max_length: int | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    encoding: str = "utf-8",
-    skip_empty: bool = False,
-    allow_pickle: bool = False,
-    trust_remote_code: bool = False,
-) -> Plan:
-    """What `extract` with the same arguments would find and compute; nothing is written.
-
-    The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
-    """
-    place = Path(cache)
-    memo = Memo.load(place)
-    choice = BackboneChoice(
-        os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
-    )
-    job = _prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
-    contract = job.resolved.contract
-    space = None if job.resolved.path is None else Space.open(job.resolved.path)
-    missing = _missing(space, job.keys)
-    tokens, truncated, seconds = 0, 0, 0.0
-    if len(missing):
-        from featcache.backbone.batching import tokenize
-
-        model = _load(job.resolved, choice)
-        made = tokenize(model.tokenizer, [job.text(row) for row in missing], max_length=contract.max_length)
-        tokens, truncated = int(made.lengths.sum()), int(made.truncated.sum())
-        seconds = tokens * _seconds_per_token(model, [job.text(row) for row in missing], contract)
-    return Plan(
-        rows=len(job.texts.rendered),
-        unique=len(job.keys),
-        hits=len(job.keys) - len(missing),
-        misses=len(missing),
-        tokens=tokens,
-        truncated=truncated,
-        n_bytes=len(missing) * _row_bytes(job.resolved),
-        seconds=round(seconds, 1),
-        space=None if space is None else space.name,
-        layers=contract.layers,
-        poolings=contract.poolings,
-        dtype=contract.dtype,
+        why_padded=model.why_padded if len(missing) else None,
         device=job.resolved.device,
     )
 
@@ -277,22 +211,22 @@ def states_of(
     return result
 
 
-def _prepare(data: Any, choice: BackboneChoice, cache: Path, memo: Memo, reading: Reading) -> _Job:  # noqa: ANN401 - see data.read
+def prepare(data: Any, choice: BackboneChoice, cache: Path, memo: Memo, reading: Reading) -> Job:  # noqa: ANN401 - see data.read
     table = read(data, encoding=reading.encoding)
     texts = render(table, reading)
     keys = row_keys(texts.rendered)
     first, _ = first_of_each(keys)
-    return _Job(table, texts, keys[first], first, resolve(choice, cache, memo))
+    return Job(table, texts, keys[first], first, resolve(choice, cache, memo))
 
 
-def _missing(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
+def missing_rows(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Numbers of the different texts that the space does not hold."""
     if space is None:
         return np.arange(len(keys))
     return np.flatnonzero(space.find(keys) < 0)
 
 
-def _row_bytes(resolved: Resolved) -> int:
+def row_bytes(resolved: Resolved) -> int:
     """Bytes of one row on the disk: its states as float16, their checksums, its key and what is known of it."""
     views = len(resolved.contract.layers) * len(resolved.contract.poolings)
     return views * (resolved.facts.hidden_size * 2 + 8) + 29
@@ -300,14 +234,22 @@ def _row_bytes(resolved: Resolved) -> int:
 
 def _check_disk(cache: Path, resolved: Resolved, n_rows: int) -> None:
     """Before the pass, not hours into it. Each shard reserves its space once more when it is written."""
-    needed, free = n_rows * _row_bytes(resolved), free_bytes(cache)
+    needed, free = n_rows * row_bytes(resolved), free_bytes(cache)
     if needed > free:
         msg = f"{n_rows:,} texts need {megabytes(needed)} in {cache}, where {megabytes(free)} are free"
         cure = "Free space, choose another --cache, or keep less: --layers last, or fewer --pool."
         raise MachineError(msg, cure=cure)
 
 
-def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
+def check_attention(attention: str) -> None:
+    """Raises InputError for what is no way to make batches."""
+    if attention not in {"auto", "packed", "padded"}:
+        msg = f"there is no attention {attention!r}"
+        raise InputError(msg, cure="Choose of auto, packed, padded.")
+
+
+def load_for(resolved: Resolved, choice: BackboneChoice, memo: Memo, attention: str) -> Backbone:
+    """The model of a request, ready to run. attention: "auto", "padded", or "packed" where a trial allows it."""
     from featcache.backbone.load import load_backbone
 
     model = load_backbone(
@@ -322,13 +264,30 @@ def _load(resolved: Resolved, choice: BackboneChoice) -> Backbone:
     if resolved.contract.max_length <= n_special:
         msg = f"--max-length {resolved.contract.max_length} leaves no room: {n_special} tokens are special ones"
         raise InputError(msg, cure=f"Give at least {n_special + 1}.")
-    return model
+    return _packed(model, resolved, memo) if attention == "packed" else model
+
+
+def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
+    """The model with what a trial said about packing texts; the outcome is remembered, for large models are slow."""
+    if resolved.device != "cpu":
+        return replace(model, why_padded=f"packing has not been tried on {resolved.device} yet")
+    contract = resolved.contract
+    versions = (version("featcache"), version("torch"), version("transformers"))
+    facts = (contract.weights, contract.config, contract.code, contract.max_length, contract.dtype, *versions)
+    key = f"packed {hashlib.sha256(repr(facts).encode()).hexdigest()}"
+    known = memo.get(key)
+    if known is None:
+        from featcache.backbone.packed import why_not_packed
+
+        known = why_not_packed(model, contract.max_length) or ""
+        memo.put(key, known)
+    return replace(model, packed=not known, why_padded=known or None)
 
 
 def _run(
     space: Space,
     claims: Claims,
-    job: _Job,
+    job: Job,
     missing: NDArray[np.int64],
     model: Backbone,
     shard_rows: int | None,
@@ -340,7 +299,7 @@ def _run(
     what is computed.
     """
     from featcache.backbone.batching import tokenize
-    from featcache.backbone.forward import pooled_states
+    from featcache.backbone.forward import halved, pooled_states
 
     writer = ShardWriter(space, _provenance(model), shard_rows)
     step = SLICE_ROWS if shard_rows is None else -(-SLICE_ROWS // shard_rows) * shard_rows
@@ -353,12 +312,17 @@ def _run(
                 continue
             rows = missing[mine]
             tokens = tokenize(model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length)
-            for batch in pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings):
+            batches = pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings)
+            for batch in batches:
                 picked = rows[batch.rows]
-                bad = _not_finite(batch.states)
+                states = halved(batch.states)
+                bad = _not_finite(states)
                 if len(bad):
-                    raise _not_finite_error(job.place(int(picked[bad[0]])), space.contract)
-                written = _add(writer, job, picked, tokens, batch.rows, batch.states)
+                    batches.close()  # gives the model its own attention back
+                    raise _not_finite_error(
+                        job.place(_culprit(job, picked[bad], model, space.contract)), space.contract
+                    )
+                written = _add(writer, job, picked, tokens, batch.rows, states)
                 n_tokens += int(tokens.lengths[batch.rows].sum())
                 rate = f"{n_tokens / (time.perf_counter() - started):,.0f} tokens/s"
                 progress.advance(len(picked), rate)
@@ -380,16 +344,16 @@ def _wait_note(progress: Progress) -> Callable[[int], None]:
 
 def _add(
     writer: ShardWriter,
-    job: _Job,
+    job: Job,
     picked: NDArray[np.int64],
     tokens: Tokens,
     rows: NDArray[np.int64],
-    states: NDArray[np.float32],
+    states: NDArray[np.floating[Any]],
 ) -> int:
     return writer.add(job.keys[picked], tokens.lengths[rows].astype(np.uint32), tokens.truncated[rows], states)
 
 
-def _check_drift(space: Space, job: _Job, model: Backbone) -> None:
+def _check_drift(space: Space, job: Job, model: Backbone) -> None:
     """Compute a few cached rows again before adding others, so that an environment that drifted is noticed.
 
     Libraries, device and thread count are provenance, not contract; here it shows whether they matter.
@@ -417,8 +381,21 @@ def _check_drift(space: Space, job: _Job, model: Backbone) -> None:
                 raise ContractError(msg, cure=cure)
 
 
-def _not_finite(states: NDArray[np.float32]) -> NDArray[np.int64]:
+def _culprit(job: Job, rows: NDArray[np.int64], model: Backbone, contract: Contract) -> int:
+    """Of texts that came out not finite, the first that does so alone: in a pack it may spoil its neighbours."""
+    alone = replace(model, packed=False)
+    for row in rows:
+        try:
+            states_of([job.text(row)], alone, contract, layers=contract.layers, poolings=contract.poolings)
+        except BackboneError:
+            return int(row)
+    return int(rows[0])
+
+
+def _not_finite(states: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """Rows in which some value is NaN or infinite."""
+    if states.dtype == np.float16:  # made so because all of it is finite
+        return np.empty(0, dtype=np.int64)
     return np.flatnonzero(~np.isfinite(states).all(axis=(1, 2, 3)))
 
 
@@ -427,24 +404,12 @@ def _not_finite_error(place: str, contract: Contract) -> BackboneError:
     return BackboneError(msg, cure="Try --dtype float32; where that does it too, the weights are damaged.")
 
 
-def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
-    """Measured on evenly drawn texts, after one run to warm up."""
-    from featcache.backbone.batching import tokenize
-
-    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(_PLAN_ROWS, len(texts))).astype(int)]
-    n_tokens = int(tokenize(model.tokenizer, chosen, max_length=contract.max_length).lengths.sum())
-    states_of(chosen[:4], model, contract, layers=contract.layers, poolings=contract.poolings)
-    started = time.perf_counter()
-    states_of(chosen, model, contract, layers=contract.layers, poolings=contract.poolings)
-    return (time.perf_counter() - started) / n_tokens
-
-
 def _provenance(model: Backbone) -> dict[str, Any]:
     libraries = {name: version(name) for name in ("featcache", "torch", "transformers", "tokenizers")}
     return {
         "written": datetime.now(tz=UTC).isoformat(timespec="seconds"),
         "device": model.device,
-        "attention": "padded",
+        "attention": "packed" if model.packed else "padded",
         "machine": platform.machine(),
         **libraries,
     }

@@ -28,6 +28,7 @@ RANK = {
     "explain": 6,
     "fit": 6,
     "upkeep": 6,
+    "plan": 7,
     "predict": 7,  # texts that are not cached yet go through `extract`
     "demo": 8,
     "cli": 9,

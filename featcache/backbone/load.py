@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model on its device, with its tokenizer. `padding` is an id the model can embed; it is masked."""
+    """A frozen model on its device, with its tokenizer.
+
+    padding: an id the model can embed; it is masked.  packed: whether texts are laid end to end instead of padded.
+    why_padded: why they are padded although packing was asked for.
+    """
 
     model: torch.nn.Module
     tokenizer: PreTrainedTokenizerBase
     padding: int
     device: str
+    packed: bool = False
+    why_padded: str | None = None
 
 
 def load_backbone(

@@ -6,7 +6,7 @@ either side.  Each returns (B, H) in float32; every row must have a real token.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,3 +45,20 @@ POOL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "last": last_token,
     "max": maximum,
 }
+
+
+def pool_packed(hidden: Tensor, lengths: Tensor, poolings: Sequence[str]) -> Tensor:
+    """The same poolings of texts that lie end to end. hidden: (T, H); lengths: (N,), which add up to T.
+
+    Returns (N, poolings, H) in float32.
+    """
+    ends = torch.cumsum(lengths, 0)
+    pooled = []
+    for name in poolings:
+        if name == "cls":
+            pooled.append(hidden[ends - lengths].to(torch.float32))
+        elif name == "last":
+            pooled.append(hidden[ends - 1].to(torch.float32))
+        else:
+            pooled.append(torch.segment_reduce(hidden.to(torch.float32), name, lengths=lengths, axis=0))
+    return torch.stack(pooled, dim=1)

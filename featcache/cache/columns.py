@@ -62,6 +62,8 @@ class Rows:
 
 def narrow(states: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """States as they are stored: float16 where every value fits, else float32, so that none becomes infinite."""
+    if states.dtype == np.float16:
+        return states
     if np.abs(states).max(initial=0.0) > _FLOAT16_MAX:
         return states.astype("<f4")
     return states.astype("<f2")

@@ -29,7 +29,7 @@ class ShardWriter:
     provenance: Mapping[str, Any]
     shard_rows: int | None = None
     n_written: int = 0
-    _waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[np.float32]]] = field(
+    _waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[np.floating[Any]]]] = field(
         default_factory=list
     )
     _since: float = field(default_factory=time.monotonic)
@@ -39,7 +39,7 @@ class ShardWriter:
         keys: NDArray[np.uint8],
         n_tokens: NDArray[np.uint32],
         truncated: NDArray[np.bool_],
-        states: NDArray[np.float32],
+        states: NDArray[np.floating[Any]],
     ) -> int:
         """Take B rows; states: (B, layers, poolings, H) in the contract's order. Returns the rows written now."""
         self._waiting.append((keys, n_tokens, truncated, states))
@@ -71,8 +71,8 @@ class ShardWriter:
 
 
 def _by_name(
-    states: NDArray[np.float32], layers: Sequence[int], poolings: Sequence[str]
-) -> dict[str, NDArray[np.float32]]:
+    states: NDArray[np.floating[Any]], layers: Sequence[int], poolings: Sequence[str]
+) -> dict[str, NDArray[np.floating[Any]]]:
     return {
         dataset_name(layer, pooling): states[:, i, j]
         for i, layer in enumerate(layers)

@@ -22,7 +22,8 @@ from featcache.cli.options import (
 from featcache.files import megabytes
 
 if TYPE_CHECKING:
-    from featcache.extract import Extraction, Plan
+    from featcache.extract import Extraction
+    from featcache.plan import Plan
 
 
 @click.command()
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 @contract_options
 @device_option
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "packed", "padded"]),
+    default="auto",
+    show_default=True,
+    help="packed: texts end to end, without padding; the same features, on some machines faster.",
+)
 @trust_options
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")
 @json_option
@@ -49,7 +57,7 @@ def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: 
     from rich.console import Console
 
     from featcache import extract as verb
-    from featcache.extract import plan
+    from featcache.plan import plan
     from featcache.report.progress import Terminal
 
     if dry_run:

@@ -39,7 +39,8 @@ def one_by_one(model: Backbone, texts: list[str]) -> NDArray[np.float32]:
         ids = torch.tensor([model.tokenizer(text)["input_ids"]])
         with torch.no_grad():
             hidden = model.model(input_ids=ids, output_hidden_states=True).hidden_states
-        rows.append([[h[0].mean(0), h[0][0], h[0][-1], h[0].max(0).values] for h in hidden])
+        states = [h[0].float() for h in hidden]
+        rows.append([[h.mean(0), h[0], h[-1], h.max(0).values] for h in states])
     return np.array([[[np.asarray(v) for v in layer] for layer in row] for row in rows], dtype=np.float32)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -23,7 +23,8 @@ import featcache
 from featcache.cache.contract import dataset_name
 from featcache.data.keys import row_keys
 from featcache.errors import BackboneError, CacheMissError, ContractError, InputError
-from featcache.extract import plan
+from featcache.plan import plan
+from featcache.report.progress import Silent
 from tests.conftest import everything_below, save_encoder, sentences
 
 TEXTS = sentences(40, seed=1)
@@ -107,6 +108,7 @@ def test_the_facts_of_an_extraction_are_told(encoder: Path, tmp_path: Path) -> N
     assert done.layers == (0, 1, 2)
     assert done.poolings == ("mean", "cls")
     assert (done.hidden_size, done.dtype, done.attention, done.device) == (32, "float32", "padded", "cpu")
+    assert done.why_padded is None
     assert done.tokens == sum(len(text.split()) + 2 for text in TEXTS) + 48
     assert done.tokens_per_second is not None
     assert done.path == str(tmp_path / done.space)
@@ -114,6 +116,40 @@ def test_the_facts_of_an_extraction_are_told(encoder: Path, tmp_path: Path) -> N
     assert (again.hits, again.computed, again.tokens) == (40, 0, 0)
     assert (again.texts_per_second, again.tokens_per_second, again.load_seconds) == (None, None, 0.0)
     assert extract(["cat " * 60], encoder, tmp_path).truncated == 1
+
+
+def test_packed_and_padded_batches_give_the_same_features_under_one_contract(encoder: Path, tmp_path: Path) -> None:
+    packed = extract(TEXTS, encoder, tmp_path / "packed", attention="packed")
+    padded = extract(TEXTS, encoder, tmp_path / "padded", attention="padded")
+    assert (packed.attention, padded.attention, packed.space) == ("packed", "padded", padded.space)
+    one, other = (featcache.open_space(cache=tmp_path / name) for name in ("packed", "padded"))
+    for layer in one.layers:
+        for pooling in one.poolings:
+            states = one.features(TEXTS, layer=layer, pooling=pooling)
+            np.testing.assert_allclose(states, other.features(TEXTS, layer=layer, pooling=pooling), atol=2e-3)
+    assert extract(sentences(60, seed=9), encoder, tmp_path / "packed").attention in {"packed", "padded"}
+    with pytest.raises(InputError, match="there is no attention 'flash'"):
+        extract(TEXTS, encoder, tmp_path / "packed", attention="flash")
+
+
+def test_a_model_that_cannot_be_packed_is_run_in_padded_batches_and_the_reason_is_told(
+    encoder: Path, tmp_path: Path
+) -> None:
+    from tests.backbone.test_families import build
+
+    class Notes(Silent):
+        told: ClassVar[list[str]] = []
+
+        def note(self, message: str) -> None:
+            self.told.append(message)
+
+    model = build("mpnet", encoder, tmp_path / "mpnet")
+    done = featcache.extract(TEXTS, backbone=model, cache=tmp_path / "cache", attention="packed", progress=Notes())
+    assert (done.attention, done.why_padded) == ("padded", "it has no attention interface")
+    assert Notes.told == ["padded     texts are not packed: it has no attention interface"]
+    memo = json.loads((tmp_path / "cache" / "memo.json").read_text())
+    assert "it has no attention interface" in memo.values(), "the trial is not made again"
+    assert featcache.extract(TEXTS, backbone=model, cache=tmp_path / "cache").attention == "padded"
 
 
 def test_a_rerun_loads_no_model_and_imports_no_torch(encoder: Path, tmp_path: Path) -> None:

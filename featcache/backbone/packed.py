@@ -1,0 +1,147 @@
+"""Packed batches: texts laid end to end in one row, so that no padding is computed.
+
+Whether a model can do that is never assumed. `why_not_packed` runs probe texts packed and one by one and compares
+every token of every layer: families that ignore the attention interface, or leak between neighbours, fail it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featcache.backbone.attention import NAME, Layout, laid_out, n_calls, register
+from featcache.backbone.load import Backbone
+from featcache.errors import first_line
+
+_SEED = 20_261_121
+_WINDOWS = 80  # tokens: a probe longer than the sliding windows of small test models, shorter than real ones
+# What rounding explains. float32: difference to 1 + the layer's largest value; 1e-6 for right models, above 1 for wrong
+# ones. Half precision: lowest cosine of a token; 0.9999 for right models, 0.60 and below for wrong ones (MiniLM).
+_TOLERANCE = 1e-4
+_LOWEST_COSINE = 0.995
+# A bias for each pair of positions of the whole row, not of each text: 200 MB at 2,048 tokens and 12 heads.
+_QUADRATIC = ("t5", "mt5", "umt5", "longt5")
+
+
+def hidden_states(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> tuple[Tensor, ...]:
+    """States of every layer, each (T, H), for the token ids of several texts laid end to end, T tokens in all.
+
+    The model must be in packed mode (`packed_mode`). Raises what the model or the attention raises.
+    """
+    ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(device)
+    extra: dict[str, Any] = {}
+    parameters = parameters_of(model)
+    if "position_ids" in parameters:
+        positions = np.concatenate([np.arange(len(row)) for row in rows]) + _first_position(model)
+        extra["position_ids"] = torch.from_numpy(positions).unsqueeze(0).to(device)
+    if "use_cache" in parameters:
+        extra["use_cache"] = False
+    with torch.inference_mode(), laid_out(Layout(tuple(len(row) for row in rows))):
+        output = model(input_ids=ids, output_hidden_states=True, return_dict=True, **extra)
+    return tuple(states[0] for states in output.hidden_states)
+
+
+@contextlib.contextmanager
+def packed_mode(model: Any) -> Iterator[None]:  # noqa: ANN401 - a PreTrainedModel
+    """The model's attention is ours in the body, and its own again afterwards."""
+    own = model.config._attn_implementation  # noqa: SLF001 - the library has no public name for it
+    model.set_attn_implementation(register())
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
+
+
+def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
+    """Why a model has to be run in padded batches, in a few words; None where packing gives the same states.
+
+    max_length: tokens of the longest text that it will be given.
+    """
+    model: Any = backbone.model
+    if model.config.model_type in _QUADRATIC:
+        return "its position bias grows with the square of a pack"
+    longest = min(max_length, _longest(model))
+    device, vocabulary = backbone.device, int(model.get_input_embeddings().weight.shape[0])
+    drawn = np.random.default_rng(_SEED)
+    probes = [
+        drawn.integers(vocabulary // 4, vocabulary, length)
+        for length in (1, min(5, longest), min(5, longest), min(37, longest), longest)
+    ]
+    try:
+        alone = [_alone(model, probe, device) for probe in probes]
+        with packed_mode(model):
+            if model.config._attn_implementation != NAME:  # noqa: SLF001 - as above
+                return "it has no attention interface"
+            for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
+                reason = _compare(model, [probes[one] for one in order], [alone[one] for one in order], device)
+                if reason is not None:
+                    return reason
+    except Exception as error:  # noqa: BLE001 - whatever a model of any family raises means that it cannot be packed
+        return f"{type(error).__name__}: {first_line(error)[:80]}"
+    return None
+
+
+def _compare(
+    model: torch.nn.Module, probes: Sequence[NDArray[np.int64]], alone: Sequence[tuple[Tensor, ...]], device: str
+) -> str | None:
+    packed = hidden_states(model, probes, device)
+    n_blocks = len(alone[0]) - 1
+    if len(packed) != n_blocks + 1:
+        return "packed, it gives another number of layers"
+    if n_calls() != n_blocks:
+        return f"{n_calls()} of its {n_blocks} blocks use the attention interface"
+    for layer, states in enumerate(packed):
+        expected = torch.cat([one[layer] for one in alone])
+        difference = _difference(states, expected)
+        if difference is not None:
+            return f"layer {layer} differs from texts run one by one ({difference})"
+    return None
+
+
+def _difference(states: Tensor, expected: Tensor) -> str | None:
+    got, want = states.to(torch.float32), expected.to(torch.float32)
+    if not bool(torch.isfinite(got).all()):
+        return "not finite"
+    if states.dtype == torch.float32:
+        largest = float((got - want).abs().max() / (1 + want.abs().max()))
+        return None if largest <= _TOLERANCE else f"by {largest:.1e}"
+    lowest = float(torch.nn.functional.cosine_similarity(got, want, dim=1, eps=1e-6).min())
+    return None if lowest >= _LOWEST_COSINE else f"cosine {lowest:.3f}"
+
+
+def _alone(model: torch.nn.Module, probe: NDArray[np.int64], device: str) -> tuple[Tensor, ...]:
+    extra = {"use_cache": False} if "use_cache" in parameters_of(model) else {}
+    with torch.inference_mode():
+        ids = torch.from_numpy(probe).unsqueeze(0).to(device)
+        output = model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, return_dict=True, **extra
+        )
+    return tuple(states[0] for states in output.hidden_states)
+
+
+def _longest(model: Any) -> int:  # noqa: ANN401 - a PreTrainedModel
+    """Tokens of the longest probe: beyond the sliding window, where there is one."""
+    window = getattr(model.config, "sliding_window", None) or getattr(model.config, "local_attention", None) or 0
+    return max(_WINDOWS, int(window) + 8)
+
+
+def _first_position(model: torch.nn.Module) -> int:
+    """The number of the first position: 0, but for RoBERTa and its like, which begin behind the padding id."""
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        if isinstance(table, torch.nn.Embedding) and padding is not None:
+            return int(padding) + 1
+    return 0
+
+
+def parameters_of(model: torch.nn.Module) -> frozenset[str]:
+    """Names of what a model's forward pass takes."""
+    return frozenset(inspect.signature(model.forward).parameters)

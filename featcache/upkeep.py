@@ -178,15 +178,15 @@ def recompute_command(space: Space) -> str:
 def _folders(cache: Path, name: str | None) -> list[Path]:
     """The folders of a space, or of all there are, whatever state they are in; none in an empty cache."""
     folders = folders_in(cache)
+    if not folders and (name is not None or not cache.is_dir()):
+        msg = f"there is no feature space in {cache}"
+        raise SpaceChoiceError(msg, cure=f"Make one: featcache extract DATA --backbone MODEL{cache_option(cache)}")
     exact = [folder for folder in folders if folder.name == name]
     fitting = exact or [folder for folder in folders if name is None or folder.name.startswith(name)]
     if name is not None and len(fitting) != 1:
-        names = ", ".join(folder.name for folder in fitting or folders) or "none"
+        names = ", ".join(folder.name for folder in fitting or folders)
         what = f"several spaces begin with {name!r}" if fitting else f"{cache} has no space {name!r}"
         raise SpaceChoiceError(f"{what}: {names}", cure="Name one of these.")
-    if not cache.is_dir():
-        msg = f"there is no feature space in {cache}"
-        raise SpaceChoiceError(msg, cure=f"Make one: featcache extract DATA --backbone MODEL{cache_option(cache)}")
     return fitting
 
 

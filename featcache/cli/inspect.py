@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from featcache.cache.space import Space
 
 
+_MANY = 128  # files of a space, from which on opening it is worth a word
+
+
 @click.command("ls")
 @cache_option
 @json_option
@@ -60,6 +63,11 @@ def _print_spaces(spaces: list[Space]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for space in spaces:
+        if len(space.shards) > _MANY:
+            click.echo(
+                f"{space.name} has {len(space.shards):,} files; `featcache merge {space.name}` makes one of them"
+            )
 
 
 @click.command()

@@ -254,3 +254,12 @@ def test_the_recompute_command_adds_to_exactly_this_space(run: Run, encoder: Pat
         words = [word.replace("DATA", "a.csv") for word in shlex.split(one["command"])[1:]]
         again = told(run(*words, "--json"))
         assert (again["path"], again["computed"]) == (one["path"], 1)
+
+
+def test_ls_tells_of_a_space_in_many_files(run: Run, encoder: Path) -> None:
+    data = write_csv(Path("many.csv"), {"text": sentences(130, seed=8)})
+    assert run("extract", data, "--backbone", encoder, "--shard-rows", "1").exit_code == 0
+    told = run("ls").stdout
+    assert "has 130 files; `featcache merge tiny-bert" in told
+    assert run("merge").exit_code == 0
+    assert "files;" not in run("ls").stdout

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -245,16 +245,16 @@ def open_space(name: str | None = None, *, cache: str | os.PathLike[str] = DEFAU
 def pick_space(cache: Path, name: str | None) -> Space:
     """The space of that name (or beginning of a name) in a cache folder; see `open_space`."""
     contracts = contracts_in(cache)
-    fitting = _named(contracts, name)
+    fitting = named(contracts, name)
     if len(fitting) == 1:
         return Space.open(fitting[0])
     raise space_choice_error(cache, contracts, fitting, name)
 
 
-def _named(contracts: Mapping[Path, Contract], name: str | None) -> list[Path]:
+def named(spaces: Collection[Path], name: str | None) -> list[Path]:
     """The space of exactly that name, else those whose names begin so; all of them without a name."""
-    exact = [path for path in contracts if path.name == name]
-    return exact or [path for path in contracts if name is None or path.name.startswith(name)]
+    exact = [path for path in spaces if path.name == name]
+    return exact or [path for path in spaces if name is None or path.name.startswith(name)]
 
 
 def space_choice_error(
@@ -316,7 +316,7 @@ def find_space(
     extract command, where none does.
     """
     contracts = contracts_in(cache)
-    fitting = _named(contracts, name)
+    fitting = named(contracts, name)
     if name is not None and not fitting:
         raise space_choice_error(cache, contracts, fitting, name)
     if backbone is not None:

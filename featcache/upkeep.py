@@ -23,7 +23,15 @@ from featcache.data.read import read
 from featcache.data.texts import Reading, render
 from featcache.errors import CacheMissError, InputError, SpaceChoiceError
 from featcache.report.progress import Progress, Silent
-from featcache.spaces import DEFAULT_CACHE, cache_option, cached_layers, extract_command, parse_poolings, pick_space
+from featcache.spaces import (
+    DEFAULT_CACHE,
+    cache_option,
+    cached_layers,
+    extract_command,
+    named,
+    parse_poolings,
+    pick_space,
+)
 
 _MIB = 1 << 20
 
@@ -181,8 +189,7 @@ def _folders(cache: Path, name: str | None) -> list[Path]:
     if not folders and (name is not None or not cache.is_dir()):
         msg = f"there is no feature space in {cache}"
         raise SpaceChoiceError(msg, cure=f"Make one: featcache extract DATA --backbone MODEL{cache_option(cache)}")
-    exact = [folder for folder in folders if folder.name == name]
-    fitting = exact or [folder for folder in folders if name is None or folder.name.startswith(name)]
+    fitting = named(folders, name)
     if name is not None and len(fitting) != 1:
         names = ", ".join(folder.name for folder in fitting or folders)
         what = f"several spaces begin with {name!r}" if fitting else f"{cache} has no space {name!r}"

@@ -17,10 +17,10 @@ from featcache.cache.claims import claims_in
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import locked
-from featcache.cache.shard import SUFFIX, Shard, shard_files, shard_name
+from featcache.cache.shard import SUFFIX, shard_files
 from featcache.cache.space import CONTRACT, LOCK, Space, remove_if_empty
 from featcache.cache.upkeep.repair import ASIDE
-from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.cache.upkeep.rewrite import Source, put_in_place
 from featcache.files import TEMPORARY, remove
 
 _UNFINISHED_AGE = 3600.0  # seconds without a change after which an unfinished file is nobody's
@@ -96,23 +96,12 @@ def collect(removal: Removal, *, progress: Callable[[int], None], waiting: Calla
         else:
             index = KeyIndex.build(removal.keep)
             for shard in meant:
-                _keep_only(now, shard, index.find(shard.read(KEYS)) >= 0, progress)
+                source = Source(shard, index.find(shard.read(KEYS)) >= 0)
+                if not source.keep.all():
+                    put_in_place(source, contract=now.contract, progress=progress)
         if not shard_files(now.path):  # rows first: as long as one is left, its contract is
             remove([*now.path.glob(f"*{TEMPORARY}"), *claims_in(now.path)])
             remove_if_empty(now.path)
-
-
-def _keep_only(space: Space, shard: Shard, keep: NDArray[np.bool_], progress: Callable[[int], None]) -> None:
-    if keep.all():
-        return
-    if keep.any():
-        name = shard.path.name if shard.sealed else shard_name()
-        write_rows(
-            space.path, name, [Source(shard, keep)],
-            contract=space.contract, provenance=shard.provenance, seal=shard.sealed, progress=progress,
-        )  # fmt: skip
-    if not (keep.any() and shard.sealed):
-        remove([shard.path])
 
 
 def _names(space: Space) -> frozenset[str]:

@@ -22,12 +22,12 @@ from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import locked
 from featcache.cache.provenance import ORIGIN_FIELD
-from featcache.cache.shard import Fault, Shard, shard_files, shard_name
+from featcache.cache.shard import Fault, Shard, shard_files
 from featcache.cache.space import CONTRACT, LOCK, ORIGIN, Origin, read_contract, read_origin
-from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.cache.upkeep.rewrite import Source, put_in_place
 from featcache.cache.upkeep.verify import Finding, agrees, is_named_after, newer_contract, spoiled
 from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
-from featcache.files import move, remove, write_durably
+from featcache.files import move, write_durably
 
 ASIDE = ".damaged"
 
@@ -130,15 +130,7 @@ def _mend(
     if keep.any():
         keys = np.concatenate(list(shard.pieces(KEYS)))
         keep &= sound.find(keys) < 0  # a repair that was cut short has saved these rows already
-    if keep.any():
-        name = shard.path.name if shard.sealed else shard_name()
-        source = Source(shard, keep, faulty)
-        write_rows(
-            shard.path.parent, name, [source],
-            contract=contract, provenance=shard.provenance, seal=shard.sealed, progress=progress,
-        )  # fmt: skip
-    if not (keep.any() and shard.sealed):
-        remove([shard.path])
+    put_in_place(Source(shard, keep, faulty), contract=contract, progress=progress)
     tally.dropped += int(bad.sum())
     tally.kept += int(keep.sum())
     tally.files += 1

@@ -18,7 +18,8 @@ from featcache.cache.columns import Column, fact_checksums, row_checksums, write
 from featcache.cache.contract import Contract
 from featcache.cache.index import sealed_arrays
 from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
-from featcache.cache.shard import Shard, damaged
+from featcache.cache.shard import Shard, damaged, shard_name
+from featcache.files import remove
 
 _FACTS = (KEYS, N_TOKENS, TRUNCATED)
 
@@ -95,6 +96,23 @@ def write_rows(
     if seal:
         columns += [Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(facts[0]), strict=True)]
     return write_shard_file(folder, name, columns, contract=contract, provenance=provenance)
+
+
+def put_in_place(source: Source, *, contract: Contract, progress: Callable[[int], None]) -> None:
+    """Put a file with the kept rows alone in the place of their shard, which goes when the new one is safe.
+
+    A sealed file keeps its name, and so is replaced in one step; where no row is kept, the shard only goes.
+    Raises what `write_rows` raises.
+    """
+    shard, some = source.shard, bool(source.keep.any())
+    if some:
+        name = shard.path.name if shard.sealed else shard_name()
+        write_rows(
+            shard.path.parent, name, [source],
+            contract=contract, provenance=shard.provenance, seal=shard.sealed, progress=progress,
+        )  # fmt: skip
+    if not (some and shard.sealed):
+        remove([shard.path])
 
 
 def _view_columns(

@@ -6,7 +6,6 @@ rows are missing, run it over those, write shards. `plan.py` answers what that w
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import time
@@ -31,6 +30,7 @@ from featcache.data.table import Table
 from featcache.data.texts import Reading, Texts, render
 from featcache.errors import BackboneError, ContractError, InputError, Interrupted, MachineError
 from featcache.files import free_bytes, megabytes, settle
+from featcache.models import Running, load_for
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from featcache.backbone.load import Backbone
 
 SLICE_ROWS = 32_768  # rows tokenised and sorted together, and claimed where several processes share the work
+_SAMPLE = 256  # texts from which the tokens of all are estimated
 _PROBES = 4  # cached rows computed again before rows are added to a space
 # Largest relative difference |new - cached| / |cached| that batching and rounding explain. Measured with MiniLM on
 # 170 texts, run one by one against batches of 4,096 and 20,000 tokens, over 7 layers x 2 poolings: float32 4e-4
@@ -75,6 +76,8 @@ class Extraction:
     dtype: str
     attention: str
     why_padded: str | None
+    compiled: bool
+    why_not_compiled: str | None
     device: str
 
 
@@ -112,6 +115,7 @@ def extract(
     skip_empty: bool = False,
     shard_rows: int | None = None,
     attention: str = "auto",
+    compile: str = "auto",  # noqa: A002 - the word that the command line and PyTorch have for it
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -122,8 +126,9 @@ def extract(
     backbone: a model folder or hub id.  text, template: the column of the texts, or how columns become one.
     layers: "auto", "all", "last" or numbers; 0 is the embedding output.  pool: of mean, cls, last, max.
     max_length: tokens; the default is the model's limit, at most 512.  dtype: "auto", "float32", …
-    attention: how texts become batches, "padded" (which "auto" is for now) or "packed", laid end to end without
-    padding, where a trial shows that the model gives the same states; the features are the same within rounding.
+    attention: how texts become batches: "padded"; "packed", laid end to end without padding, where a trial shows
+    that the model gives the same states; or "auto", which packs on CPUs.  compile: "on", "off", or "auto", which uses
+    torch.compile for 2 million tokens or more where it helps. The features are the same within rounding.
 
     Raises InputError and its kin (exit code 2) for bad data or options; ContractError where a space
     would be continued in an environment that gives other features; MachineError where disk or memory fail;
@@ -136,7 +141,8 @@ def extract(
     choice = BackboneChoice(
         os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
     )
-    check_attention(attention)
+    running = Running(attention, compile)
+    running.check()
     if shard_rows is not None and shard_rows < 1:
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
@@ -145,15 +151,19 @@ def extract(
         progress.note(f"left out   {job.texts.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = missing_rows(space, job.keys)
-    n_computed, n_tokens, load_seconds = 0, 0, 0.0
+    n_computed, n_tokens, load_seconds, model = 0, 0, 0.0, None
     if len(missing):
         _check_disk(place, job.resolved, len(missing))
         # The model first: one that cannot be loaded must not leave an empty space behind.
         loading = time.perf_counter()
-        model = load_for(job.resolved, choice, memo, attention)
+        some = [job.text(row) for row in missing[:: max(1, len(missing) // _SAMPLE)]]
+        model = load_for(job.resolved, choice, memo, running, len(missing), some)
         if model.why_padded is not None:
             progress.note(f"padded     texts are not packed: {model.why_padded}")
-        load_seconds = time.perf_counter() - loading
+        if model.why_not_compiled is not None:
+            progress.note(f"eager      the model is not compiled: {model.why_not_compiled}")
+        model.budget.say = progress.note
+        load_seconds = time.perf_counter() - loading - model.compile_seconds
         made = make_space(place, job.resolved, choice.backbone)
         with made.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as (space, claims):
             missing = missing_rows(space, job.keys)  # others may have written while the model was loaded
@@ -164,7 +174,8 @@ def extract(
     assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
     settle(space.path)  # rows that another process has named must not be reported before they are safe
     _, truncated = space.token_counts(space.find(job.keys))
-    seconds = time.perf_counter() - started - load_seconds
+    compile_seconds = 0.0 if model is None else model.compile_seconds
+    seconds = time.perf_counter() - started - load_seconds - compile_seconds
     return Extraction(
         space=space.name,
         path=str(space.path),
@@ -176,7 +187,7 @@ def extract(
         truncated=int(truncated.sum()),
         seconds=round(seconds, 3),
         load_seconds=round(load_seconds, 3),
-        compile_seconds=0.0,
+        compile_seconds=round(compile_seconds, 3),
         texts_per_second=round(n_computed / seconds, 1) if n_computed else None,
         tokens_per_second=round(n_tokens / seconds, 1) if n_computed else None,
         layers=space.contract.layers,
@@ -184,7 +195,9 @@ def extract(
         hidden_size=space.origin.hidden_size,
         dtype=space.contract.dtype,
         attention=str(space.environments[-1].get("attention", "padded")),
-        why_padded=model.why_padded if len(missing) else None,
+        why_padded=None if model is None else model.why_padded,
+        compiled=model is not None and model.compiled is not None,
+        why_not_compiled=None if model is None else model.why_not_compiled,
         device=job.resolved.device,
     )
 
@@ -239,49 +252,6 @@ def _check_disk(cache: Path, resolved: Resolved, n_rows: int) -> None:
         msg = f"{n_rows:,} texts need {megabytes(needed)} in {cache}, where {megabytes(free)} are free"
         cure = "Free space, choose another --cache, or keep less: --layers last, or fewer --pool."
         raise MachineError(msg, cure=cure)
-
-
-def check_attention(attention: str) -> None:
-    """Raises InputError for what is no way to make batches."""
-    if attention not in {"auto", "packed", "padded"}:
-        msg = f"there is no attention {attention!r}"
-        raise InputError(msg, cure="Choose of auto, packed, padded.")
-
-
-def load_for(resolved: Resolved, choice: BackboneChoice, memo: Memo, attention: str) -> Backbone:
-    """The model of a request, ready to run. attention: "auto", "padded", or "packed" where a trial allows it."""
-    from featcache.backbone.load import load_backbone
-
-    model = load_backbone(
-        resolved.folder,
-        dtype=resolved.contract.dtype,
-        device=resolved.device,
-        truncation_side=resolved.contract.truncation_side,
-        allow_pickle=choice.allow_pickle,
-        trust_remote_code=choice.trust_remote_code,
-    )
-    n_special = model.tokenizer.num_special_tokens_to_add()
-    if resolved.contract.max_length <= n_special:
-        msg = f"--max-length {resolved.contract.max_length} leaves no room: {n_special} tokens are special ones"
-        raise InputError(msg, cure=f"Give at least {n_special + 1}.")
-    return _packed(model, resolved, memo) if attention == "packed" else model
-
-
-def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
-    """The model with what a trial said about packing texts; the outcome is remembered, for large models are slow."""
-    if resolved.device != "cpu":
-        return replace(model, why_padded=f"packing has not been tried on {resolved.device} yet")
-    contract = resolved.contract
-    versions = (version("featcache"), version("torch"), version("transformers"))
-    facts = (contract.weights, contract.config, contract.code, contract.max_length, contract.dtype, *versions)
-    key = f"packed {hashlib.sha256(repr(facts).encode()).hexdigest()}"
-    known = memo.get(key)
-    if known is None:
-        from featcache.backbone.packed import why_not_packed
-
-        known = why_not_packed(model, contract.max_length) or ""
-        memo.put(key, known)
-    return replace(model, packed=not known, why_padded=known or None)
 
 
 def _run(
@@ -383,7 +353,7 @@ def _check_drift(space: Space, job: Job, model: Backbone) -> None:
 
 def _culprit(job: Job, rows: NDArray[np.int64], model: Backbone, contract: Contract) -> int:
     """Of texts that came out not finite, the first that does so alone: in a pack it may spoil its neighbours."""
-    alone = replace(model, packed=False)
+    alone = replace(model, packed=False, compiled=None)
     for row in rows:
         try:
             states_of([job.text(row)], alone, contract, layers=contract.layers, poolings=contract.poolings)

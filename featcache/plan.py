@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
 from featcache.data.texts import Reading
-from featcache.extract import check_attention, load_for, missing_rows, prepare, row_bytes, states_of
+from featcache.extract import missing_rows, prepare, row_bytes, states_of
+from featcache.models import Running, load_for
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def plan(
     encoding: str = "utf-8",
     skip_empty: bool = False,
     attention: str = "auto",
+    compile: str = "auto",  # noqa: A002 - as in `extract`
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> Plan:
@@ -65,7 +67,8 @@ def plan(
 
     The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
     """
-    check_attention(attention)
+    running = Running(attention, compile)
+    running.check()
     place = Path(cache)
     memo = Memo.load(place)
     choice = BackboneChoice(
@@ -79,7 +82,7 @@ def plan(
     if len(missing):
         from featcache.backbone.batching import tokenize
 
-        model = load_for(job.resolved, choice, memo, attention)
+        model = load_for(job.resolved, choice, memo, replace(running, compile="off"), 0, ())
         made = tokenize(model.tokenizer, [job.text(row) for row in missing], max_length=contract.max_length)
         tokens, truncated = int(made.lengths.sum()), int(made.truncated.sum())
         seconds = tokens * _seconds_per_token(model, [job.text(row) for row in missing], contract)

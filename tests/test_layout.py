@@ -24,15 +24,16 @@ RANK = {
     "select": 3,
     "report": 4,
     "spaces": 5,
-    "extract": 6,
-    "explain": 6,
-    "fit": 6,
-    "upkeep": 6,
-    "plan": 7,
-    "predict": 7,  # texts that are not cached yet go through `extract`
-    "demo": 8,
-    "cli": 9,
-    "__main__": 10,
+    "models": 6,
+    "extract": 7,
+    "explain": 7,
+    "fit": 7,
+    "upkeep": 7,
+    "plan": 8,
+    "predict": 8,  # texts that are not cached yet go through `extract`
+    "demo": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
 FREE_OF_TORCH = ("data", "cache")

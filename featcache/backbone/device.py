@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from featcache.errors import MachineError
@@ -58,10 +59,15 @@ def _cpu_has_bfloat16() -> bool:
             ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, check=False
         )
         return answer.stdout.strip() == "1"
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """What Linux says that the processor can do, such as "avx512_bf16"; empty on other systems."""
     try:
         described = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
-        return False
+        return frozenset()
     lines = [line for line in described.splitlines() if line.startswith(("flags", "Features"))]
-    flags = set(lines[0].split()) if lines else set()
-    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
+    return frozenset(lines[0].split()) if lines else frozenset()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from featcache.backbone.attention import Layout, laid_out
 from featcache.backbone.batching import Tokens, longest_first, padded
+from featcache.backbone.blocks import run
+from featcache.backbone.budget import Budget
 from featcache.backbone.load import Backbone
-from featcache.backbone.packed import hidden_states, packed_mode, parameters_of
+from featcache.backbone.packed import inputs_of, packed_mode, parameters_of
 from featcache.backbone.pooling import POOL, pool_packed
 from featcache.errors import BackboneError, MachineError
-
-# Tokens of one batch, padding included. On 2 CPU cores 1,024 to 4,096 are alike (16,384 loses a third); an
-# accelerator needs more to be busy.
-TOKEN_BUDGET = {"cpu": 2048, "mps": 16384, "cuda": 65536}
-PACK_BUDGET = 2048  # tokens of a pack, on CPUs; the same within noise from 1,024 to 8,192
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class Pooled:
 
     rows: NDArray[np.int64]
     states: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for of each text: poolings of layers."""
+
+    layers: Sequence[int]
+    poolings: Sequence[str]
 
 
 def pooled_states(
@@ -41,26 +49,30 @@ def pooled_states(
 ) -> Generator[Pooled, None, None]:
     """Run the backbone over all rows, longest first, and yield the pooled states batch by batch.
 
-    Layer 0 is the embedding output; the last is after the model's final norm. When memory runs out, the
-    token budget is halved and the same rows are tried again. Raises MachineError where a single row does
-    not fit; BackboneError where the tokenizer makes tokens that the model does not know.
+    Layer 0 is the embedding output; the last is after the model's final norm. Layers above the highest one asked
+    for are not computed. When memory runs out, the token budget is halved for good and the same rows are tried
+    again. token_budget: tokens of a batch, instead of what the backbone's own budget finds.
+    Raises MachineError where a single row does not fit; BackboneError where the tokenizer makes tokens that the
+    model does not know.
     """
     _check_vocabulary(backbone, tokens)
-    budget = token_budget or (PACK_BUDGET if backbone.packed else TOKEN_BUDGET[backbone.device])
-    order = longest_first(tokens.lengths)
-    mode = packed_mode(backbone.model) if backbone.packed else contextlib.nullcontext()
-    run = _packed_states if backbone.packed else _padded_states
+    budget = backbone.budget if token_budget is None else Budget((token_budget,), fixed=True)
+    if backbone.compiled is not None:
+        budget = Budget((backbone.compiled.n_tokens,), fixed=True)
+    order, request = longest_first(tokens.lengths), _Request(layers, poolings)
+    states_of = _packed_states if backbone.packed else _padded_states
     start = 0
-    with mode:
+    with packed_mode(backbone.model) if backbone.packed else contextlib.nullcontext():
         while start < len(order):
-            rows = _batch(tokens.lengths, order[start:], budget, packed=backbone.packed)
+            rows = _batch(tokens.lengths, order[start:], budget.tokens, packed=backbone.packed)
             try:
-                states = run(backbone, tokens, rows, layers, poolings)
+                with budget.measured(int(tokens.lengths[rows].sum())):
+                    states = states_of(backbone, tokens, rows, request).cpu().numpy()
             except torch.OutOfMemoryError as error:
                 if len(rows) == 1:
                     msg = f"a text of {tokens.lengths[rows[0]]} tokens alone does not fit into memory"
                     raise MachineError(msg, cure="Use --max-length, --dtype bfloat16 or a smaller model.") from error
-                budget //= 2
+                budget.halve()
                 continue
             yield Pooled(rows, states)
             start += len(rows)
@@ -92,34 +104,40 @@ def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
         raise BackboneError(msg, cure="Use the tokenizer that the model was trained with, saved in the same folder.")
 
 
-def _padded_states(
-    backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], layers: Sequence[int], poolings: Sequence[str]
-) -> NDArray[np.float32]:
+def _padded_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request) -> Tensor:
     ids, mask = padded(tokens, rows, backbone.padding)
-    with torch.inference_mode():
-        attention_mask = torch.from_numpy(mask).to(backbone.device)
-        extra = {"use_cache": False} if "use_cache" in parameters_of(backbone.model) else {}
-        output = backbone.model(
-            input_ids=torch.from_numpy(ids).to(backbone.device),
-            attention_mask=attention_mask,
-            output_hidden_states=True,
-            return_dict=True,
-            **extra,
-        )
-        pooled = [
-            torch.stack([POOL[name](output.hidden_states[layer], attention_mask) for name in poolings], dim=1)
-            for layer in layers
-        ]
-        states: NDArray[np.float32] = torch.stack(pooled, dim=1).cpu().numpy()  # (B, layers, poolings, H)
-    return states
+    attention_mask = torch.from_numpy(mask).to(backbone.device)
+    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(backbone.device), "attention_mask": attention_mask}
+    if "use_cache" in parameters_of(backbone.model):
+        inputs["use_cache"] = False
+
+    def pool(hidden: Tensor) -> Tensor:
+        return torch.stack([POOL[name](hidden, attention_mask) for name in request.poolings], dim=1)
+
+    return _pooled(backbone, inputs, request, pool)
 
 
-def _packed_states(
-    backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], layers: Sequence[int], poolings: Sequence[str]
-) -> NDArray[np.float32]:
-    hidden = hidden_states(backbone.model, [tokens.row(int(row)) for row in rows], backbone.device)
+def _packed_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request) -> Tensor:
+    laid = [tokens.row(row) for row in rows.tolist()]
+    layout = Layout(tuple(map(len, laid)))
+
+    def pool(hidden: Tensor) -> Tensor:
+        return pool_packed(hidden[0], layout.groups, request.poolings)
+
+    if backbone.compiled is not None:
+        states = backbone.compiled.states(backbone.model, laid)
+        return torch.stack([pool(states[layer]) for layer in request.layers], dim=1)
+    with laid_out(layout):
+        return _pooled(backbone, inputs_of(backbone.model, laid, backbone.device), request, pool)
+
+
+def _pooled(backbone: Backbone, inputs: dict[str, Any], request: _Request, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pooled states of a batch, float32 (B, layers, poolings, H): each layer's are pooled as they appear."""
+    pooled: dict[int, Tensor] = {}
+
+    def take(layer: int, hidden: Tensor) -> None:
+        pooled[layer] = pool(hidden)
+
     with torch.inference_mode():
-        lengths = torch.from_numpy(tokens.lengths[rows]).to(backbone.device)
-        pooled = [pool_packed(hidden[layer], lengths, poolings) for layer in layers]
-        states: NDArray[np.float32] = torch.stack(pooled, dim=1).cpu().numpy()  # (B, layers, poolings, H)
-    return states
+        run(backbone.model, backbone.blocks, inputs, {layer: partial(take, layer) for layer in request.layers})
+        return torch.stack([pooled[layer] for layer in request.layers], dim=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featcache.backbone.budget import CANDIDATES, Budget
 from featcache.backbone.fingerprint import foreign_code
 from featcache.errors import BackboneError, MachineError, first_line
 
@@ -15,21 +16,30 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from featcache.backbone.blocks import Blocks
+    from featcache.backbone.compiled import Compiled
+
 
 @dataclass(frozen=True)
 class Backbone:
     """A frozen model on its device, with its tokenizer.
 
-    padding: an id the model can embed; it is masked.  packed: whether texts are laid end to end instead of padded.
-    why_padded: why they are padded although packing was asked for.
+    padding: an id the model can embed; it is masked.  blocks: where the states of layers appear, if that is known.
+    budget: tokens of a batch.  packed: whether texts are laid end to end instead of padded; why_padded: why not.
+    compiled: what torch.compile made of the model, in compile_seconds; why_not_compiled: why it made nothing.
     """
 
     model: torch.nn.Module
     tokenizer: PreTrainedTokenizerBase
     padding: int
     device: str
+    blocks: Blocks | None
+    budget: Budget
     packed: bool = False
     why_padded: str | None = None
+    compiled: Compiled | None = None
+    why_not_compiled: str | None = None
+    compile_seconds: float = 0.0
 
 
 def load_backbone(
@@ -55,6 +65,8 @@ def load_backbone(
         raise BackboneError(msg, cure=cure)
     import torch
     from transformers import AutoModel, AutoTokenizer
+
+    from featcache.backbone.blocks import find_blocks
 
     with _quiet_transformers():
         try:
@@ -86,7 +98,9 @@ def load_backbone(
     except torch.OutOfMemoryError as error:
         msg = f"the model in {folder} does not fit into the memory of the device {device!r}"
         raise MachineError(msg, cure="Use --dtype bfloat16, a smaller model or --device cpu.") from error
-    return Backbone(model, tokenizer, _padding_id(tokenizer), device)
+    return Backbone(
+        model, tokenizer, _padding_id(tokenizer), device, find_blocks(model, device), Budget(CANDIDATES[device])
+    )
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -30,21 +30,23 @@ _LOWEST_COSINE = 0.995
 _QUADRATIC = ("t5", "mt5", "umt5", "longt5")
 
 
-def hidden_states(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> tuple[Tensor, ...]:
-    """States of every layer, each (T, H), for the token ids of several texts laid end to end, T tokens in all.
-
-    The model must be in packed mode (`packed_mode`). Raises what the model or the attention raises.
-    """
+def inputs_of(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> dict[str, Any]:
+    """What the model is called with for the token ids of several texts laid end to end: ids and positions, (1, T)."""
     ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(device)
-    extra: dict[str, Any] = {}
+    inputs: dict[str, Any] = {"input_ids": ids}
     parameters = parameters_of(model)
     if "position_ids" in parameters:
         positions = np.concatenate([np.arange(len(row)) for row in rows]) + _first_position(model)
-        extra["position_ids"] = torch.from_numpy(positions).unsqueeze(0).to(device)
+        inputs["position_ids"] = torch.from_numpy(positions).unsqueeze(0).to(device)
     if "use_cache" in parameters:
-        extra["use_cache"] = False
-    with torch.inference_mode(), laid_out(Layout(tuple(len(row) for row in rows))):
-        output = model(input_ids=ids, output_hidden_states=True, return_dict=True, **extra)
+        inputs["use_cache"] = False
+    return inputs
+
+
+def _hidden_states(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> tuple[Tensor, ...]:
+    """States of every layer, each (T, H). The model must be in packed mode."""
+    with torch.inference_mode(), laid_out(Layout(tuple(map(len, rows)))):
+        output = model(**inputs_of(model, rows, device), output_hidden_states=True, return_dict=True)
     return tuple(states[0] for states in output.hidden_states)
 
 
@@ -91,7 +93,7 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
 def _compare(
     model: torch.nn.Module, probes: Sequence[NDArray[np.int64]], alone: Sequence[tuple[Tensor, ...]], device: str
 ) -> str | None:
-    packed = hidden_states(model, probes, device)
+    packed = _hidden_states(model, probes, device)
     n_blocks = len(alone[0]) - 1
     if len(packed) != n_blocks + 1:
         return "packed, it gives another number of layers"
@@ -99,13 +101,14 @@ def _compare(
         return f"{n_calls()} of its {n_blocks} blocks use the attention interface"
     for layer, states in enumerate(packed):
         expected = torch.cat([one[layer] for one in alone])
-        difference = _difference(states, expected)
-        if difference is not None:
-            return f"layer {layer} differs from texts run one by one ({difference})"
+        wrong = difference(states, expected)
+        if wrong is not None:
+            return f"layer {layer} differs from texts run one by one ({wrong})"
     return None
 
 
-def _difference(states: Tensor, expected: Tensor) -> str | None:
+def difference(states: Tensor, expected: Tensor) -> str | None:
+    """By how much states, (T, H), differ from those expected, in words; None where rounding explains it."""
     got, want = states.to(torch.float32), expected.to(torch.float32)
     if not bool(torch.isfinite(got).all()):
         return "not finite"

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "packed", "padded"]),
     default="auto",
     show_default=True,
-    help="packed: texts end to end, without padding; the same features, on some machines faster.",
+    help="How texts become batches; auto packs them end to end on CPUs, where the model can.",
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="torch.compile; auto uses it for 2 million tokens or more, on CPUs.",
 )
 @trust_options
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")

@@ -107,7 +107,7 @@ def test_the_facts_of_an_extraction_are_told(encoder: Path, tmp_path: Path) -> N
     assert (done.rows, done.unique, done.hits, done.computed, done.truncated) == (42, 41, 0, 41, 1)
     assert done.layers == (0, 1, 2)
     assert done.poolings == ("mean", "cls")
-    assert (done.hidden_size, done.dtype, done.attention, done.device) == (32, "float32", "padded", "cpu")
+    assert (done.hidden_size, done.dtype, done.attention, done.device) == (32, "float32", "packed", "cpu")
     assert done.why_padded is None
     assert done.tokens == sum(len(text.split()) + 2 for text in TEXTS) + 48
     assert done.tokens_per_second is not None
@@ -128,8 +128,32 @@ def test_packed_and_padded_batches_give_the_same_features_under_one_contract(enc
             states = one.features(TEXTS, layer=layer, pooling=pooling)
             np.testing.assert_allclose(states, other.features(TEXTS, layer=layer, pooling=pooling), atol=2e-3)
     assert extract(sentences(60, seed=9), encoder, tmp_path / "packed").attention in {"packed", "padded"}
-    with pytest.raises(InputError, match="there is no attention 'flash'"):
-        extract(TEXTS, encoder, tmp_path / "packed", attention="flash")
+    for wrong in ({"attention": "flash"}, {"compile": "maybe"}):
+        with pytest.raises(InputError, match="means nothing"):
+            extract(TEXTS, encoder, tmp_path / "packed", **wrong)
+
+
+def test_a_compiled_model_gives_the_same_features(encoder: Path, tmp_path: Path) -> None:
+    compiled = extract(TEXTS, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last")
+    assert (compiled.compiled, compiled.why_not_compiled) == (True, None)
+    assert compiled.compile_seconds > 0
+    eager = extract(TEXTS, encoder, tmp_path / "eager", compile="off", layers="1", pool="mean,last")
+    assert (eager.compiled, eager.compile_seconds, eager.space) == (False, 0.0, compiled.space)
+    one, other = (featcache.open_space(cache=tmp_path / name) for name in ("compiled", "eager"))
+    for pooling in one.poolings:
+        states = one.features(TEXTS, layer=1, pooling=pooling)
+        np.testing.assert_allclose(states, other.features(TEXTS, layer=1, pooling=pooling), atol=2e-3)
+
+
+def test_why_a_model_is_not_compiled_is_told(encoder: Path, tmp_path: Path) -> None:
+    import torch._inductor.config
+
+    padded = extract(TEXTS, encoder, tmp_path / "padded", compile="on", attention="padded")
+    assert padded.why_not_compiled == "only texts that are packed on a CPU come in batches of one size"
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        done = extract(TEXTS, encoder, tmp_path / "none", compile="on")
+    assert done.computed == len(TEXTS)
+    assert (done.compiled, done.why_not_compiled) == (False, "there is no C++ compiler on this machine")
 
 
 def test_a_model_that_cannot_be_packed_is_run_in_padded_batches_and_the_reason_is_told(

@@ -103,7 +103,7 @@ def test_a_type_that_cannot_be_laid_out_stays_as_it_is() -> None:
     assert type(model[0]) is torch.nn.Linear
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mamba"])  # which reports no embeddings
 def test_the_states_of_a_family_s_layers_are_found_where_they_appear(name: str, encoder: Path, tmp_path: Path) -> None:
     model = load(build(name, encoder, tmp_path / name))
     assert model.blocks is not None, "its states are kept until the end, which takes memory and time"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import transformers
 
 import featcache
 from featcache.backbone.facts import facts_of
-from featcache.backbone.packed import why_not_packed
 from featcache.cache.memo import Memo
-from tests.backbone.test_pooling import all_states, load, one_by_one
+from tests.backbone import page
+from tests.backbone.test_pooling import all_states, load
 from tests.conftest import WORDS, sentences
 
 TEXTS = sentences(9, seed=6, longest=20)
@@ -26,6 +25,8 @@ ENCODER: dict[str, Any] = {
     "max_position_embeddings": 48, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3,
 }  # fmt: skip
 DECODER: dict[str, Any] = {**ENCODER, "num_key_value_heads": 2, "head_dim": 8}
+GPT_NEO = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 8}
+T5 = {"vocab_size": V, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 37, "d_kv": 8}
 FAMILIES: dict[str, tuple[str, dict[str, Any], bool, int | None]] = {
     # name: (model type, configuration, decoder?, longest text)
     "bert": ("bert", ENCODER, False, 48),
@@ -44,8 +45,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], bool, int | None]] = {
     "roberta": ("roberta", {**ENCODER, "max_position_embeddings": 50}, False, 48),
     "electra": ("electra", {**ENCODER, "embedding_size": 24}, False, 48),
     "mpnet": ("mpnet", {**ENCODER, "max_position_embeddings": 50}, False, 48),
-    "t5": ("t5", {"vocab_size": V, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 37, "d_kv": 8}, False, 48),
+    "t5": ("t5", T5, False, 48),
+    "flan-t5": ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, False, 48),
     "gpt2": ("gpt2", {"vocab_size": V, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 48}, True, 48),
+    "mamba": ("mamba", {**ENCODER, "state_size": 4}, True, 48),
+    "lfm2": ("lfm2", {**DECODER, "layer_types": ["conv", "full_attention"]}, True, 48),
+    "falcon": ("falcon", ENCODER, True, 48),
+    "bloom": ("bloom", {**ENCODER, "n_head": 4, "n_layer": 2}, True, 48),
+    "gpt-neo": ("gpt_neo", {**ENCODER, **GPT_NEO}, True, 48),
+    "camembert": ("camembert", {**ENCODER, "max_position_embeddings": 50}, False, 48),
+    "gemma3": ("gemma3_text", {**DECODER, "sliding_window": 8}, True, 48),
+    "phi3": ("phi3", {**DECODER, "sliding_window": 8}, True, 48),
     "mistral": ("mistral", {**ENCODER, "num_key_value_heads": 2, "sliding_window": 8}, True, 48),
     "qwen3": ("qwen3", {**ENCODER, "num_key_value_heads": 2, "head_dim": 8}, True, 48),
 }
@@ -65,45 +75,43 @@ def build(name: str, encoder: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_s_batched_states_equal_those_of_texts_run_alone(name: str, encoder: Path, tmp_path: Path) -> None:
+def test_a_family_runs_as_the_page_of_backbones_says(name: str, encoder: Path, tmp_path: Path) -> None:
     folder = build(name, encoder, tmp_path / name)
     facts = facts_of(folder, Memo())
     assert (facts.n_layers, facts.hidden_size, facts.decoder, facts.limit) == (2, 32, *FAMILIES[name][2:])
-    model = load(folder)
-    np.testing.assert_allclose(all_states(model, TEXTS, 80), one_by_one(model, TEXTS), atol=2e-5)
+    found = page.measured(folder)
+    assert found.padded <= page.FLOAT32
+    if found.why_padded is None:
+        assert found.packed is not None
+        assert found.packed <= page.FLOAT32
+    assert found.cosine >= page.BFLOAT16
+    assert page.row(name, found) in page.PAGE.read_text("utf-8").splitlines(), "python -m tests.backbone.page"
     done = featcache.extract(TEXTS, backbone=folder, cache=tmp_path / "cache", dtype="float32")
-    assert done.poolings == (("mean", "last") if facts.decoder else ("mean", "cls"))
+    assert (done.poolings, done.why_padded) == (("mean", "last" if facts.decoder else "cls"), found.why_padded)
 
 
-PADDED = {
-    "mpnet": "it has no attention interface",
-    "deberta-v2": "it has no attention interface",
-    "t5": "its position bias grows with the square of a pack",
+def test_the_page_of_backbones_has_no_family_that_is_not_tried() -> None:
+    rows = [line for line in page.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    assert len(rows) == len(FAMILIES) + 2  # and the table's head
+
+
+HEADS = {
+    "bert": ("BertForSequenceClassification", "BertForMaskedLM"),
+    "distilbert": ("DistilBertForSequenceClassification",),
+    "roberta": ("RobertaForSequenceClassification",),
+    "gpt2": ("GPT2LMHeadModel", "GPT2ForSequenceClassification"),
+    "llama": ("LlamaForCausalLM", "LlamaForSequenceClassification"),
+    "t5": ("T5ForConditionalGeneration",),
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_family_is_packed_and_gives_the_same_states_or_says_why_not(
-    name: str, dtype: str, encoder: Path, tmp_path: Path
+@pytest.mark.parametrize(("name", "head"), [(name, head) for name, heads in HEADS.items() for head in heads])
+def test_a_checkpoint_with_a_head_gives_the_states_of_its_base_model(
+    name: str, head: str, encoder: Path, tmp_path: Path
 ) -> None:
-    model = load(build(name, encoder, tmp_path / name), dtype)
-    why = why_not_packed(model, 48)
-    assert why == PADDED.get(name)
-    if why is None:
-        packed = all_states(replace(model, packed=True), TEXTS, 80)
-        expected = one_by_one(model, TEXTS)
-        if dtype == "float32":
-            np.testing.assert_allclose(packed, expected, atol=2e-5)
-        else:
-            norms = np.linalg.norm(packed, axis=-1) * np.linalg.norm(expected, axis=-1)
-            cosine = (packed * expected).sum(axis=-1) / np.maximum(norms, 1e-9)
-            assert cosine.min() > 0.995
-
-
-@pytest.mark.parametrize("head", ["BertForSequenceClassification", "BertForMaskedLM"])
-def test_a_checkpoint_with_a_head_gives_the_states_of_its_base_model(head: str, encoder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(encoder, tmp_path / "with-head"))
-    whole = getattr(transformers, head).from_pretrained(encoder)
+    bare = build(name, encoder, tmp_path / "bare")
+    folder = Path(shutil.copytree(bare, tmp_path / "with-head"))
+    (folder / "model.safetensors").unlink()
+    whole = getattr(transformers, head).from_pretrained(bare)
     whole.save_pretrained(folder)
-    np.testing.assert_allclose(all_states(load(folder), TEXTS, 80), all_states(load(encoder), TEXTS, 80), atol=1e-6)
+    np.testing.assert_allclose(all_states(load(folder), TEXTS, 80), all_states(load(bare), TEXTS, 80), atol=1e-6)

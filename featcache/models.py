@@ -27,8 +27,9 @@ COMPILE_TOKENS = 2_000_000
 class Running:
     """How a model is to be run; the features are the same within rounding.
 
-    attention: "packed", "padded", or "auto", which packs on CPUs.  compile: "on", "off", or "auto", which compiles
-    for 2 million tokens or more in bfloat16 on a CPU. What cannot be is not done, and the backbone says why.
+    attention: "packed", "padded", or "auto", which packs on CPUs; nowhere else has it been measured.
+    compile: "on", "off", or "auto", which compiles for 2 million tokens or more in bfloat16 on a CPU.
+    What cannot be is not done, and the backbone says why.
     """
 
     attention: str = "auto"
@@ -77,11 +78,10 @@ def load_for(
 
 def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
     """The model with what a trial said about packing texts; the outcome is remembered, for large models are slow."""
-    if resolved.device != "cpu":
-        return replace(model, why_padded=f"packing has not been tried on {resolved.device} yet")
     contract = resolved.contract
     versions = (version("featcache"), version("torch"), version("transformers"))
-    facts = (contract.weights, contract.config, contract.code, contract.max_length, contract.dtype, *versions)
+    made_of = (contract.weights, contract.config, contract.code)
+    facts = (*made_of, contract.max_length, contract.dtype, resolved.device, *versions)
     key = f"packed {hashlib.sha256(repr(facts).encode()).hexdigest()}"
     known = memo.get(key)
     if known is None:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ NAME = "featcache_packed"
 _STEP = 32  # bfloat16 attention on CPUs likes key lengths that are a multiple of it
 _VECTOR = 16  # float32 numbers in a vector register of AVX512
 _SCORES = 1 << 20  # scores held at a time: more leave the processor's cache (measured: up to 4 times as slow)
+_FLASH = (torch.float16, torch.bfloat16)  # what FlashAttention's kernels take
 _MULTIPLIERS = {"avx512_bf16", "amx_bf16"}  # ways of a processor to multiply bfloat16
 _KNOWN = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias"}
 _IGNORED = {
@@ -171,6 +172,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
         msg = "packed attention runs where a layout says which tokens belong together"
         raise ValueError(msg)
     _Current.calls += 1
+    if q.device.type == "cuda" and q.dtype in _FLASH and rules.plain:
+        return _varlen(q, k, v, layout, rules)
     out = torch.empty((q.shape[1], q.shape[0], v.shape[2]), dtype=q.dtype, device=q.device)
     by_hand = not rules.plain or _products_are_faster(q)
     for group in layout.groups:
@@ -179,6 +182,27 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
             span = out[some.start : some.start + some.count * some.length]
             span.view(some.count, some.length, *span.shape[1:]).copy_(states.transpose(1, 2))
     out[layout.n_tokens :] = 0
+    return out
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Tensor:
+    """All texts in one kernel, on a GPU (FlashAttention 2, Dao 2023, as PyTorch carries it). Causal: (W - 1, 0)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    starts = torch.tensor((0, *accumulate(layout.lengths)), dtype=torch.int32, device=q.device)
+    longest, back = max(layout.lengths), -1 if rules.window is None else rules.window - 1
+    out: Tensor = varlen_attn(
+        q.transpose(0, 1),
+        k.transpose(0, 1),
+        v.transpose(0, 1),
+        starts,
+        starts,
+        longest,
+        longest,
+        scale=rules.scaling,
+        window_size=(back, 0 if rules.causal else back),
+        enable_gqa=q.shape[0] != k.shape[0],
+    )
     return out
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -191,7 +192,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Te
 
     starts = torch.tensor((0, *accumulate(layout.lengths)), dtype=torch.int32, device=q.device)
     longest, back = max(layout.lengths), -1 if rules.window is None else rules.window - 1
-    out: Tensor = varlen_attn(
+    out = varlen_attn(
         q.transpose(0, 1),
         k.transpose(0, 1),
         v.transpose(0, 1),
@@ -203,7 +204,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Te
         window_size=(back, 0 if rules.causal else back),
         enable_gqa=q.shape[0] != k.shape[0],
     )
-    return out
+    return cast(Tensor, out)  # a tuple only where more is asked for
 
 
 def _products_are_faster(q: Tensor) -> bool:

@@ -204,7 +204,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Te
         window_size=(back, 0 if rules.causal else back),
         enable_gqa=q.shape[0] != k.shape[0],
     )
-    return cast(Tensor, out)  # a tuple only where more is asked for
+    return cast("Tensor", out)  # a tuple only where more is asked for
 
 
 def _products_are_faster(q: Tensor) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,9 @@ def compile_packed(backbone: Backbone, layers: Sequence[int], max_length: int) -
         output = model(input_ids=ids, output_hidden_states=True, return_dict=True, **places, **extra)
         return tuple(output.hidden_states[layer] for layer in layers)
 
-    function = torch.compile(forward, fullgraph=True, dynamic=False, options={"freezing": True})
+    # A process may run many models, and PyTorch counts the recompilations of this code for all of them together.
+    apart: Any = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+    function = torch.compile(forward, fullgraph=True, dynamic=False, options={"freezing": True}, **apart)
     compiled = Compiled(tuple(layers), N_TOKENS, function)
     try:
         with _quiet(), packed_mode(model):

@@ -24,6 +24,7 @@ RANK = {
     "select": 3,
     "report": 4,
     "spaces": 5,
+    "pipeline": 5,
     "extract": 6,
     "explain": 6,
     "fit": 6,

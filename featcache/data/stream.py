@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from featcache.data.files import READABLE, SUFFIXES, file_tables, read_text, refuse_twice
-from featcache.data.table import Table, concatenate, table_of
+from featcache.data.table import CHUNK_ROWS, Table, concatenate, table_of
 from featcache.errors import DataFileError, first_line
 
-CHUNK_ROWS = 32_768  # of a table: some MiB of short texts, and what is decided about columns is decided on these
 _LONGEST_NAME = 80  # of the last part of a path; file systems allow 255 bytes, up to 4 a character
 _HERE = "the data"
 
@@ -154,7 +153,7 @@ def _in_memory(data: Any) -> Tables | None:  # noqa: ANN401 - recognised by shap
 
 def _columns(columns: Mapping[str, Any]) -> Tables:
     """Of columns by name. Raises DataFileError where they differ in length."""
-    lists = {
+    lists: dict[str, Any] = {
         str(name): values if isinstance(values, list | tuple | np.ndarray) else list(values)
         for name, values in columns.items()
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+CHUNK_ROWS = 32_768  # of a table that is one piece of larger data: some MiB of short texts
 SHOWN = 5  # row numbers named in a message; a file can have thousands
 
 

@@ -131,7 +131,7 @@ def extract(
         progress.note(f"left out   {survey.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
     missing = missing_rows(space, survey.keys)
-    ran, load_seconds = Ran(0, 0, 0.0, 0.0), 0.0
+    ran, load_seconds = Ran.none(len(survey.keys)), 0.0
     if len(missing):
         _check_disk(place, job.resolved, len(missing))
         # The model first: one that cannot be loaded must not leave an empty space behind.
@@ -143,13 +143,13 @@ def extract(
         made = make_space(place, job.resolved, choice.backbone)
         with made.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as (space, claims):
             missing = missing_rows(space, survey.keys)  # others may have written while the model was loaded
-            _check_drift(space, survey, model)
+            _check_drift(space, survey, missing, model)
             ran = run_pass(space, claims, survey, missing, model, shard_rows, progress)
         space = space.reopened()
     memo.save(place)
     assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
     settle(space.path)  # rows that another process has named must not be reported before they are safe
-    _, truncated = space.token_counts(space.find(survey.keys))
+    n_truncated = ran.truncated + _truncated(space, survey.keys, ran.rows)
     seconds = time.perf_counter() - started - load_seconds
     return Extraction(
         space=space.name,
@@ -159,7 +159,7 @@ def extract(
         hits=len(survey.keys) - ran.computed,
         computed=ran.computed,
         tokens=ran.tokens,
-        truncated=int(truncated.sum()),
+        truncated=n_truncated,
         seconds=round(seconds, 3),
         load_seconds=round(load_seconds, 3),
         compile_seconds=0.0,
@@ -186,6 +186,14 @@ def missing_rows(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int
     if space is None:
         return np.arange(len(keys))
     return np.flatnonzero(space.find(keys) < 0)
+
+
+def _truncated(space: Space, keys: NDArray[np.uint8], known: NDArray[np.bool_]) -> int:
+    """How many of the texts that are not known of lost tokens. known: (U,). A whole new space is not searched."""
+    if known.all():
+        return 0
+    _, truncated = space.token_counts(space.find(keys[~known]))
+    return int(truncated.sum())
 
 
 def row_bytes(resolved: Resolved) -> int:
@@ -246,14 +254,14 @@ def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
     return replace(model, packed=not known, why_padded=known or None)
 
 
-def _check_drift(space: Space, survey: Survey, model: Backbone) -> None:
+def _check_drift(space: Space, survey: Survey, missing: NDArray[np.int64], model: Backbone) -> None:
     """Compute a few cached rows again before adding others, so that an environment that drifted is noticed.
 
     Libraries, device and thread count are provenance, not contract; here it shows whether they matter.
     """
-    held = np.flatnonzero(space.find(survey.keys) >= 0)
-    if not len(held):
+    if len(missing) == len(survey.keys):
         return
+    held = np.setdiff1d(np.arange(len(survey.keys)), missing, assume_unique=True)
     at_hand = held[survey.first[held] < len(survey.head)]
     # Of the texts that are in memory, if there are any; else the first ones, so that little is read for them.
     some = at_hand if len(at_hand) else held[:_PROBES]

@@ -41,14 +41,23 @@ _HANDED_BYTES = 2 * SHARD_BYTES  # of states that the writing thread may be behi
 
 @dataclass(frozen=True)
 class Ran:
-    """What a pass did. wait_seconds: the model stood still for want of tokens, or of room to hand over states;
-    flush_seconds: from the last batch until all was on the disk.
+    """What a pass did. rows: bool (U,), which of the different texts it computed; tokens and truncated are theirs.
+
+    wait_seconds: the model stood still for want of tokens, or of room to hand over states; flush_seconds: from the
+    last batch until all was on the disk.
     """
 
+    rows: NDArray[np.bool_]
     computed: int
     tokens: int
+    truncated: int
     wait_seconds: float
     flush_seconds: float
+
+    @classmethod
+    def none(cls, n_texts: int) -> Ran:
+        """No pass at all."""
+        return cls(np.zeros(n_texts, dtype=np.bool_), 0, 0, 0, 0.0, 0.0)
 
 
 def run_pass(
@@ -86,7 +95,8 @@ def run_pass(
     finally:
         progress.end()
     wait = reading.wait_seconds + writing.wait_seconds
-    return Ran(writing.n_written, computing.n_tokens, wait, time.perf_counter() - ended)
+    flush = time.perf_counter() - ended
+    return Ran(computing.rows, writing.n_written, computing.n_tokens, computing.n_truncated, wait, flush)
 
 
 # -- the first thread: texts and tokens -------------------------------------------------------------------------------
@@ -227,7 +237,8 @@ class _Computing:
     def __init__(
         self, space: Space, survey: Survey, model: Backbone, progress: Progress, n_missing: int, writing: _Writing
     ) -> None:
-        self.n_tokens = 0
+        self.n_tokens, self.n_truncated = 0, 0
+        self.rows = np.zeros(len(survey.keys), dtype=np.bool_)
         self._contract, self._survey, self._model = space.contract, survey, model
         self._progress, self._n_missing, self._writing = progress, n_missing, writing
         self._started, self._shown = time.perf_counter(), 0
@@ -261,6 +272,8 @@ class _Computing:
                 self.n_tokens += int(tokens.lengths[batch.rows].sum())
                 self._tell(len(batch.rows))
         self._writing.end_slice()
+        self.rows[slice_.rows] = True
+        self.n_truncated += int(tokens.truncated.sum())
 
     def _tell(self, n_rows: int) -> None:
         rate = f"{self.n_tokens / (time.perf_counter() - self._started):,.0f} tokens/s"

@@ -130,7 +130,7 @@ class Claims:
                 left[finished[finished >= 0]] = False
                 free = left.copy()
                 free[claimed[claimed >= 0]] = False
-                mine = np.flatnonzero(free)[:limit]
+                mine = np.flatnonzero(free)[:limit].copy()  # else it holds on to the numbers of all that is left
                 self._put(keys[np.concatenate([*held, mine])])
         except OSError as error:
             msg = f"{folder} cannot be written: {error.strerror}"

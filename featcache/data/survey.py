@@ -74,6 +74,7 @@ class Survey:
             n_empty += len(empty)
         sources = tuple(dict.fromkeys(part.source for chunk in chunks for part in chunk.parts))
         all_keys = np.concatenate(keys)
+        keys.clear()  # the peak of memory is what follows
         n_rows = len(all_keys) + n_empty
         check_empty(shown, n_empty, n_rows, ", ".join(sources), skip_empty=reading.skip_empty)
         assert fields is not None  # noqa: S101 - a stream gives a table or raises

@@ -22,7 +22,8 @@ from unittest import mock
 # What an extraction with a tiny BERT imports. Modules only: no model, no file, no thread of ours.
 _IMPORTED = (
     "torch", "transformers", "featcache.extract", "featcache.pipeline", "featcache.backbone.load",
-    "featcache.backbone.forward", "featcache.backbone.batching", "featcache.backbone.facts", "featcache.cli.main", "featcache.cli.extract",
+    "featcache.backbone.forward", "featcache.backbone.batching",
+    "featcache.backbone.facts", "featcache.cli.main", "featcache.cli.extract",
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert", "datasets", "rich.console", "rich.progress",
     # What the module of a child's function may import.

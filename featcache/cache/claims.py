@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
@@ -56,15 +57,19 @@ class Claims:
         self._space, self._seen = space, seen
         self._path = space / FOLDER / uuid.uuid4().hex
         self._handle: int | None = None
+        # A thread may still ask for slices when the context ends: it gets none, and never a closed handle.
+        self._ended, self._choosing = False, threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            os.close(self._handle)
+        with self._choosing:
+            self._ended = True
+            if self._handle is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path)
+                os.close(self._handle)
 
     def slices(
         self,
@@ -93,7 +98,10 @@ class Claims:
             n_held = 0 if on_disk is None else n_yielded - on_disk()
             held = held[len(held) - n_held :]
             n_before = np.count_nonzero(left)
-            mine = self._choose(index, keys, left, first or limit, held)
+            with self._choosing:
+                if self._ended:
+                    return
+                mine = self._choose(index, keys, left, first or limit, held)
             yield mine, int(n_before - np.count_nonzero(left))
             left[mine] = False
             if len(mine):

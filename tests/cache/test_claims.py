@@ -124,6 +124,16 @@ def test_a_slice_is_given_up_only_after_its_shard_has_its_name(tmp_path: Path) -
                     written.append(one)
 
 
+def test_a_writer_that_has_ended_gets_no_more_slices(tmp_path: Path) -> None:
+    """Its thread may be at it still."""
+    space, part = make(tmp_path), rows(9)
+    with space.writing() as (_, claims):
+        slices = claims.slices(part.keys, 2, quiet)
+        next(slices)
+    assert list(slices) == []
+    assert [path.name for path in (space.path / "claims").iterdir()] == ["lock"]
+
+
 def test_a_writer_that_gives_up_frees_its_share(tmp_path: Path) -> None:
     space, part = make(tmp_path), rows(8)
     space.add(rows(seed=5), {"written": "x"})

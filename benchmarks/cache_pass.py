@@ -25,7 +25,7 @@ from featcache.data.keys import row_keys
 from featcache.data.read import read
 from featcache.data.texts import Reading, render
 from featcache.demo.docstrings import docstrings
-from featcache.extract import SLICE_ROWS
+from featcache.pipeline import SLICE_ROWS
 from featcache.spaces import BackboneChoice, Resolved, make_space, resolve
 
 _T = TypeVar("_T")

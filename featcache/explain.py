@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space, folder_name, spaces_in, widest
-from featcache.data.keys import first_of_each, row_keys
-from featcache.data.read import read
-from featcache.data.table import Table
-from featcache.data.texts import Reading, Texts, render
+from featcache.data.keys import row_keys
+from featcache.data.stream import stream
+from featcache.data.survey import Cursor, Survey
+from featcache.data.table import CHUNK_ROWS
+from featcache.data.texts import Reading
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, extract_command, resolve
 
 # The fields that an option sets; a difference in any other one is another model or another tokenizer.
@@ -119,26 +120,24 @@ def explain_miss(
     choice = BackboneChoice(
         os.fspath(backbone), layers, pool, max_length, dtype, device, allow_pickle, trust_remote_code
     )
-    table = read(data, encoding=encoding)
-    texts = render(table, reading)
-    all_keys = row_keys(texts.rendered)
-    first, _ = first_of_each(all_keys)
-    keys = all_keys[first]
+    survey = Survey.of(stream(data, encoding=encoding), reading)
+    keys = survey.keys
     resolved = resolve(choice, place, Memo.load(place))
     spaces, damaged = spaces_in(place)
     serving = next((one for one in spaces if one.path == resolved.path), None)
-    new = first if serving is None else first[serving.find(keys) < 0]
-    request = _Request(_sources(table), choice, reading, place, resolved, {one.path: one.contract for one in spaces})
+    new = np.arange(len(keys)) if serving is None else np.flatnonzero(serving.find(keys) < 0)
+    examples = zip(new[:_EXAMPLES].tolist(), survey.texts(new[:_EXAMPLES]), strict=True)
+    request = _Request(_sources(survey), choice, reading, place, resolved, {one.path: one.contract for one in spaces})
     others = [request.neighbour(one, int((one.find(keys) >= 0).sum())) for one in spaces if one is not serving]
     return Explanation(
         cache=os.fspath(cache),
-        rows=len(texts.rendered),
-        unique=len(first),
+        rows=survey.n_texts,
+        unique=len(keys),
         space=None if serving is None else serving.name,
-        hits=len(first) - len(new),
+        hits=len(keys) - len(new),
         new=len(new),
-        stripped=_stripped(serving, texts, new),
-        examples=tuple(NewText(*table.place(texts.rows[one]), texts.rendered[one]) for one in new[:_EXAMPLES]),
+        stripped=_stripped(serving, survey, new),
+        examples=tuple(NewText(*survey.place(one), text) for one, text in examples),
         others=tuple(sorted(others, key=lambda one: (len(one.differences), -one.held, one.space))),
         damaged=tuple(error.what for error in damaged),
         serving_damaged=resolved.path is not None and serving is None,
@@ -210,15 +209,18 @@ def _typed(value: int | str | Sequence[object]) -> str:
     return str(value) if isinstance(value, int | str) else ",".join(map(str, value))
 
 
-def _sources(table: Table) -> list[str]:
+def _sources(survey: Survey) -> list[str]:
     """The data as a command names them: their files; DATA for what only lives in memory."""
-    names = list(dict.fromkeys(part.source for part in table.parts))
-    return ["DATA" if name == "the data" else name for name in names]
+    return ["DATA" if name == "the data" else name for name in survey.sources]
 
 
-def _stripped(space: Space | None, texts: Texts, new: NDArray[np.int64]) -> int:
+def _stripped(space: Space | None, survey: Survey, new: NDArray[np.int64]) -> int:
     """How many new texts are cached without the white space around them."""
-    outer = [texts.rendered[one] for one in new if texts.rendered[one] != texts.rendered[one].strip()]
-    if space is None or not outer:
+    if space is None:
         return 0
-    return int((space.find(row_keys([one.strip() for one in outer])) >= 0).sum())
+    cursor, n_stripped = Cursor(survey), 0
+    for start in range(0, len(new), CHUNK_ROWS):
+        texts = cursor.take(new[start : start + CHUNK_ROWS])
+        keys = row_keys([text.strip() for text in texts if text != text.strip()])
+        n_stripped += int((space.find(keys) >= 0).sum())
+    return n_stripped

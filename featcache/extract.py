@@ -1,44 +1,37 @@
 """Verb: run a frozen backbone once over texts and keep its pooled states in the cache.
 
 Reads top to bottom: read and render texts, name rows by content, look them up, load the backbone only if
-rows are missing, run it over those, write shards. `plan.py` answers what that would cost.
+rows are missing, and have `pipeline.py` run it over those. `plan.py` answers what that would cost.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.claims import Claims
-from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
-from featcache.cache.writer import ShardWriter
-from featcache.data.keys import first_of_each, row_keys
-from featcache.data.read import read
-from featcache.data.table import Table
-from featcache.data.texts import Reading, Texts, render
-from featcache.errors import BackboneError, ContractError, InputError, Interrupted, MachineError
+from featcache.data.stream import stream
+from featcache.data.survey import Survey
+from featcache.data.table import CHUNK_ROWS
+from featcache.data.texts import Reading
+from featcache.errors import ContractError, InputError, MachineError
 from featcache.files import free_bytes, megabytes, settle
 from featcache.models import Running, load_for
+from featcache.pipeline import Ran, run_pass, states_of
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
 
 if TYPE_CHECKING:
-    from featcache.backbone.batching import Tokens
     from featcache.backbone.load import Backbone
 
-SLICE_ROWS = 32_768  # rows tokenised and sorted together, and claimed where several processes share the work
 _SAMPLE = 256  # texts from which the tokens of all are estimated
 _PROBES = 4  # cached rows computed again before rows are added to a space
 # Largest relative difference |new - cached| / |cached| that batching and rounding explain. Measured with MiniLM on
@@ -54,7 +47,8 @@ class Extraction:
 
     rows >= unique = hits + computed; tokens are those of computed rows; truncated counts different texts
     that lost tokens. seconds: from the first row read to the last fsync, without load_seconds (imports and
-    model). Rates are None when every row was a hit.
+    model). wait_seconds: the part of it in which the model stood still for want of tokens, or of room to hand
+    over its states. Rates are None when every row was a hit.
     """
 
     space: str
@@ -68,6 +62,7 @@ class Extraction:
     seconds: float
     load_seconds: float
     compile_seconds: float
+    wait_seconds: float
     texts_per_second: float | None
     tokens_per_second: float | None
     layers: tuple[int, ...]
@@ -85,18 +80,8 @@ class Extraction:
 class Job:
     """A request with everything known that is known without loading the model."""
 
-    table: Table
-    texts: Texts
-    keys: NDArray[np.uint8]  # (U, 16) of the different texts
-    first: NDArray[np.int64]  # (U,) places in texts.rendered
+    survey: Survey
     resolved: Resolved
-
-    def text(self, unique: int) -> str:
-        return self.texts.rendered[int(self.first[unique])]
-
-    def place(self, unique: int) -> str:
-        source, row = self.table.place(self.texts.rows[self.first[unique]])
-        return f"{source}, row {row}"
 
 
 def extract(
@@ -147,17 +132,17 @@ def extract(
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
     job = prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
-    if job.texts.n_empty:
-        progress.note(f"left out   {job.texts.n_empty:,} rows without text")
+    survey = job.survey
+    if survey.n_empty:
+        progress.note(f"left out   {survey.n_empty:,} rows without text")
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
-    missing = missing_rows(space, job.keys)
-    n_computed, n_tokens, load_seconds, model = 0, 0, 0.0, None
+    missing = missing_rows(space, survey.keys)
+    ran, load_seconds, model = Ran.none(len(survey.keys)), 0.0, None
     if len(missing):
         _check_disk(place, job.resolved, len(missing))
         # The model first: one that cannot be loaded must not leave an empty space behind.
         loading = time.perf_counter()
-        some = [job.text(row) for row in missing[:: max(1, len(missing) // _SAMPLE)]]
-        model = load_for(job.resolved, choice, memo, running, len(missing), some)
+        model = load_for(job.resolved, choice, memo, running, len(missing), lambda: _some(survey, missing))
         if model.why_padded is not None:
             progress.note(f"padded     texts are not packed: {model.why_padded}")
         if model.why_not_compiled is not None:
@@ -166,30 +151,31 @@ def extract(
         load_seconds = time.perf_counter() - loading - model.compile_seconds
         made = make_space(place, job.resolved, choice.backbone)
         with made.writing(lambda: progress.note("waiting for a merge, repair or gc of this space")) as (space, claims):
-            missing = missing_rows(space, job.keys)  # others may have written while the model was loaded
-            _check_drift(space, job, model)
-            n_computed, n_tokens = _run(space, claims, job, missing, model, shard_rows, progress)
+            missing = missing_rows(space, survey.keys)  # others may have written while the model was loaded
+            _check_drift(space, survey, missing, model)
+            ran = run_pass(space, claims, survey, missing, model, shard_rows, progress)
         space = space.reopened()
     memo.save(place)
     assert space is not None  # noqa: S101 - a job has at least one text, so it was opened or made
     settle(space.path)  # rows that another process has named must not be reported before they are safe
-    _, truncated = space.token_counts(space.find(job.keys))
+    n_truncated = ran.truncated + _truncated(space, survey.keys, ran.rows)
     compile_seconds = 0.0 if model is None else model.compile_seconds
     seconds = time.perf_counter() - started - load_seconds - compile_seconds
     return Extraction(
         space=space.name,
         path=str(space.path),
-        rows=len(job.texts.rendered),
-        unique=len(job.keys),
-        hits=len(job.keys) - n_computed,
-        computed=n_computed,
-        tokens=n_tokens,
-        truncated=int(truncated.sum()),
+        rows=survey.n_texts,
+        unique=len(survey.keys),
+        hits=len(survey.keys) - ran.computed,
+        computed=ran.computed,
+        tokens=ran.tokens,
+        truncated=n_truncated,
         seconds=round(seconds, 3),
         load_seconds=round(load_seconds, 3),
         compile_seconds=round(compile_seconds, 3),
-        texts_per_second=round(n_computed / seconds, 1) if n_computed else None,
-        tokens_per_second=round(n_tokens / seconds, 1) if n_computed else None,
+        wait_seconds=round(ran.wait_seconds, 3),
+        texts_per_second=round(ran.computed / seconds, 1) if ran.computed else None,
+        tokens_per_second=round(ran.tokens / seconds, 1) if ran.computed else None,
         layers=space.contract.layers,
         poolings=space.contract.poolings,
         hidden_size=space.origin.hidden_size,
@@ -202,34 +188,9 @@ def extract(
     )
 
 
-def states_of(
-    texts: Sequence[str], model: Backbone, contract: Contract, *, layers: Sequence[int], poolings: Sequence[str]
-) -> NDArray[np.float32]:
-    """Pooled states computed now, float32 (N, layers, poolings, H), in the order of `texts`; nothing is cached.
-
-    Raises BackboneError where the model gives NaN or infinity for a text.
-    """
-    from featcache.backbone.batching import tokenize
-    from featcache.backbone.forward import pooled_states
-
-    tokens = tokenize(model.tokenizer, texts, max_length=contract.max_length)
-    parts = list(pooled_states(model, tokens, layers=layers, poolings=poolings))
-    states = np.concatenate([part.states for part in parts])
-    order = np.concatenate([part.rows for part in parts])
-    result = np.empty_like(states)
-    result[order] = states
-    bad = _not_finite(result)
-    if len(bad):
-        raise _not_finite_error(f"the text {texts[bad[0]][:40]!r}", contract)
-    return result
-
-
 def prepare(data: Any, choice: BackboneChoice, cache: Path, memo: Memo, reading: Reading) -> Job:  # noqa: ANN401 - see data.read
-    table = read(data, encoding=reading.encoding)
-    texts = render(table, reading)
-    keys = row_keys(texts.rendered)
-    first, _ = first_of_each(keys)
-    return Job(table, texts, keys[first], first, resolve(choice, cache, memo))
+    """Read and check all data, and work out the contract."""
+    return Job(Survey.of(stream(data, encoding=reading.encoding), reading), resolve(choice, cache, memo))
 
 
 def missing_rows(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -237,6 +198,20 @@ def missing_rows(space: Space | None, keys: NDArray[np.uint8]) -> NDArray[np.int
     if space is None:
         return np.arange(len(keys))
     return np.flatnonzero(space.find(keys) < 0)
+
+
+def _some(survey: Survey, missing: NDArray[np.int64]) -> list[str]:
+    """A few of the first missing texts."""
+    first = missing[:CHUNK_ROWS]
+    return survey.texts(first[:: max(1, len(first) // _SAMPLE)])
+
+
+def _truncated(space: Space, keys: NDArray[np.uint8], known: NDArray[np.bool_]) -> int:
+    """How many of the texts that are not known of lost tokens. known: (U,). A whole new space is not searched."""
+    if known.all():
+        return 0
+    _, truncated = space.token_counts(space.find(keys[~known]))
+    return int(truncated.sum())
 
 
 def row_bytes(resolved: Resolved) -> int:
@@ -254,89 +229,21 @@ def _check_disk(cache: Path, resolved: Resolved, n_rows: int) -> None:
         raise MachineError(msg, cure=cure)
 
 
-def _run(
-    space: Space,
-    claims: Claims,
-    job: Job,
-    missing: NDArray[np.int64],
-    model: Backbone,
-    shard_rows: int | None,
-    progress: Progress,
-) -> tuple[int, int]:
-    """Compute and write the missing texts, slice by slice; returns those computed here, and their tokens.
-
-    Other processes may be at the same texts: what they finish or have in hand is left to them. Ctrl-C keeps
-    what is computed.
-    """
-    from featcache.backbone.batching import tokenize
-    from featcache.backbone.forward import halved, pooled_states
-
-    writer = ShardWriter(space, _provenance(model), shard_rows)
-    step = SLICE_ROWS if shard_rows is None else -(-SLICE_ROWS // shard_rows) * shard_rows
-    started, n_tokens = time.perf_counter(), 0
-    progress.begin("pass", len(missing))
-    try:
-        for mine, n_elsewhere in claims.slices(job.keys[missing], step, _wait_note(progress)):
-            progress.advance(n_elsewhere, "by another process")
-            if not len(mine):  # what is left is in other hands
-                continue
-            rows = missing[mine]
-            tokens = tokenize(model.tokenizer, [job.text(row) for row in rows], max_length=space.contract.max_length)
-            batches = pooled_states(model, tokens, layers=space.contract.layers, poolings=space.contract.poolings)
-            for batch in batches:
-                picked = rows[batch.rows]
-                states = halved(batch.states)
-                bad = _not_finite(states)
-                if len(bad):
-                    batches.close()  # gives the model its own attention back
-                    raise _not_finite_error(
-                        job.place(_culprit(job, picked[bad], model, space.contract)), space.contract
-                    )
-                written = _add(writer, job, picked, tokens, batch.rows, states)
-                n_tokens += int(tokens.lengths[batch.rows].sum())
-                rate = f"{n_tokens / (time.perf_counter() - started):,.0f} tokens/s"
-                progress.advance(len(picked), rate)
-                if written:
-                    progress.milestone(f"{writer.n_written:,}/{len(missing):,} rows written · {rate}")
-            writer.flush()  # what is claimed must be on the disk before the claim goes to the next slice
-    except KeyboardInterrupt as error:
-        writer.flush()
-        msg = f"interrupted: {writer.n_written:,} of {len(missing):,} new texts are computed and kept"
-        raise Interrupted(msg, cure="Run the same command again: it goes on from there.") from error
-    finally:
-        progress.end()
-    return writer.n_written, n_tokens
-
-
-def _wait_note(progress: Progress) -> Callable[[int], None]:
-    return lambda n_rows: progress.note(f"another process is computing the last {n_rows:,} texts; waiting for them")
-
-
-def _add(
-    writer: ShardWriter,
-    job: Job,
-    picked: NDArray[np.int64],
-    tokens: Tokens,
-    rows: NDArray[np.int64],
-    states: NDArray[np.floating[Any]],
-) -> int:
-    return writer.add(job.keys[picked], tokens.lengths[rows].astype(np.uint32), tokens.truncated[rows], states)
-
-
-def _check_drift(space: Space, job: Job, model: Backbone) -> None:
+def _check_drift(space: Space, survey: Survey, missing: NDArray[np.int64], model: Backbone) -> None:
     """Compute a few cached rows again before adding others, so that an environment that drifted is noticed.
 
     Libraries, device and thread count are provenance, not contract; here it shows whether they matter.
     """
-    held = np.flatnonzero(space.find(job.keys) >= 0)
-    if not len(held):
+    if len(missing) == len(survey.keys):
         return
-    probes = held[np.linspace(0, len(held) - 1, min(_PROBES, len(held))).astype(int)]
+    held = np.setdiff1d(np.arange(len(survey.keys)), missing, assume_unique=True)
+    at_hand = held[survey.first[held] < len(survey.head)]
+    # Of the texts that are in memory, if there are any; else the first ones, so that little is read for them.
+    some = at_hand if len(at_hand) else held[:_PROBES]
+    probes = some[np.linspace(0, len(some) - 1, min(_PROBES, len(some))).astype(int)]
     contract = space.contract
-    now = states_of(
-        [job.text(row) for row in probes], model, contract, layers=contract.layers, poolings=contract.poolings
-    )
-    positions = space.find(job.keys[probes])
+    now = states_of(survey.texts(probes), model, contract, layers=contract.layers, poolings=contract.poolings)
+    positions = space.find(survey.keys[probes])
     for i, layer in enumerate(contract.layers):
         for j, pooling in enumerate(contract.poolings):
             cached = space.gather(positions, layer=layer, pooling=pooling)
@@ -349,37 +256,3 @@ def _check_drift(space: Space, job: Job, model: Backbone) -> None:
                 )
                 cure = "Use another --cache, so that old and new features never mix; or restore the environment."
                 raise ContractError(msg, cure=cure)
-
-
-def _culprit(job: Job, rows: NDArray[np.int64], model: Backbone, contract: Contract) -> int:
-    """Of texts that came out not finite, the first that does so alone: in a pack it may spoil its neighbours."""
-    alone = replace(model, packed=False, compiled=None)
-    for row in rows:
-        try:
-            states_of([job.text(row)], alone, contract, layers=contract.layers, poolings=contract.poolings)
-        except BackboneError:
-            return int(row)
-    return int(rows[0])
-
-
-def _not_finite(states: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Rows in which some value is NaN or infinite."""
-    if states.dtype == np.float16:  # made so because all of it is finite
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(~np.isfinite(states).all(axis=(1, 2, 3)))
-
-
-def _not_finite_error(place: str, contract: Contract) -> BackboneError:
-    msg = f"the backbone gives NaN or infinity for {place} in {contract.dtype}"
-    return BackboneError(msg, cure="Try --dtype float32; where that does it too, the weights are damaged.")
-
-
-def _provenance(model: Backbone) -> dict[str, Any]:
-    libraries = {name: version(name) for name in ("featcache", "torch", "transformers", "tokenizers")}
-    return {
-        "written": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "device": model.device,
-        "attention": "packed" if model.packed else "padded",
-        "machine": platform.machine(),
-        **libraries,
-    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -45,11 +45,16 @@ class Running:
 
 
 def load_for(
-    resolved: Resolved, choice: BackboneChoice, memo: Memo, running: Running, n_texts: int, some: Sequence[str]
+    resolved: Resolved,
+    choice: BackboneChoice,
+    memo: Memo,
+    running: Running,
+    n_texts: int,
+    some: Callable[[], Sequence[str]],
 ) -> Backbone:
     """The model of a request, ready to run.
 
-    n_texts: how many there are to compute.  some: a few hundred of them, from which their tokens are estimated.
+    n_texts: how many there are to compute.  some: gives a few of them, from which the tokens of all are estimated.
     Raises what `backbone.load.load_backbone` raises; InputError where max_length leaves no room for a text.
     """
     from featcache.backbone.linear import lay_out
@@ -92,14 +97,14 @@ def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
     return replace(model, packed=not known, why_padded=known or None)
 
 
-def _pays(model: Backbone, resolved: Resolved, n_texts: int, some: Sequence[str]) -> bool:
+def _pays(model: Backbone, resolved: Resolved, n_texts: int, some: Callable[[], Sequence[str]]) -> bool:
     """Whether compiling is worth the wait: where it helps, and for as many tokens as it takes."""
     longest = resolved.contract.max_length
     if not model.packed or resolved.contract.dtype != "bfloat16" or n_texts * longest < COMPILE_TOKENS:
         return False
     from featcache.backbone.batching import tokenize
 
-    lengths = tokenize(model.tokenizer, some, max_length=longest).lengths
+    lengths = tokenize(model.tokenizer, some(), max_length=longest).lengths
     return n_texts * float(lengths.mean()) >= COMPILE_TOKENS
 
 

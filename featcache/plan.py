@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
+from featcache.data.survey import Cursor, Survey
 from featcache.data.texts import Reading
-from featcache.extract import missing_rows, prepare, row_bytes, states_of
+from featcache.extract import missing_rows, prepare, row_bytes
 from featcache.models import Running, load_for
+from featcache.pipeline import states_of
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
 
 if TYPE_CHECKING:
     from featcache.backbone.load import Backbone
 
 _ROWS = 64  # rows that are run to measure the speed
+_STEP = 4_096  # texts tokenised together
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,16 @@ def plan(
     job = prepare(data, choice, place, memo, Reading(text, template, encoding, skip_empty))
     contract = job.resolved.contract
     space = None if job.resolved.path is None else Space.open(job.resolved.path)
-    missing = missing_rows(space, job.keys)
+    missing = missing_rows(space, job.survey.keys)
     tokens, truncated, seconds = 0, 0, 0.0
     if len(missing):
-        from featcache.backbone.batching import tokenize
-
-        model = load_for(job.resolved, choice, memo, replace(running, compile="off"), 0, ())
-        made = tokenize(model.tokenizer, [job.text(row) for row in missing], max_length=contract.max_length)
-        tokens, truncated = int(made.lengths.sum()), int(made.truncated.sum())
-        seconds = tokens * _seconds_per_token(model, [job.text(row) for row in missing], contract)
+        model = load_for(job.resolved, choice, memo, replace(running, compile="off"), len(missing), list)
+        tokens, truncated, sample = _tokens_of(job.survey, missing, model, contract)
+        seconds = tokens * _seconds_per_token(model, sample, contract)
     return Plan(
-        rows=len(job.texts.rendered),
-        unique=len(job.keys),
-        hits=len(job.keys) - len(missing),
+        rows=job.survey.n_texts,
+        unique=len(job.survey.keys),
+        hits=len(job.survey.keys) - len(missing),
         misses=len(missing),
         tokens=tokens,
         truncated=truncated,
@@ -103,13 +104,30 @@ def plan(
     )
 
 
-def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
-    """Measured on evenly drawn texts, after one run to warm up."""
+def _tokens_of(
+    survey: Survey, missing: NDArray[np.int64], model: Backbone, contract: Contract
+) -> tuple[int, int, list[str]]:
+    """Tokens of the missing texts, how many texts lose some, and a few of the texts, evenly drawn."""
     from featcache.backbone.batching import tokenize
 
-    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(_ROWS, len(texts))).astype(int)]
-    n_tokens = int(tokenize(model.tokenizer, chosen, max_length=contract.max_length).lengths.sum())
-    states_of(chosen[:4], model, contract, layers=contract.layers, poolings=contract.poolings)
+    cursor, n_tokens, n_truncated = Cursor(survey), 0, 0
+    chosen = set(np.linspace(0, len(missing) - 1, min(_ROWS, len(missing))).astype(int).tolist())
+    sample: list[str] = []
+    for start in range(0, len(missing), _STEP):
+        texts = cursor.take(missing[start : start + _STEP])
+        made = tokenize(model.tokenizer, texts, max_length=contract.max_length)
+        n_tokens += int(made.lengths.sum())
+        n_truncated += int(made.truncated.sum())
+        sample += [text for place, text in enumerate(texts, start) if place in chosen]
+    return n_tokens, n_truncated, sample
+
+
+def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
+    """Measured on a few texts, after one run to warm up."""
+    from featcache.backbone.batching import tokenize
+
+    n_tokens = int(tokenize(model.tokenizer, texts, max_length=contract.max_length).lengths.sum())
+    states_of(texts[:4], model, contract, layers=contract.layers, poolings=contract.poolings)
     started = time.perf_counter()
-    states_of(chosen, model, contract, layers=contract.layers, poolings=contract.poolings)
+    states_of(texts, model, contract, layers=contract.layers, poolings=contract.poolings)
     return (time.perf_counter() - started) / n_tokens

@@ -25,9 +25,10 @@ from featcache.cache.space import Space, contracts_in, widest
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
 from featcache.errors import BackboneError, BundleError, ContractError, DamageError, MachineError
-from featcache.extract import extract, states_of
+from featcache.extract import extract
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
+from featcache.pipeline import states_of
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
 

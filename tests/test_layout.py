@@ -24,6 +24,7 @@ RANK = {
     "select": 3,
     "report": 4,
     "spaces": 5,
+    "pipeline": 5,
     "models": 6,
     "extract": 7,
     "explain": 7,

@@ -40,19 +40,51 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_le
     `truncated[i]` says whether text i lost tokens. Raises TextError, with the place in `texts`, where the
     tokenizer makes no token at all of a text.
     """
-    encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_length, add_special_tokens=True,
-        padding=False, return_attention_mask=False, return_token_type_ids=False,
-    )  # fmt: skip
-    rows: list[list[int]] = encoded["input_ids"]
+    if _is_plain(tokenizer):
+        encodings = _encodings(tokenizer, list(texts), max_length)
+        rows = [np.array(one.ids, dtype=np.int64) for one in encodings]
+    else:
+        encoded = tokenizer(
+            list(texts), truncation=True, max_length=max_length, add_special_tokens=True,
+            padding=False, return_attention_mask=False, return_token_type_ids=False,
+        )  # fmt: skip
+        encodings = encoded.encodings
+        rows = [np.array(one, dtype=np.int64) for one in encoded["input_ids"]]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     if (lengths == 0).any():
         place = int(np.flatnonzero(lengths == 0)[0])
         msg = f"the tokenizer makes no token of the text {texts[place][:40]!r}"
         raise TextError(msg, cure="Take the text out, or put something into it with --template.")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ids = np.fromiter((token for row in rows for token in row), dtype=np.int64, count=int(offsets[-1]))
-    return Tokens(ids, offsets, _truncated(tokenizer, encoded.encodings, texts, lengths, max_length))
+    ids = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    return Tokens(ids, offsets, _truncated(tokenizer, encodings, texts, lengths, max_length))
+
+
+def _is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether calling the tokenizer is calling its Rust backend and nothing else."""
+    from transformers import PreTrainedTokenizerFast
+
+    kind = type(tokenizer)
+    return isinstance(tokenizer, PreTrainedTokenizerFast) and all(
+        getattr(kind, name) is getattr(PreTrainedTokenizerFast, name)
+        for name in ("__call__", "_encode_plus", "set_truncation_and_padding")
+    )
+
+
+def _encodings(tokenizer: Any, texts: list[str], max_length: int) -> Sequence[Any]:  # noqa: ANN401 - it is untyped
+    """What the tokenizer's own call would ask its backend for, without the places of the tokens in the texts."""
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils.generic import PaddingStrategy
+
+    backend = tokenizer.backend_tokenizer
+    tokenizer.set_truncation_and_padding(
+        padding_strategy=PaddingStrategy.DO_NOT_PAD, truncation_strategy=TruncationStrategy.LONGEST_FIRST,
+        max_length=max_length, stride=0, pad_to_multiple_of=None, padding_side=None,
+    )  # fmt: skip
+    if backend.encode_special_tokens != tokenizer.split_special_tokens:
+        backend.encode_special_tokens = tokenizer.split_special_tokens
+    encodings: Sequence[Any] = backend.encode_batch_fast(texts, add_special_tokens=True)
+    return encodings
 
 
 def _truncated(

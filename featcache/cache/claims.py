@@ -1,7 +1,10 @@
 """Several writers of one space share the work: each claims a slice of rows, computes it, and claims the next.
 
     claims/lock     held while a writer chooses, so that no two choose the same rows
-    claims/<uuid>   the 16-byte keys that one writer computes now; the file is locked as long as it lives
+    claims/<uuid>   the 16-byte keys of what one writer has in hand; the file is locked as long as it lives
+
+A writer may claim a slice while it still computes and writes the ones before: a row stays in its file until its
+shard has been named, so at every moment it is in a shard, in a claim, or free.
 
 Locks are flock's: a killed writer's claims are free at once. A claim saves work and nothing else: a row that
 is computed twice all the same is harmless.
@@ -12,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Self
 
@@ -53,43 +57,72 @@ class Claims:
         self._space, self._seen = space, seen
         self._path = space / FOLDER / uuid.uuid4().hex
         self._handle: int | None = None
+        # A thread may still ask for slices when the context ends: it gets none, and never a closed handle.
+        self._ended, self._choosing = False, threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            os.close(self._handle)
+        with self._choosing:
+            self._ended = True
+            if self._handle is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path)
+                os.close(self._handle)
 
     def slices(
-        self, keys: NDArray[np.uint8], limit: int, waiting: Callable[[int], None]
-    ) -> Iterator[tuple[NDArray[np.int64], int]]:
+        self,
+        keys: NDArray[np.uint8],
+        limit: int,
+        waiting: Callable[[int], None],
+        *,
+        first: int | None = None,
+        on_disk: Callable[[], int] | None = None,
+    ) -> Generator[tuple[NDArray[np.int64], int], None, None]:
         """Share the rows of `keys`, uint8 (M, 16), which all differ, with the other writers, slice by slice.
 
-        Yields numbers of up to `limit` rows that are this writer's to compute and to write before the next
-        slice, and how many rows others have finished meanwhile; no numbers while all that is left is in the
-        others' hands. Ends when all rows are done.
+        Yields numbers of up to `limit` rows that are this writer's to compute and to write, and how many rows
+        others have finished meanwhile; no numbers while all that is left is in the others' hands. Ends when all
+        rows are done or yielded.
         waiting: called once with the rows that others have in hand, when nothing else is left.
+        first: the limit of the first slice, where it is another one.
+        on_disk: says how many of the yielded slices that have rows, counted from the first, are in shards that
+        have their names; the others stay claimed. Without it, asking for a slice says that those before are.
         Raises MachineError where the folder cannot be written.
         """
-        todo, waited = np.arange(len(keys)), False
-        while len(todo):
-            finished, mine = self._choose(keys[todo], limit)
-            yield todo[mine], int(finished.sum())
-            finished[mine] = True
-            todo = todo[~finished]
-            if len(todo) and not len(mine):
+        index, left = KeyIndex.build(keys), np.ones(len(keys), dtype=np.bool_)  # left: for anybody to compute
+        held: list[NDArray[np.int64]] = []
+        n_yielded, waited = 0, False
+        while left.any():
+            n_held = 0 if on_disk is None else n_yielded - on_disk()
+            held = held[len(held) - n_held :]
+            n_before = np.count_nonzero(left)
+            with self._choosing:
+                if self._ended:
+                    return
+                mine = self._choose(index, keys, left, first or limit, held)
+            yield mine, int(n_before - np.count_nonzero(left))
+            left[mine] = False
+            if len(mine):
+                held, n_yielded, first = [*held, mine], n_yielded + 1, None
+            elif left.any():
                 if not waited:
-                    waiting(len(todo))
+                    waiting(int(np.count_nonzero(left)))
                 waited = True
                 time.sleep(WAIT_SECONDS)
 
-    def _choose(self, keys: NDArray[np.uint8], limit: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Claim up to `limit` rows in place of those claimed before.
+    def _choose(
+        self,
+        index: KeyIndex,
+        keys: NDArray[np.uint8],
+        left: NDArray[np.bool_],
+        limit: int,
+        held: list[NDArray[np.int64]],
+    ) -> NDArray[np.int64]:
+        """Claim up to `limit` of the rows that are left, beside those `held` and none else; returns their numbers.
 
-        Returns which rows others have finished since the last call, bool (M,), and the numbers of the claimed.
+        index: of `keys`.  left: bool (M,), from which rows are taken that others have finished.
         """
         folder = self._space / FOLDER
         try:
@@ -100,14 +133,17 @@ class Claims:
                 raise MachineError(msg, cure="Move it away; it holds nothing that lasts.")
             with locked(folder / LOCK, shared=False):
                 # In this order: a writer that ends in between has named its shard before it gives up its claim.
-                claimed = KeyIndex.build(self._others()).find(keys) >= 0
-                finished = KeyIndex.build(self._new_keys()).find(keys) >= 0
-                mine = np.flatnonzero(~finished & ~claimed)[:limit]
-                self._put(keys[mine])
+                claimed = index.find(self._others())
+                finished = index.find(self._new_keys())
+                left[finished[finished >= 0]] = False
+                free = left.copy()
+                free[claimed[claimed >= 0]] = False
+                mine = np.flatnonzero(free)[:limit].copy()  # else it holds on to the numbers of all that is left
+                self._put(keys[np.concatenate([*held, mine])])
         except OSError as error:
             msg = f"{folder} cannot be written: {error.strerror}"
             raise MachineError(msg, cure="What was finished before is kept. Check the disk.") from error
-        return finished, mine
+        return mine
 
     def _new_keys(self) -> NDArray[np.uint8]:
         """Keys of the shards that came in since the last look."""
@@ -116,7 +152,7 @@ class Claims:
         return np.concatenate([np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)])
 
     def _others(self) -> NDArray[np.uint8]:
-        """Keys that other writers compute now; the files of dead ones are removed."""
+        """Keys that other writers have in hand; the files of dead ones are removed."""
         keys = [np.empty((0, 16), np.uint8)]
         for path in claims_in(self._space):
             if path == self._path:

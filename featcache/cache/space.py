@@ -146,6 +146,8 @@ class Space:
 
         Memory grows with M and with the rows of shards that are not sealed. Raises DamageError for a damaged key.
         """
+        if not self._sealed_indexes:
+            return self._index.find(keys)
         positions = np.full(len(keys), -1, dtype=np.int64)
         for start, index in self._sealed_indexes:
             open_ = np.flatnonzero(positions < 0)

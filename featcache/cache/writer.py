@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from featcache.cache.space import Space
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 30.0
 
+_Part = tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[np.floating[Any]]]
+
 
 @dataclass
 class ShardWriter:
@@ -29,9 +31,7 @@ class ShardWriter:
     provenance: Mapping[str, Any]
     shard_rows: int | None = None
     n_written: int = 0
-    _waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[np.floating[Any]]]] = field(
-        default_factory=list
-    )
+    _waiting: list[_Part] = field(default_factory=list)
     _since: float = field(default_factory=time.monotonic)
 
     def add(
@@ -58,23 +58,34 @@ class ShardWriter:
         """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer, even on Ctrl-C."""
         step = self.shard_rows or max(n_rows, 1)
         for start in range(0, n_rows, step):
-            keys, n_tokens, truncated, states = (np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True))
-            self._waiting = [(keys, n_tokens, truncated, states)]
             count = min(step, n_rows - start)
-            features = _by_name(states[:count], self.space.contract.layers, self.space.contract.poolings)
-            self.space.add(Rows(keys[:count], n_tokens[:count], truncated[:count], features), self.provenance)
-            rest = (keys[count:], n_tokens[count:], truncated[count:], states[count:])
-            self._waiting = [rest] if len(rest[0]) else []
+            parts, rest = _split(self._waiting, count)
+            self.space.add(self._rows(parts), self.provenance)
+            self._waiting = rest
             self.n_written += count
             self._since = time.monotonic()
         return n_rows
 
+    def _rows(self, parts: list[_Part]) -> Rows:
+        keys, n_tokens, truncated = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        contract = self.space.contract
+        features = {
+            # View by view: the states, which are most of it, are copied once.
+            dataset_name(layer, pooling): np.concatenate([part[3][:, i, j] for part in parts])
+            for i, layer in enumerate(contract.layers)
+            for j, pooling in enumerate(contract.poolings)
+        }
+        return Rows(keys, n_tokens, truncated, features)
 
-def _by_name(
-    states: NDArray[np.floating[Any]], layers: Sequence[int], poolings: Sequence[str]
-) -> dict[str, NDArray[np.floating[Any]]]:
-    return {
-        dataset_name(layer, pooling): states[:, i, j]
-        for i, layer in enumerate(layers)
-        for j, pooling in enumerate(poolings)
-    }
+
+def _split(parts: list[_Part], count: int) -> tuple[list[_Part], list[_Part]]:
+    """The first `count` rows of some parts, and the others."""
+    before: list[_Part] = []
+    for number, (keys, n_tokens, truncated, states) in enumerate(parts):
+        if count < len(keys):
+            after = (keys[count:], n_tokens[count:], truncated[count:], states[count:])
+            before += [(keys[:count], n_tokens[:count], truncated[:count], states[:count])] if count else []
+            return before, [after, *parts[number + 1 :]]
+        before.append(parts[number])
+        count -= len(keys)
+    return before, []

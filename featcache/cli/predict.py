@@ -76,7 +76,8 @@ def _rendered(
     trained_column: str | None,
 ) -> list[str]:
     """The texts as the backbone is to see them: read, checked and put into the bundle's template."""
-    from featcache.data.read import decode, read
+    from featcache.data.files import decode
+    from featcache.data.read import read
     from featcache.data.table import Table, table_of
     from featcache.data.texts import Reading, render
     from featcache.errors import ColumnError, TextError

@@ -35,12 +35,30 @@ def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[n
     keys: uint8 (N, 16).  Returns (first, group): `first` (U,) ascending row numbers of the U distinct
     texts; `group` (N,) numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
     """
-    seen: dict[bytes, int] = {}
-    first: list[int] = []
+    order, opens = _sorted(keys)
+    heads = order[opens]  # of each text its first row, by key
+    by_row = np.argsort(heads)
+    place = np.empty(len(heads), dtype=np.int64)
+    place[by_row] = np.arange(len(heads))
     group = np.empty(len(keys), dtype=np.int64)
-    for row, key in enumerate(map(bytes, keys)):
-        place = seen.setdefault(key, len(first))
-        if place == len(first):
-            first.append(row)
-        group[row] = place
-    return np.asarray(first, dtype=np.int64), group
+    group[order] = place[np.cumsum(opens) - 1]
+    return heads[by_row], group
+
+
+def first_rows(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """`first` of `first_of_each`, in half the memory: 32 bytes a row, most of it only while it is made."""
+    order, opens = _sorted(keys)
+    return np.sort(order[opens])
+
+
+def _sorted(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row numbers sorted by key, equal keys in their order, and where in these a new key begins; each (N,)."""
+    halves = np.ascontiguousarray(keys).view(np.uint64).reshape(len(keys), 2)
+    order = np.argsort(halves[:, 0], kind="stable")
+    opens = np.ones(len(keys), dtype=np.bool_)
+    opens[1:] = np.diff(halves[order, 0]) != 0
+    same = np.flatnonzero(~opens)
+    if (halves[order[same], 1] != halves[order[same - 1], 1]).any():  # by chance once in 2^64 pairs
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        opens[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+    return order, opens

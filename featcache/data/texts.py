@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.data.table import Table
+from featcache.data.table import CHUNK_ROWS, SHOWN, Table, phrase
 from featcache.data.templates import Template
 from featcache.errors import ColumnError, TextError
 
@@ -68,8 +69,13 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
     for usual in ("text", "sentence"):
         if usual in table.columns and usual != label:
             return usual
-    textual = table.textual_rows()
-    candidates = [name for name in names if name not in {label, "label"} and _holds_text(table.columns[name], textual)]
+    # By the rows that a pass over large data sees first, so that every verb takes the same column.
+    textual = table.textual_rows()[:CHUNK_ROWS]
+    candidates = [
+        name
+        for name in names
+        if name not in {label, "label"} and _holds_text(table.columns[name][:CHUNK_ROWS], textual)
+    ]
     if len(candidates) == 1:
         return candidates[0]
     which = "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
@@ -77,43 +83,77 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
     raise ColumnError(msg, cure="Say which one with --text COLUMN.")
 
 
+@dataclass(frozen=True)
+class Fields:
+    """Which column fills which field of the template; without a template there is the one field `text`."""
+
+    columns: Mapping[str, str]
+    template: Template | None
+
+    @classmethod
+    def of(cls, table: Table, reading: Reading, *, label: str | None = None) -> Fields:
+        """What a reading means for data with the columns of a table.
+
+        In a template (see `templates.Template`) `{text}` is the text column, unless a column has that very name.
+        label: the label's column, which is never the text.
+        Raises ColumnError for missing columns, or where it cannot be told which one is the text.
+        """
+        template = None if reading.template is None else Template.parse(reading.template)
+        return cls(_field_columns(table, template, reading.text, label), template)
+
+
 def render(table: Table, reading: Reading, *, label: str | None = None) -> Texts:
     """The string of every row that is not empty.
 
-    In a template (see `templates.Template`) `{text}` is the text column, unless a column has that very name.
     label: the label's column, which is never the text.
-    Raises ColumnError for missing columns; TextError, with row numbers, for empty or missing texts (unless
-    `skip_empty` is set), for values that are not text, and for strings that do not encode to UTF-8.
+    Raises ColumnError for missing columns (see `Fields.of`); TextError, with row numbers, for empty or missing
+    texts (unless `skip_empty` is set), for values that are not text, and for strings that do not encode to UTF-8.
     """
-    parsed = None if reading.template is None else Template.parse(reading.template)
-    fields = _field_columns(table, parsed, reading.text, label)
+    texts, empty = render_rows(table, Fields.of(table, reading, label=label))
+    shown = [table.place(row) for row in empty[:SHOWN]]
+    check_empty(shown, len(empty), table.n_rows, table.sources, skip_empty=reading.skip_empty)
+    return texts
+
+
+def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
+    """The string of every row that is not empty, and which rows are; a column that is not there is empty.
+
+    Raises TextError, with row numbers, for values that are not text, and for strings that do not encode to UTF-8.
+    """
     rendered: list[str] = []
     rows: list[int] = []
     empty: list[int] = []
-    for row in range(table.n_rows):
-        values = {field: _string(table, name, row, strict=parsed is None) for field, name in fields.items()}
-        if not any(value.strip() for value in values.values()):
+    template, absent = fields.template, [None] * table.n_rows
+    names = list(fields.columns)
+    columns = [table.columns.get(name, absent) for name in fields.columns.values()]
+    for row, values in enumerate(zip(*columns, strict=True)):
+        strings = [
+            value if type(value) is str else _string(table, fields.columns[name], row, value, strict=template is None)
+            for name, value in zip(names, values, strict=True)
+        ]
+        if not any(value.strip() for value in strings):
             empty.append(row)
             continue
-        string = values["text"] if parsed is None else parsed.render(values)
-        try:
-            string.encode("utf-8")
-        except UnicodeEncodeError as error:
-            source, number = table.place(row)
-            msg = f"{source}, row {number}: the text holds half a surrogate pair, which is no character"
-            raise TextError(msg, cure="Repair the text; such strings come from cut-off UTF-16.") from error
+        string = strings[0] if template is None else template.render(dict(zip(names, strings, strict=True)))
+        if not string.isascii():
+            _check_encodes(string, table, row)
         rendered.append(string)
         rows.append(row)
-    if empty and not reading.skip_empty:
-        raise TextError(_empty_message(table, empty), cure="Fill them in, or go on without them: --skip-empty.")
-    if not rendered:
-        msg = f"{table.sources} holds no text: {_all_rows(table.n_rows)} empty"
+    return Texts(rendered, rows, len(empty)), empty
+
+
+def check_empty(shown: Sequence[tuple[str, int]], n_empty: int, n_rows: int, sources: str, *, skip_empty: bool) -> None:
+    """Raises TextError where rows are empty that may not be, or all are. shown: places of the first few of them."""
+    if n_empty and not skip_empty:
+        noun = "text is" if n_empty == 1 else "texts are"
+        msg = f"{n_empty:,} {noun} empty or missing: {phrase(shown, n_empty)}"
+        raise TextError(msg, cure="Fill them in, or go on without them: --skip-empty.")
+    if n_empty == n_rows:
+        msg = f"{sources} holds no text: {_all_rows(n_rows)} empty"
         raise TextError(msg, cure="Check that the right column is read (--text COLUMN).")
-    return Texts(rendered, rows, len(empty))
 
 
 def _field_columns(table: Table, template: Template | None, text: str | None, label: str | None) -> dict[str, str]:
-    """Which column fills which field; without a template there is the one field `text`."""
     if template is None:
         return {"text": text_column(table, text, label)}
     columns: dict[str, str] = {}
@@ -134,8 +174,16 @@ def _field_columns(table: Table, template: Template | None, text: str | None, la
     return columns
 
 
-def _string(table: Table, column: str, row: int, *, strict: bool) -> str:
-    value = table.columns[column][row]
+def _check_encodes(string: str, table: Table, row: int) -> None:
+    try:
+        string.encode("utf-8")
+    except UnicodeEncodeError as error:
+        source, number = table.place(row)
+        msg = f"{source}, row {number}: the text holds half a surrogate pair, which is no character"
+        raise TextError(msg, cure="Repair the text; such strings come from cut-off UTF-16.") from error
+
+
+def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) -> str:  # noqa: ANN401 - a cell
     if isinstance(value, str):
         return str(value)  # NumPy's strings become Python's
     if is_missing(value):
@@ -172,11 +220,6 @@ def _is_number(value: str) -> bool:
 
 def _all_rows(count: int) -> str:
     return "its only row is" if count == 1 else f"all {count:,} rows are"
-
-
-def _empty_message(table: Table, empty: list[int]) -> str:
-    noun = "text is" if len(empty) == 1 else "texts are"
-    return f"{len(empty):,} {noun} empty or missing: {table.places(empty)}"
 
 
 def _listed(names: list[str]) -> str:

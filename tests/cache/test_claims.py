@@ -85,6 +85,55 @@ def test_a_writer_waits_for_what_another_has_in_hand_and_says_so_once(tmp_path: 
             assert [finished for _, finished in others] == [5]
 
 
+def claimed_in(space: Space) -> set[bytes]:
+    """The keys in the claim files of a space, read as bytes."""
+    files = [path for path in (space.path / "claims").iterdir() if path.name != "lock"]
+    data = b"".join(path.read_bytes() for path in files)
+    return {data[start : start + 16] for start in range(0, len(data), 16)}
+
+
+def test_a_writer_may_claim_ahead_and_rows_stay_claimed_until_they_are_on_the_disk(tmp_path: Path) -> None:
+    space, part = make(tmp_path), rows(20)
+    written: list[NDArray[np.int64]] = []
+    with space.writing() as (now, first), space.writing() as (_, second):
+        ahead = first.slices(part.keys, 6, quiet, first=2, on_disk=lambda: len(written))
+        taken = [next(ahead)[0] for _ in range(3)]
+        assert [one.tolist() for one in taken] == [[0, 1], [2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13]]
+        in_hand = [part.keys[row].tobytes() for row in range(14)]
+        assert claimed_in(space) == set(in_hand), "none of the three is written"
+        now.add(pick(part, taken[0]), {"written": "x"})
+        written.append(taken[0])
+        other, finished = next(second.slices(part.keys, 100, quiet))
+        assert (other.tolist(), finished) == (list(range(14, 20)), 2), "what is claimed ahead is not another's"
+        now.add(pick(part, other), {"written": "x"})
+        assert [finished for _, finished in ahead] == [6]
+        assert claimed_in(space) >= set(in_hand[2:]), "they are yielded and not yet written"
+
+
+def test_a_slice_is_given_up_only_after_its_shard_has_its_name(tmp_path: Path) -> None:
+    space, part = make(tmp_path), rows(9)
+    written: list[NDArray[np.int64]] = []
+    with space.writing() as (now, claims):
+        for mine, _ in claims.slices(part.keys, 2, quiet, on_disk=lambda: len(written)):
+            on_disk = {key.tobytes() for shard in space.reopened().shards for key in shard.read("keys")}
+            before = {key.tobytes() for key in part.keys[: mine[-1] + 1]}
+            assert before == on_disk | claimed_in(space), "a row is in a shard or in a claim"
+            if mine[0] % 4 == 2:  # two slices are behind by now
+                for one in (mine - 2, mine):
+                    now.add(pick(part, one), {"written": "x"})
+                    written.append(one)
+
+
+def test_a_writer_that_has_ended_gets_no_more_slices(tmp_path: Path) -> None:
+    """Its thread may be at it still."""
+    space, part = make(tmp_path), rows(9)
+    with space.writing() as (_, claims):
+        slices = claims.slices(part.keys, 2, quiet)
+        next(slices)
+    assert list(slices) == []
+    assert [path.name for path in (space.path / "claims").iterdir()] == ["lock"]
+
+
 def test_a_writer_that_gives_up_frees_its_share(tmp_path: Path) -> None:
     space, part = make(tmp_path), rows(8)
     space.add(rows(seed=5), {"written": "x"})

@@ -68,8 +68,8 @@ def test_the_main_job_in_two_commands_and_a_prediction(run: Run, data: Path, enc
     facts = json.loads(extracted.stdout)
     assert set(facts) == {
         "space", "path", "rows", "unique", "hits", "computed", "tokens", "truncated", "seconds", "load_seconds",
-        "compile_seconds", "texts_per_second", "tokens_per_second", "layers", "poolings", "hidden_size", "dtype",
-        "attention", "why_padded", "compiled", "why_not_compiled", "device",
+        "compile_seconds", "wait_seconds", "texts_per_second", "tokens_per_second", "layers", "poolings", "hidden_size",
+        "dtype", "attention", "why_padded", "compiled", "why_not_compiled", "device",
     }  # fmt: skip
     assert (facts["rows"], facts["unique"], facts["computed"]) == (150, 150, 150)
     fitted = run("fit-heads", data, "--label", "label", *QUICK, "--json")

@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -22,8 +21,9 @@ from unittest import mock
 
 # What an extraction with a tiny BERT imports. Modules only: no model, no file, no thread of ours.
 _IMPORTED = (
-    "torch", "transformers", "featcache.extract", "featcache.backbone.load", "featcache.backbone.forward",
-    "featcache.backbone.batching", "featcache.backbone.facts", "featcache.cli.main", "featcache.cli.extract",
+    "torch", "transformers", "featcache.extract", "featcache.pipeline", "featcache.backbone.load",
+    "featcache.backbone.forward", "featcache.backbone.batching",
+    "featcache.backbone.facts", "featcache.cli.main", "featcache.cli.extract",
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert", "datasets", "rich.console", "rich.progress",
     # What the module of a child's function may import.
@@ -166,8 +166,10 @@ def report(sender: Connection) -> None:
 
 
 def slices_of(rows: int) -> None:
-    """Make the slices of an extraction small. `featcache.extract` is the function, so its module is asked for."""
-    mock.patch.object(import_module("featcache.extract"), "SLICE_ROWS", rows).start()
+    """Make the slices of an extraction small."""
+    from featcache import pipeline
+
+    mock.patch.object(pipeline, "SLICE_ROWS", rows).start()
 
 
 def extraction(

@@ -316,16 +316,17 @@ def test_a_model_that_gives_nan_is_an_error_naming_the_row(encoder: Path, tmp_pa
 # -- interrupted and killed -------------------------------------------------------------------------------------
 
 
-def _start(encoder: Path, folder: Path) -> subprocess.Popen[str]:
+def _start(encoder: Path, folder: Path, code: str = "", n_shards: int = 3) -> subprocess.Popen[str]:
+    """An extraction of 3,000 texts that has written some shards. code: runs in the process before it."""
     texts = sentences(3000, seed=9, longest=30)
     (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     command = [
-        sys.executable, "-m", "featcache", "extract", "texts.jsonl", "--backbone", str(encoder), "--shard-rows", "20",
-        "--dtype", "float32",
+        sys.executable, "-c", f"{code}\nfrom featcache.cli import main\nmain()", "extract", "texts.jsonl",
+        "--backbone", str(encoder), "--shard-rows", "20", "--dtype", "float32",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("cache/*/*.h5"))) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while len(list(folder.glob("cache/*/*.h5"))) < n_shards and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
     return process
 
@@ -339,8 +340,15 @@ def _rows_kept(folder: Path) -> int:
     return len(keys)
 
 
-def test_ctrl_c_keeps_finished_rows_and_a_rerun_goes_on(encoder: Path, tmp_path: Path) -> None:
-    process = _start(encoder, tmp_path)
+# Small slices: some are written, one is computed, one is tokenised when the signal comes.
+SMALL_SLICES = "import featcache.pipeline as p; p.SLICE_ROWS, p.FIRST_ROWS = 100, 20"
+
+
+@pytest.mark.parametrize(("code", "n_shards"), [("", 3), (SMALL_SLICES, 3), (SMALL_SLICES, 30)])
+def test_ctrl_c_keeps_finished_rows_and_a_rerun_goes_on(
+    encoder: Path, tmp_path: Path, code: str, n_shards: int
+) -> None:
+    process = _start(encoder, tmp_path, code, n_shards)
     process.send_signal(signal.SIGINT)
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 130, talk
@@ -349,6 +357,9 @@ def test_ctrl_c_keeps_finished_rows_and_a_rerun_goes_on(encoder: Path, tmp_path:
     assert "Run the same command again" in talk
     kept = _rows_kept(tmp_path)
     assert 0 < kept < 3000
+    assert f"{kept:,} of 3,000" in talk
+    assert not list(tmp_path.glob("cache/*/*.partial"))
+    assert [path.name for path in tmp_path.glob("cache/*/claims/*")] == ["lock"]
     done = featcache.extract(tmp_path / "texts.jsonl", backbone=encoder, cache=tmp_path / "cache", dtype="float32")
     assert (done.hits, done.computed) == (kept, 3000 - kept)
 

@@ -1,0 +1,278 @@
+"""Data that can be gone through again and again, in tables of bounded size, wherever they come from.
+
+A source is a path, or `NAME`, `NAME@CONFIG`, `NAME:SPLIT` of a data set on the Hugging Face hub; a folder
+written by `Dataset.save_to_disk` takes `:SPLIT` too. What is in memory is cut into pieces as it is; files are
+read anew each time, so that data may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.data.files import READABLE, SUFFIXES, file_tables, read_text, refuse_twice
+from featcache.data.table import CHUNK_ROWS, Table, concatenate, table_of
+from featcache.errors import DataFileError, first_line
+
+_LONGEST_NAME = 80  # of the last part of a path; file systems allow 255 bytes, up to 4 a character
+_HERE = "the data"
+
+Tables = Callable[[int], Iterable[Table]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing the user gave. tables: called with a number of rows, gives its rows in tables of at most so many."""
+
+    name: str
+    tables: Tables
+
+    def numbered(self, rows: int) -> Iterator[Table]:
+        """The tables. Raises DataFileError when there was no row in them."""
+        n_rows = 0
+        for table in self.tables(rows):
+            n_rows += table.n_rows
+            yield table
+        if not n_rows and self.name == _HERE:
+            msg = "the data hold no rows"
+            raise DataFileError(msg, cure="Give at least one row.")
+        if not n_rows:
+            msg = f"{self.name} holds no rows"
+            raise DataFileError(msg, cure="Give a file with at least one row of data.")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows of one or more sources, one after the other."""
+
+    sources: tuple[Source, ...]
+
+    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Table]:
+        """All rows from the first one on, in tables of exactly `rows`, but for the last.
+
+        Raises DataFileError where a source is missing, empty, malformed or in another encoding; in text files
+        when that place is reached.
+        """
+        waiting: list[Table] = []
+        room = rows
+        for one in chain.from_iterable(source.numbered(rows) for source in self.sources):
+            rest = one
+            while rest.n_rows >= room:
+                head, rest = rest.split(room) if rest.n_rows > room else (rest, Table({}, ()))
+                yield concatenate([*waiting, head])
+                waiting, room = [], rows
+            if rest.n_rows:
+                waiting.append(rest)
+                room -= rest.n_rows
+        if waiting:
+            yield concatenate(waiting)
+
+
+def stream(data: Any, *, encoding: str = "utf-8") -> Stream:  # noqa: ANN401 - the one door for user data
+    """Whatever holds the user's rows, ready to be gone through; see `read.read` for what that may be.
+
+    Raises DataFileError where `data` is of no known kind, or a folder or name is no data set; what is wrong
+    inside a file shows when it is read.
+    """
+    if isinstance(data, str | Path):
+        return Stream((source_of(str(data), encoding=encoding),))
+    tables = _in_memory(data)
+    if tables is not None:
+        return Stream((Source(_HERE, tables),))
+    if not isinstance(data, Iterable):
+        msg = f"data of type {type(data).__name__} cannot be read as rows"
+        raise DataFileError(msg, cure=f"Give {READABLE}, or texts, columns or a data frame.")
+    items = data if isinstance(data, list) else data.tolist() if hasattr(data, "tolist") else list(data)
+    if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
+        return Stream(tuple(source_of(str(item), encoding=encoding) for item in items))
+    return Stream((Source(_HERE, _columns({"text": items})),))
+
+
+def source_of(source: str, *, encoding: str = "utf-8") -> Source:
+    """One file, folder or hub data set. Raises DataFileError where it is none of these."""
+    path = Path(source)
+    if not _exists(source):
+        return Source(source, _elsewhere(source))
+    if path.is_dir():
+        return Source(source, _folder(path, None, encoding))
+    if path.is_file():
+        return Source(source, lambda rows: file_tables(path, encoding, rows))
+    kept: list[Table] = []  # of a pipe, which gives its bytes only once
+
+    def once(rows: int) -> Iterable[Table]:
+        if not kept:
+            kept.extend(file_tables(path, encoding, rows))
+        return kept
+
+    return Source(source, once)
+
+
+def _like_source(item: str | Path) -> bool:
+    if isinstance(item, Path) or item.lower().endswith(SUFFIXES):
+        return True
+    return _exists(item) or (":" in item and _exists(item.partition(":")[0]))
+
+
+def _exists(item: str) -> bool:
+    """Whether a string is a path; a long text is none, and asking the file system would raise ENAMETOOLONG."""
+    return bool(item) and len(Path(item).name) <= _LONGEST_NAME and "\0" not in item and Path(item).exists()
+
+
+# -- in memory --------------------------------------------------------------------------------------------------------
+
+
+def _in_memory(data: Any) -> Tables | None:  # noqa: ANN401 - recognised by shape, without importing its library
+    """Of a mapping, data frame, Arrow table, or what `datasets` has."""
+    if isinstance(data, dict) and data and all(hasattr(part, "column_names") for part in data.values()):
+        return _splits(data, _HERE, None)  # datasets.DatasetDict, datasets.IterableDatasetDict
+    if isinstance(data, Mapping):
+        return _columns(data)
+    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
+        refuse_twice(_HERE, list(data.column_names))
+        return _sliced(
+            lambda start, stop: {name: data[name].slice(start, stop - start).to_pylist() for name in data.column_names},
+            data.num_rows,
+            _HERE,
+        )
+    if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset, datasets.IterableDataset
+        return _data_set(data, _HERE)
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
+        refuse_twice(_HERE, [str(name) for name in data.columns])
+        return _sliced(
+            lambda start, stop: {str(name): data[name].iloc[start:stop].tolist() for name in data.columns},
+            len(data),
+            _HERE,
+        )
+    return None
+
+
+def _columns(columns: Mapping[str, Any]) -> Tables:
+    """Of columns by name. Raises DataFileError where they differ in length."""
+    lists: dict[str, Any] = {
+        str(name): values if isinstance(values, list | tuple | np.ndarray) else list(values)
+        for name, values in columns.items()
+    }
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        msg = f"the data cannot be read as rows: columns differ in length: {lengths}"
+        raise DataFileError(msg, cure="Give columns of one length.")
+    n_rows = next(iter(lengths.values()), 0)
+    return _sliced(lambda start, stop: {name: values[start:stop] for name, values in lists.items()}, n_rows, _HERE)
+
+
+def _sliced(pick: Callable[[int, int], Mapping[str, Sequence[Any]]], n_rows: int, source: str) -> Tables:
+    def tables(rows: int) -> Iterator[Table]:
+        for start in range(0, n_rows, rows):
+            count = min(rows, n_rows - start)
+            yield table_of(pick(start, start + count), source, start=start, n_rows=count)
+
+    return tables
+
+
+# -- folders and data sets --------------------------------------------------------------------------------------------
+
+
+def _folder(path: Path, split: str | None, encoding: str) -> Tables:
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        import datasets
+
+        try:
+            loaded = datasets.load_from_disk(str(path))
+        except (OSError, ValueError) as error:
+            msg = f"{path} is not a data set that can be read: {first_line(error)}"
+            raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
+        return _splits(loaded, str(path), split)
+    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    files = [(folder.name, file) for folder in classes for file in sorted(folder.glob("*.txt"))]
+    if split is None and files:
+        return _sliced(
+            lambda start, stop: {
+                "text": [read_text(file, encoding) for _, file in files[start:stop]],
+                "label": [name for name, _ in files[start:stop]],
+            },
+            len(files),
+            str(path),
+        )
+    msg = f"{path} is a folder, but neither a saved data set nor folders of .txt files, one for each class"
+    raise DataFileError(msg, cure=f"Give {READABLE}.")
+
+
+def _elsewhere(source: str) -> Tables:
+    """A saved data set with `:SPLIT`, or a data set of the hub."""
+    name, _, split = source.partition(":")
+    if split and _exists(name) and Path(name).is_dir():
+        return _folder(Path(name), split, "utf-8")
+    if (
+        source.lower().endswith(SUFFIXES)
+        or source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or len(source) > _LONGEST_NAME
+    ):
+        msg = f"{source[:_LONGEST_NAME]} does not exist"
+        raise DataFileError(msg, cure="Check the path (and the folder you are in).")
+    import datasets
+
+    name, _, config = name.partition("@")
+    try:
+        loaded = datasets.load_dataset(name, config or None)
+    except Exception as error:
+        # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all mean the
+        # same to the user: this name gave no data, and the first line says why.
+        msg = f"{source} is no file here, and the hub gave no such data set: {first_line(error)}"
+        raise DataFileError(msg, cure="Check the path; data sets by name need a network.") from error
+    return _splits(loaded, name, split or None)
+
+
+def _splits(loaded: Any, source: str, split: str | None) -> Tables:  # noqa: ANN401 - a data set, or several by name
+    if not isinstance(loaded, dict):
+        if split:
+            msg = f"{source} has no splits, so no {split!r}"
+            raise DataFileError(msg, cure=f"Give it as {source}.")
+        return _data_set(loaded, source)
+    if split is None:
+        parts = [_data_set(part, f"{source}:{name}") for name, part in loaded.items()]
+        return lambda rows: chain.from_iterable(part(rows) for part in parts)
+    if split not in loaded:
+        msg = f"{source} has no split {split!r}; it has {', '.join(loaded)}"
+        raise DataFileError(msg, cure=f"Write {source}:{next(iter(loaded))}, for example.")
+    return _data_set(loaded[split], f"{source}:{split}")
+
+
+def _data_set(data: Any, source: str) -> Tables:  # noqa: ANN401 - datasets.Dataset or datasets.IterableDataset
+    """By slices of the memory-mapped data; what streams is asked for batch by batch."""
+    features = dict(data.features or {})  # a stream may not know its own
+
+    def named(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        return {name: _class_names(features.get(name), values) for name, values in columns.items()}
+
+    if hasattr(data, "__len__"):
+        return _sliced(lambda start, stop: named(data[start:stop]), len(data), source)
+
+    def streamed(rows: int) -> Iterator[Table]:
+        start = 0
+        for columns in _batches(data, rows, source):
+            table = table_of(named(columns), source, start=start)
+            yield table
+            start += table.n_rows
+
+    return streamed
+
+
+def _batches(data: Any, rows: int, source: str) -> Iterator[Mapping[str, Sequence[Any]]]:  # noqa: ANN401 - as above
+    try:
+        yield from data.iter(batch_size=rows)
+    except Exception as error:  # of `datasets`, of what downloads for it, or of the user's own generator
+        msg = f"{source} could not be read to its end: {type(error).__name__}: {first_line(error)}"
+        raise DataFileError(msg, cure="Run the same command again; what was computed before is kept.") from error
+
+
+def _class_names(feature: Any, values: Sequence[Any]) -> list[Any]:  # noqa: ANN401 - a feature of `datasets`
+    """The values; of a ClassLabel its names, which say more than numbers. -1 means unlabelled."""
+    if not hasattr(feature, "int2str"):
+        return list(values)
+    return [None if value is None or value < 0 else feature.int2str(value) for value in values]

@@ -25,9 +25,10 @@ from featcache.data.texts import Reading
 from featcache.errors import ContractError, InputError, MachineError
 from featcache.files import free_bytes, megabytes, settle
 from featcache.models import Running, load_for
-from featcache.pipeline import Ran, run_pass, states_of
+from featcache.pipeline import Ran, run_pass
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice, Resolved, make_space, resolve
+from featcache.states import states_of
 
 if TYPE_CHECKING:
     from featcache.backbone.load import Backbone
@@ -113,7 +114,7 @@ def extract(
     max_length: tokens; the default is the model's limit, at most 512.  dtype: "auto", "float32", …
     attention: how texts become batches: "padded"; "packed", laid end to end without padding, where a trial shows
     that the model gives the same states; or "auto", which packs on CPUs.  compile: "on", "off", or "auto", which uses
-    torch.compile for 2 million tokens or more where it helps. The features are the same within rounding.
+    torch.compile for 2 million tokens or more on CPUs with AMX. The features are the same within rounding.
 
     Raises InputError and its kin (exit code 2) for bad data or options; ContractError where a space
     would be continued in an environment that gives other features; MachineError where disk or memory fail;

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from featcache.backbone.device import cpu_flags
 from featcache.cache.memo import Memo
 from featcache.errors import InputError
 from featcache.spaces import BackboneChoice, Resolved
@@ -19,7 +20,7 @@ from featcache.spaces import BackboneChoice, Resolved
 if TYPE_CHECKING:
     from featcache.backbone.load import Backbone
 
-# Fewer tokens than these are through before compiling has paid for itself (docs/decisions.md).
+# Fewer tokens than these are through before compiling has paid for itself, where it pays at all (docs/decisions.md).
 COMPILE_TOKENS = 2_000_000
 
 
@@ -28,7 +29,7 @@ class Running:
     """How a model is to be run; the features are the same within rounding.
 
     attention: "packed", "padded", or "auto", which packs on CPUs; nowhere else has it been measured.
-    compile: "on", "off", or "auto", which compiles for 2 million tokens or more in bfloat16 on a CPU.
+    compile: "on", "off", or "auto", which compiles for 2 million tokens or more in bfloat16 on CPUs with AMX.
     What cannot be is not done, and the backbone says why.
     """
 
@@ -57,6 +58,7 @@ def load_for(
     n_texts: how many there are to compute.  some: gives a few of them, from which the tokens of all are estimated.
     Raises what `backbone.load.load_backbone` raises; InputError where max_length leaves no room for a text.
     """
+    from featcache.backbone.gelu import fuse
     from featcache.backbone.linear import lay_out
     from featcache.backbone.load import load_backbone
 
@@ -78,6 +80,7 @@ def load_for(
         model = _compiled(model, resolved)
     if model.compiled is None:  # which lays weights out in its own way
         lay_out(model.model)
+        fuse(model.model)
     return model
 
 
@@ -100,7 +103,8 @@ def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
 def _pays(model: Backbone, resolved: Resolved, n_texts: int, some: Callable[[], Sequence[str]]) -> bool:
     """Whether compiling is worth the wait: where it helps, and for as many tokens as it takes."""
     longest = resolved.contract.max_length
-    if not model.packed or resolved.contract.dtype != "bfloat16" or n_texts * longest < COMPILE_TOKENS:
+    helps = model.packed and resolved.contract.dtype == "bfloat16" and "amx_bf16" in cpu_flags()
+    if not helps or n_texts * longest < COMPILE_TOKENS:
         return False
     from featcache.backbone.batching import tokenize
 

@@ -12,7 +12,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from queue import SimpleQueue
@@ -26,11 +26,13 @@ from featcache.cache.contract import Contract
 from featcache.cache.space import Space
 from featcache.cache.writer import SHARD_BYTES, ShardWriter
 from featcache.data.survey import Cursor, Survey
-from featcache.errors import BackboneError, Interrupted
+from featcache.errors import BackboneError, Interrupted, MachineError
 from featcache.report.progress import Progress
+from featcache.states import culprit, not_finite, not_finite_error
 
 if TYPE_CHECKING:
     from featcache.backbone.batching import Tokens
+    from featcache.backbone.forward import Pooled
     from featcache.backbone.load import Backbone
 
 SLICE_ROWS = 32_768  # rows tokenised and sorted together, and claimed where several processes share the work
@@ -257,9 +259,9 @@ class _Computing:
         tokens, contract = slice_.tokens, self._contract
         batches = pooled_states(self._model, tokens, layers=contract.layers, poolings=contract.poolings)
         with contextlib.closing(batches):  # gives the model its own attention back
-            for batch in batches:
+            for batch in self._placed(slice_, batches):
                 states = halved(batch.states)
-                bad = _not_finite(states)
+                bad = not_finite(states)
                 if len(bad):
                     batches.close()
                     raise self._not_finite_error(slice_, batch.rows[bad])
@@ -275,6 +277,17 @@ class _Computing:
         self.rows[slice_.rows] = True
         self.n_truncated += int(tokens.truncated.sum())
 
+    def _placed(self, slice_: _Slice, batches: Iterator[Pooled]) -> Iterator[Pooled]:
+        """The batches; a text that is too much for the memory is named."""
+        from featcache.backbone.forward import DoesNotFitError
+
+        try:
+            yield from batches
+        except DoesNotFitError as error:
+            source, number = self._survey.place(int(slice_.rows[error.row]))
+            msg = f"{source}, row {number}: {error.what}"
+            raise MachineError(msg, cure=error.cure) from error
+
     def _tell(self, n_rows: int) -> None:
         rate = f"{self.n_tokens / (time.perf_counter() - self._started):,.0f} tokens/s"
         self._progress.advance(n_rows, rate)
@@ -283,9 +296,9 @@ class _Computing:
             self._progress.milestone(f"{self._shown:,}/{self._n_missing:,} rows written · {rate}")
 
     def _not_finite_error(self, slice_: _Slice, rows: NDArray[np.int64]) -> BackboneError:
-        row = slice_.rows[_culprit([slice_.texts[row] for row in rows], rows, self._model, self._contract)]
+        row = slice_.rows[culprit([slice_.texts[row] for row in rows], rows, self._model, self._contract)]
         source, number = self._survey.place(int(row))
-        return _not_finite_error(f"{source}, row {number}", self._contract)
+        return not_finite_error(f"{source}, row {number}", self._contract)
 
 
 # -- the last thread: shards ------------------------------------------------------------------------------------------
@@ -378,54 +391,6 @@ def _join(thread: threading.Thread, hurry: Callable[[], None] | None = None) -> 
             interrupt = error
     if interrupt is not None:
         raise interrupt
-
-
-# -- states that are no numbers, and where rows come from -------------------------------------------------------------
-
-
-def states_of(
-    texts: Sequence[str], model: Backbone, contract: Contract, *, layers: Sequence[int], poolings: Sequence[str]
-) -> NDArray[np.float32]:
-    """Pooled states computed now, float32 (N, layers, poolings, H), in the order of `texts`; nothing is cached.
-
-    Raises BackboneError where the model gives NaN or infinity for a text.
-    """
-    from featcache.backbone.batching import tokenize
-    from featcache.backbone.forward import pooled_states
-
-    tokens = tokenize(model.tokenizer, texts, max_length=contract.max_length)
-    parts = list(pooled_states(model, tokens, layers=layers, poolings=poolings))
-    states = np.concatenate([part.states for part in parts])
-    order = np.concatenate([part.rows for part in parts])
-    result = np.empty_like(states)
-    result[order] = states
-    bad = _not_finite(result)
-    if len(bad):
-        raise _not_finite_error(f"the text {texts[bad[0]][:40]!r}", contract)
-    return result
-
-
-def _culprit(texts: Sequence[str], rows: NDArray[np.int64], model: Backbone, contract: Contract) -> int:
-    """Of rows that came out not finite, the first that does so alone: in a pack it may spoil its neighbours."""
-    alone = replace(model, packed=False, compiled=None)
-    for text, row in zip(texts, rows, strict=True):
-        try:
-            states_of([text], alone, contract, layers=contract.layers, poolings=contract.poolings)
-        except BackboneError:
-            return int(row)
-    return int(rows[0])
-
-
-def _not_finite(states: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Rows in which some value is NaN or infinite."""
-    if states.dtype == np.float16:  # made so because all of it is finite
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(~np.isfinite(states).all(axis=(1, 2, 3)))
-
-
-def _not_finite_error(place: str, contract: Contract) -> BackboneError:
-    msg = f"the backbone gives NaN or infinity for {place} in {contract.dtype}"
-    return BackboneError(msg, cure="Try --dtype float32; where that does it too, the weights are damaged.")
 
 
 def _provenance(model: Backbone) -> dict[str, Any]:

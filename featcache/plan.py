@@ -19,8 +19,8 @@ from featcache.data.survey import Cursor, Survey
 from featcache.data.texts import Reading
 from featcache.extract import missing_rows, prepare, row_bytes
 from featcache.models import Running, load_for
-from featcache.pipeline import states_of
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
+from featcache.states import states_of
 
 if TYPE_CHECKING:
     from featcache.backbone.load import Backbone

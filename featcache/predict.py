@@ -28,9 +28,9 @@ from featcache.errors import BackboneError, BundleError, ContractError, DamageEr
 from featcache.extract import extract
 from featcache.heads.bundle import Description, read_bundle
 from featcache.heads.network import Network
-from featcache.pipeline import states_of
 from featcache.report.progress import Progress, Silent
 from featcache.spaces import DEFAULT_CACHE, BackboneChoice
+from featcache.states import states_of
 
 _WRITE_FROM = 64
 """New texts from which on they are worth a shard. Fewer are computed and forgotten: a shard for each single

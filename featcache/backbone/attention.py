@@ -141,8 +141,11 @@ def attend(
         msg = f"packed attention cannot honour {unknown or 'a mask'}"
         raise ValueError(msg)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-    out = _one_node(query, key, value, causal, sliding_window, scaling, softcap, s_aux, position_bias)
-    return out, None
+    if torch.compiler.is_compiling():
+        out = _one_node(query, key, value, causal, sliding_window, scaling, softcap, s_aux, position_bias)
+        return out, None
+    rules = Rules(causal, sliding_window, scaling, softcap, s_aux, position_bias)
+    return _attention(query[0], key[0], value[0], rules).unsqueeze(0), None
 
 
 @torch.library.custom_op("featcache::packed_attention", mutates_args=())

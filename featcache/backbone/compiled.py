@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._inductor import config as inductor
 
 from featcache.backbone.attention import Layout, laid_out
 from featcache.backbone.load import Backbone
 from featcache.backbone.packed import difference, inputs_of, packed_mode
 from featcache.errors import first_line
 
-N_TOKENS = 2048  # of every batch, filled up with tokens that no text attends to
+N_TOKENS = 4096  # of every batch, filled up with tokens that no text attends to
 _LENGTHS = (1, 5, 5, 37, 300)  # tokens of the texts of the trial
 _SEED = 20_261_121
 
@@ -37,11 +38,11 @@ class Compiled:
     n_tokens: int
     function: Callable[..., tuple[Tensor, ...]]
 
-    def states(self, model: torch.nn.Module, rows: Sequence[NDArray[np.int64]]) -> dict[int, Tensor]:
+    def states(self, backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> dict[int, Tensor]:
         """States of the layers for the token ids of several texts, at most `n_tokens` in all; model in packed mode."""
         n_used = sum(map(len, rows))
         spare = [rows[-1][:1]] * (self.n_tokens - n_used)  # texts of one token behind the others
-        inputs = inputs_of(model, [*rows, *spare], "cpu")
+        inputs = inputs_of(backbone, [*rows, *spare])
         with torch.no_grad(), laid_out(Layout(tuple(map(len, rows)))):
             return dict(zip(self.layers, self.function(inputs["input_ids"], inputs.get("position_ids")), strict=True))
 
@@ -58,21 +59,19 @@ def compile_packed(backbone: Backbone, layers: Sequence[int], max_length: int) -
     if not _has_compiler():
         return "there is no C++ compiler on this machine"
     model: Any = backbone.model
-    extra = {
-        name: value for name, value in inputs_of(model, [np.zeros(1, np.int64)], "cpu").items() if name == "use_cache"
-    }
 
     def forward(ids: Tensor, positions: Tensor | None) -> tuple[Tensor, ...]:
         places = {} if positions is None else {"position_ids": positions}
-        output = model(input_ids=ids, output_hidden_states=True, return_dict=True, **places, **extra)
+        output = model(input_ids=ids, output_hidden_states=True, return_dict=True, **places, **backbone.settings)
         return tuple(output.hidden_states[layer] for layer in layers)
 
     # A process may run many models, and PyTorch counts the recompilations of this code for all of them together.
     apart: Any = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
-    function = torch.compile(forward, fullgraph=True, dynamic=False, options={"freezing": True}, **apart)
+    function = torch.compile(forward, fullgraph=True, dynamic=False, **apart)
     compiled = Compiled(tuple(layers), N_TOKENS, function)
     try:
-        with _quiet(), packed_mode(model):
+        # Freezing as an option of torch.compile has no effect (torch 2.13): weights would be laid out in every call.
+        with _quiet(), packed_mode(model), inductor.patch(freezing=True):
             return _tried(compiled, backbone, tuple(min(one, max_length) for one in _LENGTHS), forward) or compiled
     except Exception as error:  # noqa: BLE001 - whatever the compiler raises: the model runs as it is
         return f"{type(error).__name__}: {first_line(error)[:80]}"
@@ -86,13 +85,13 @@ def _tried(
     drawn = np.random.default_rng(_SEED)
     rows = [drawn.integers(vocabulary // 4, vocabulary, length) for length in lengths]
     ends = np.cumsum(lengths)
-    inputs = inputs_of(backbone.model, rows, "cpu")
+    inputs = inputs_of(backbone, rows)
     with torch.no_grad(), laid_out(Layout(lengths)):
         expected = forward(inputs["input_ids"], inputs.get("position_ids"))
     # The first call compiles; the second has another layout, as every batch.
     for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
         places = np.concatenate([np.arange(ends[one] - lengths[one], ends[one]) for one in order])
-        states = compiled.states(backbone.model, [rows[one] for one in order])
+        states = compiled.states(backbone, [rows[one] for one in order])
         for layer, wanted in zip(compiled.layers, expected, strict=True):
             wrong = difference(states[layer][0, : ends[-1]], wanted[0, places])
             if wrong is not None:

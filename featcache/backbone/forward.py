@@ -18,7 +18,7 @@ from featcache.backbone.batching import Tokens, longest_first, padded
 from featcache.backbone.blocks import run
 from featcache.backbone.budget import Budget
 from featcache.backbone.load import Backbone
-from featcache.backbone.packed import inputs_of, packed_mode, parameters_of
+from featcache.backbone.packed import inputs_of, packed_mode
 from featcache.backbone.pooling import POOL, pool_packed
 from featcache.errors import BackboneError, MachineError
 
@@ -29,6 +29,12 @@ class Pooled:
 
     rows: NDArray[np.int64]
     states: NDArray[np.float32]
+
+
+class DoesNotFitError(MachineError):
+    """A text alone is too much for the memory. row: its number among the tokens given."""
+
+    row = 0
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def pooled_states(
     Layer 0 is the embedding output; the last is after the model's final norm. Layers above the highest one asked
     for are not computed. When memory runs out, the token budget is halved for good and the same rows are tried
     again. token_budget: tokens of a batch, instead of what the backbone's own budget finds.
-    Raises MachineError where a single row does not fit; BackboneError where the tokenizer makes tokens that the
+    Raises DoesNotFitError where a single row does not fit; BackboneError where the tokenizer makes tokens that the
     model does not know.
     """
     _check_vocabulary(backbone, tokens)
@@ -68,14 +74,23 @@ def pooled_states(
             try:
                 with budget.measured(int(tokens.lengths[rows].sum())):
                     states = states_of(backbone, tokens, rows, request).cpu().numpy()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _ran_out_of_memory(error):
+                    raise
                 if len(rows) == 1:
-                    msg = f"a text of {tokens.lengths[rows[0]]} tokens alone does not fit into memory"
-                    raise MachineError(msg, cure="Use --max-length, --dtype bfloat16 or a smaller model.") from error
+                    what = f"a text of {tokens.lengths[rows[0]]:,} tokens alone does not fit into memory"
+                    lone = DoesNotFitError(what, cure="Use --max-length, --dtype bfloat16 or a smaller model.")
+                    lone.row = int(rows[0])
+                    raise lone from error
                 budget.halve()
                 continue
             yield Pooled(rows, states)
             start += len(rows)
+
+
+def _ran_out_of_memory(error: RuntimeError) -> bool:
+    """Torch has a class for it on accelerators, which is a RuntimeError, and on CPUs this message alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def halved(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
@@ -107,9 +122,8 @@ def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
 def _padded_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request) -> Tensor:
     ids, mask = padded(tokens, rows, backbone.padding)
     attention_mask = torch.from_numpy(mask).to(backbone.device)
-    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(backbone.device), "attention_mask": attention_mask}
-    if "use_cache" in parameters_of(backbone.model):
-        inputs["use_cache"] = False
+    input_ids = torch.from_numpy(ids).to(backbone.device)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **backbone.settings}
 
     def pool(hidden: Tensor) -> Tensor:
         return torch.stack([POOL[name](hidden, attention_mask) for name in request.poolings], dim=1)
@@ -125,10 +139,10 @@ def _packed_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], 
         return pool_packed(hidden[0], layout.groups, request.poolings)
 
     if backbone.compiled is not None:
-        states = backbone.compiled.states(backbone.model, laid)
+        states = backbone.compiled.states(backbone, laid)
         return torch.stack([pool(states[layer]) for layer in request.layers], dim=1)
     with laid_out(layout):
-        return _pooled(backbone, inputs_of(backbone.model, laid, backbone.device), request, pool)
+        return _pooled(backbone, inputs_of(backbone, laid), request, pool)
 
 
 def _pooled(backbone: Backbone, inputs: dict[str, Any], request: _Request, pool: Callable[[Tensor], Tensor]) -> Tensor:

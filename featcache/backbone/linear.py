@@ -30,6 +30,7 @@ class LaidOut(torch.nn.Module):
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 - it has no public name
         self.bias = bias
+        self.gelu: str | None = None  # what `gelu.fuse` puts behind it: "none" or "tanh", as torch calls the two forms
 
     @property
     def weight(self) -> Tensor:
@@ -39,7 +40,8 @@ class LaidOut(torch.nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """states: (..., in). Returns (..., out)."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self.bias, "none", [], "")  # noqa: SLF001 - as above
+        behind, form = ("none", "") if self.gelu is None else ("gelu", self.gelu)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self.bias, behind, [], form)  # noqa: SLF001 - as above
         return product
 
 

@@ -7,7 +7,6 @@ every token of every layer: families that ignore the attention interface, or lea
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,23 +29,22 @@ _LOWEST_COSINE = 0.995
 _QUADRATIC = ("t5", "mt5", "umt5", "longt5")
 
 
-def inputs_of(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> dict[str, Any]:
+def inputs_of(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
     """What the model is called with for the token ids of several texts laid end to end: ids and positions, (1, T)."""
-    ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(device)
-    inputs: dict[str, Any] = {"input_ids": ids}
-    parameters = parameters_of(model)
-    if "position_ids" in parameters:
-        positions = np.concatenate([np.arange(len(row)) for row in rows]) + _first_position(model)
-        inputs["position_ids"] = torch.from_numpy(positions).unsqueeze(0).to(device)
-    if "use_cache" in parameters:
-        inputs["use_cache"] = False
+    ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(backbone.device)
+    inputs: dict[str, Any] = {"input_ids": ids, **backbone.settings}
+    if backbone.first_position is not None:
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        positions = np.arange(len(starts)) - starts + backbone.first_position
+        inputs["position_ids"] = torch.from_numpy(positions).unsqueeze(0).to(backbone.device)
     return inputs
 
 
-def _hidden_states(model: torch.nn.Module, rows: Sequence[NDArray[np.int64]], device: str) -> tuple[Tensor, ...]:
+def _hidden_states(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, ...]:
     """States of every layer, each (T, H). The model must be in packed mode."""
     with torch.inference_mode(), laid_out(Layout(tuple(map(len, rows)))):
-        output = model(**inputs_of(model, rows, device), output_hidden_states=True, return_dict=True)
+        output = backbone.model(**inputs_of(backbone, rows), output_hidden_states=True, return_dict=True)
     return tuple(states[0] for states in output.hidden_states)
 
 
@@ -70,19 +68,19 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
     if model.config.model_type in _QUADRATIC:
         return "its position bias grows with the square of a pack"
     longest = min(max_length, _longest(model))
-    device, vocabulary = backbone.device, int(model.get_input_embeddings().weight.shape[0])
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
     drawn = np.random.default_rng(_SEED)
     probes = [
         drawn.integers(vocabulary // 4, vocabulary, length)
         for length in (1, min(5, longest), min(5, longest), min(37, longest), longest)
     ]
     try:
-        alone = [_alone(model, probe, device) for probe in probes]
+        alone = [_alone(backbone, probe) for probe in probes]
         with packed_mode(model):
             if model.config._attn_implementation != NAME:  # noqa: SLF001 - as above
                 return "it has no attention interface"
             for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
-                reason = _compare(model, [probes[one] for one in order], [alone[one] for one in order], device)
+                reason = _compare(backbone, [probes[one] for one in order], [alone[one] for one in order])
                 if reason is not None:
                     return reason
     except Exception as error:  # noqa: BLE001 - whatever a model of any family raises means that it cannot be packed
@@ -91,9 +89,9 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
 
 
 def _compare(
-    model: torch.nn.Module, probes: Sequence[NDArray[np.int64]], alone: Sequence[tuple[Tensor, ...]], device: str
+    backbone: Backbone, probes: Sequence[NDArray[np.int64]], alone: Sequence[tuple[Tensor, ...]]
 ) -> str | None:
-    packed = _hidden_states(model, probes, device)
+    packed = _hidden_states(backbone, probes)
     n_blocks = len(alone[0]) - 1
     if len(packed) != n_blocks + 1:
         return "packed, it gives another number of layers"
@@ -119,13 +117,11 @@ def difference(states: Tensor, expected: Tensor) -> str | None:
     return None if lowest >= _LOWEST_COSINE else f"cosine {lowest:.3f}"
 
 
-def _alone(model: torch.nn.Module, probe: NDArray[np.int64], device: str) -> tuple[Tensor, ...]:
-    extra = {"use_cache": False} if "use_cache" in parameters_of(model) else {}
+def _alone(backbone: Backbone, probe: NDArray[np.int64]) -> tuple[Tensor, ...]:
+    ids = torch.from_numpy(probe).unsqueeze(0).to(backbone.device)
+    asked = {"output_hidden_states": True, "return_dict": True, **backbone.settings}
     with torch.inference_mode():
-        ids = torch.from_numpy(probe).unsqueeze(0).to(device)
-        output = model(
-            input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, return_dict=True, **extra
-        )
+        output = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids), **asked)
     return tuple(states[0] for states in output.hidden_states)
 
 
@@ -133,18 +129,3 @@ def _longest(model: Any) -> int:  # noqa: ANN401 - a PreTrainedModel
     """Tokens of the longest probe: beyond the sliding window, where there is one."""
     window = getattr(model.config, "sliding_window", None) or getattr(model.config, "local_attention", None) or 0
     return max(_WINDOWS, int(window) + 8)
-
-
-def _first_position(model: torch.nn.Module) -> int:
-    """The number of the first position: 0, but for RoBERTa and its like, which begin behind the padding id."""
-    for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
-        padding = getattr(table, "padding_idx", None)
-        if isinstance(table, torch.nn.Embedding) and padding is not None:
-            return int(padding) + 1
-    return 0
-
-
-def parameters_of(model: torch.nn.Module) -> frozenset[str]:
-    """Names of what a model's forward pass takes."""
-    return frozenset(inspect.signature(model.forward).parameters)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="torch.compile; auto uses it for 2 million tokens or more, on CPUs.",
+    help="torch.compile; auto uses it for 2 million tokens or more, on CPUs with AMX.",
 )
 @trust_options
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from featcache.backbone import attention
@@ -20,6 +22,7 @@ from featcache.backbone.batching import tokenize
 from featcache.backbone.blocks import find_blocks, run
 from featcache.backbone.budget import Budget
 from featcache.backbone.forward import pooled_states
+from featcache.backbone.gelu import fuse
 from featcache.backbone.linear import LaidOut, lay_out
 from featcache.backbone.pooling import pool_packed
 from tests.backbone.test_families import FAMILIES, build
@@ -140,6 +143,35 @@ def test_blocks_are_not_guessed_where_their_inputs_are_other_states(encoder: Pat
     taken: list[torch.Tensor] = []
     run(model, None, {"input_ids": torch.tensor([[5, 6]])}, {1: taken.append})
     assert [states.shape for states in taken] == [(1, 2, 32)]
+
+
+@pytest.mark.parametrize(
+    ("name", "n_layers"), [("bert", 2), ("gpt2", 2), ("albert", 1), ("gemma", 2), ("opt", 0), ("llama", 0)]
+)
+def test_gelu_is_computed_with_the_layer_before_it(name: str, n_layers: int, encoder: Path, tmp_path: Path) -> None:
+    model = load(build(name, encoder, tmp_path / name))
+    expected = all_states(model, TEXTS, 80)
+    lay_out(model.model)
+    assert fuse(model.model) == n_layers
+    assert sum(type(one) is torch.nn.Identity for one in model.model.modules()) == n_layers
+    np.testing.assert_allclose(all_states(model, TEXTS, 80), expected, atol=2e-5)
+
+
+def test_a_gelu_whose_input_is_used_elsewhere_too_stays_where_it_is() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.act = torch.nn.Linear(8, 8), GELUActivation()
+
+        def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+            states = self.dense(torch.nn.functional.one_hot(input_ids, 8).float())
+            return SimpleNamespace(last_hidden_state=self.act(states) + states)
+
+    model = Twice().eval().requires_grad_(requires_grad=False)
+    expected = model(torch.tensor([[3, 4, 5]])).last_hidden_state
+    assert lay_out(model) == 1
+    assert fuse(model) == 0
+    torch.testing.assert_close(model(torch.tensor([[3, 4, 5]])).last_hidden_state, expected)
 
 
 @NO_HURRY

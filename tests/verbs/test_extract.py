@@ -145,6 +145,40 @@ def test_a_compiled_model_gives_the_same_features(encoder: Path, tmp_path: Path)
         np.testing.assert_allclose(states, other.features(TEXTS, layer=1, pooling=pooling), atol=2e-3)
 
 
+LITTLE_MEMORY = """
+import json, resource, sys
+import featcache
+from featcache.backbone import forward, load, linear, gelu  # what is loaded takes room, too
+from featcache.report.progress import Silent
+class Notes(Silent):
+    def note(self, message): print(message, file=sys.stderr)
+model, cache, spare = sys.argv[1], sys.argv[2], int(sys.argv[3])
+featcache.extract(["a cat"], backbone=model, cache=cache, dtype="float32")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
+texts = [f"{'cat ' * 44}{a} {b}" for a in ("dog", "rug", "sat") for b in "the a on was is not".split()]
+texts += [f"{word} {text}" for text in texts for word in ("mat", "ran", "film", "book")]
+done = featcache.extract(texts, backbone=model, cache=cache, dtype="float32", progress=Notes())
+print(json.dumps(vars(done)))
+"""
+
+
+def run_with_little_memory(model: Path, cache: Path, spare: int) -> subprocess.CompletedProcess[str]:
+    """An extraction of 90 long texts in a process whose memory may grow by `spare` bytes more."""
+    return subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, str(model), str(cache), str(spare)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_memory_that_really_runs_out_halves_the_batches_and_is_told(tmp_path: Path) -> None:
+    model = save_encoder(tmp_path / "wide", intermediate_size=20_000)  # a state of 20,000 numbers for each token
+    done = run_with_little_memory(model, tmp_path / "cache", 260 << 20)  # 4,096 tokens take 327 MB
+    assert done.returncode == 0, done.stderr
+    assert "memory ran out: batches now hold 2,048 tokens" in done.stderr
+    assert json.loads(done.stdout)["computed"] == 90
+
+
 def test_why_a_model_is_not_compiled_is_told(encoder: Path, tmp_path: Path) -> None:
     import torch._inductor.config
 

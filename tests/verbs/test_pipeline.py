@@ -17,6 +17,7 @@ import datasets
 import h5py
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import featcache
@@ -96,6 +97,21 @@ def test_texts_that_are_cut_off_and_hits_are_counted_over_all_slices(encoder: Pa
     done = featcache.extract(texts, backbone=encoder, cache=tmp_path, dtype="float32")
     assert (done.hits, done.computed, done.truncated) == (91, 211, 2)
     assert (planned.hits, planned.misses, planned.tokens, planned.truncated) == (91, 211, done.tokens, 1)
+
+
+def test_a_text_that_does_not_fit_into_memory_alone_is_named(encoder: Path, tmp_path: Path) -> None:
+    def little_memory(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding) and args[0].numel() > 20:
+            raise torch.OutOfMemoryError
+
+    data = save(tmp_path / "texts.jsonl", [*TEXTS[:70], "cat " * 30, *TEXTS[70:]])
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(little_memory)
+    try:
+        with pytest.raises(MachineError, match=r"texts\.jsonl, row 71: a text of 32 tokens alone does not fit"):
+            featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32")
+    finally:
+        hook.remove()
+    assert featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32").computed == 301
 
 
 @pytest.mark.usefixtures("small")

@@ -15,6 +15,7 @@
     ├── FormatError           3   a file was written by a later featcache
     ├── DamageError           4   a file of the cache is not what its checksums say
     ├── MachineError          1   disk, memory or device failed; finished work is kept
+    │   └── DoesNotFitError       a text alone is too much for the memory
     └── Interrupted         130   Ctrl-C; finished work is kept
 
 Each message says what happened (with values), where (path, row, column) and the cure (a command or
@@ -107,6 +108,12 @@ class MachineError(FeatcacheError):
     """The disk, the memory or the device failed; work finished before is kept."""
 
     exit_code = 1
+
+
+class DoesNotFitError(MachineError):
+    """A text alone is too much for the memory. row: its number among the texts that were given."""
+
+    row = 0
 
 
 class Interrupted(FeatcacheError):  # noqa: N818 - named for what happened, as KeyboardInterrupt is

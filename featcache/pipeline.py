@@ -26,7 +26,7 @@ from featcache.cache.contract import Contract
 from featcache.cache.space import Space
 from featcache.cache.writer import SHARD_BYTES, ShardWriter
 from featcache.data.survey import Cursor, Survey
-from featcache.errors import BackboneError, Interrupted, MachineError
+from featcache.errors import BackboneError, DoesNotFitError, Interrupted, MachineError
 from featcache.report.progress import Progress
 from featcache.states import culprit, not_finite, not_finite_error
 
@@ -279,8 +279,6 @@ class _Computing:
 
     def _placed(self, slice_: _Slice, batches: Iterator[Pooled]) -> Iterator[Pooled]:
         """The batches; a text that is too much for the memory is named."""
-        from featcache.backbone.forward import DoesNotFitError
-
         try:
             yield from batches
         except DoesNotFitError as error:

@@ -20,7 +20,7 @@ from featcache.backbone.budget import Budget
 from featcache.backbone.load import Backbone
 from featcache.backbone.packed import inputs_of, packed_mode
 from featcache.backbone.pooling import POOL, pool_packed
-from featcache.errors import BackboneError, MachineError
+from featcache.errors import BackboneError, DoesNotFitError
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,6 @@ class Pooled:
 
     rows: NDArray[np.int64]
     states: NDArray[np.float32]
-
-
-class DoesNotFitError(MachineError):
-    """A text alone is too much for the memory. row: its number among the tokens given."""
-
-    row = 0
 
 
 @dataclass(frozen=True)

@@ -425,7 +425,7 @@ def measure(
             "tokens_per_second": round(n_tokens / middle),
             "featcache_ratio": round(middle / statistics.median(done.seconds for done in runs["featcache"]), 2),
             "featcache_ratio_of_rounds": [round(min(ratios), 2), round(max(ratios), 2)],
-            "share_waited": round(max(done.wait_seconds / done.seconds for done in runs[one.name]), 4),
+            "share_waited": round(statistics.median(done.wait_seconds / done.seconds for done in runs[one.name]), 4),
             "share_of_peak": round(n_flops / peaks[one.dtype] / middle, 3),
             "lowest_cosine": round(float(torch.stack(cosines).min()), 7),
         })  # fmt: skip
@@ -467,18 +467,20 @@ def table(file: dict[str, Any]) -> str:
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
 @click.option("--dtype", default="auto", show_default=True, type=click.Choice(["auto", *COSINE]), help="featcache's.")
 @click.option("--layers", default="auto", show_default=True, type=click.Choice(["auto", "all", "last"]))
+@click.option("--only", multiple=True, help="Contestants whose name holds this; featcache takes part always [all].")
 @click.option("--rows", type=click.IntRange(1), help="Distinct texts drawn of each file, fixed seed [all].")
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Rounds.")
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
 def main(
     *, data: tuple[Path, ...], text: str | None, backbone: str | None, device: str, dtype: str, layers: str,
-    rows: int | None, repeats: int, out: Path, as_json: bool,
+    only: tuple[str, ...], rows: int | None, repeats: int, out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Read the options, measure, check, and report."""
     setting = Setting.of(backbone, device=device, dtype=dtype, layers=layers)
     chosen = [read_texts(file, text, rows, setting) for file in data]
     runners, skipped = contestants(setting)
+    runners = [one for one in runners if one.name == "featcache" or not only or any(part in one.name for part in only)]
     reference = Loop(setting, "float32", batch_rows=1)
     files = []
     for texts in chosen:

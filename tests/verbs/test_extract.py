@@ -133,16 +133,31 @@ def test_packed_and_padded_batches_give_the_same_features_under_one_contract(enc
             extract(TEXTS, encoder, tmp_path / "packed", **wrong)
 
 
-def test_a_compiled_model_gives_the_same_features(encoder: Path, tmp_path: Path) -> None:
-    compiled = extract(TEXTS, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last")
+def test_a_compiled_model_gives_the_same_features(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featcache.backbone.compiled import Compiled
+
+    texts = sentences(800, seed=12)
+    batches: list[int] = []
+    original = Compiled.states
+
+    def counted(self: Compiled, backbone: Any, rows: Any) -> Any:
+        batches.append(len(rows))
+        return original(self, backbone, rows)
+
+    monkeypatch.setattr(Compiled, "states", counted)
+    compiled = extract(texts, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last")
+    assert len(batches) == 3, "two of the trial, and one of the two batches, which is full"
+    assert batches[-1] > 400
     assert (compiled.compiled, compiled.why_not_compiled) == (True, None)
     assert compiled.compile_seconds > 0
-    eager = extract(TEXTS, encoder, tmp_path / "eager", compile="off", layers="1", pool="mean,last")
+    eager = extract(texts, encoder, tmp_path / "eager", compile="off", layers="1", pool="mean,last")
     assert (eager.compiled, eager.compile_seconds, eager.space) == (False, 0.0, compiled.space)
     one, other = (featcache.open_space(cache=tmp_path / name) for name in ("compiled", "eager"))
     for pooling in one.poolings:
-        states = one.features(TEXTS, layer=1, pooling=pooling)
-        np.testing.assert_allclose(states, other.features(TEXTS, layer=1, pooling=pooling), atol=2e-3)
+        states = one.features(texts, layer=1, pooling=pooling)
+        np.testing.assert_allclose(states, other.features(texts, layer=1, pooling=pooling), atol=2e-3)
 
 
 LITTLE_MEMORY = """

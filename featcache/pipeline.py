@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from featcache.backbone.load import Backbone
 
 SLICE_ROWS = 32_768  # rows tokenised and sorted together, and claimed where several processes share the work
-FIRST_ROWS = 1_024  # of the first slice, so that the model has something to do at once
+FIRST_ROWS = 1_024  # of the first slice, so that the model has something to do at once; the next have more
 _STEP = 4_096  # texts given to the tokenizer together: what it makes of them takes many times their room
 _HANDED_BYTES = 2 * SHARD_BYTES  # of states that the writing thread may be behind
 

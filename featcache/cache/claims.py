@@ -33,6 +33,7 @@ from featcache.errors import MachineError
 
 FOLDER = "claims"
 LOCK = "lock"
+_GROWTH = 8  # of slices, from the first small one on
 _CLAIM = re.compile(r"[0-9a-f]{32}")
 
 
@@ -86,14 +87,15 @@ class Claims:
         others have finished meanwhile; no numbers while all that is left is in the others' hands. Ends when all
         rows are done or yielded.
         waiting: called once with the rows that others have in hand, when nothing else is left.
-        first: the limit of the first slice, where it is another one.
+        first: the limit of the first slice, where it is another one; each later slice may be 8 times as large as
+        the one before, up to `limit`.
         on_disk: says how many of the yielded slices that have rows, counted from the first, are in shards that
         have their names; the others stay claimed. Without it, asking for a slice says that those before are.
         Raises MachineError where the folder cannot be written.
         """
         index, left = KeyIndex.build(keys), np.ones(len(keys), dtype=np.bool_)  # left: for anybody to compute
         held: list[NDArray[np.int64]] = []
-        n_yielded, waited = 0, False
+        size, n_yielded, waited = first or limit, 0, False
         while left.any():
             n_held = 0 if on_disk is None else n_yielded - on_disk()
             held = held[len(held) - n_held :]
@@ -101,11 +103,11 @@ class Claims:
             with self._choosing:
                 if self._ended:
                     return
-                mine = self._choose(index, keys, left, first or limit, held)
+                mine = self._choose(index, keys, left, size, held)
             yield mine, int(n_before - np.count_nonzero(left))
             left[mine] = False
             if len(mine):
-                held, n_yielded, first = [*held, mine], n_yielded + 1, None
+                held, n_yielded, size = [*held, mine], n_yielded + 1, min(limit, _GROWTH * size)
             elif left.any():
                 if not waited:
                     waiting(int(np.count_nonzero(left)))

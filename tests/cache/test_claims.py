@@ -42,6 +42,13 @@ def test_a_writer_alone_gets_every_row_once_in_slices(tmp_path: Path) -> None:
     assert [path.name for path in (space.path / "claims").iterdir()] == ["lock"]
 
 
+def test_slices_grow_from_a_small_first_one(tmp_path: Path) -> None:
+    space, part = make(tmp_path), rows(100)
+    with space.writing() as (_, claims):
+        sizes = [len(mine) for mine, _ in claims.slices(part.keys, 40, quiet, first=2)]
+    assert sizes == [2, 16, 40, 40, 2]
+
+
 def test_two_writers_share_the_rows_without_overlap(tmp_path: Path) -> None:
     space, part = make(tmp_path), rows(30)
     with space.writing() as (_, first), space.writing() as (_, second):

@@ -149,7 +149,7 @@ def test_a_compiled_model_gives_the_same_features(
     monkeypatch.setattr(Compiled, "states", counted)
     compiled = extract(texts, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last")
     assert len(batches) == 3, "two of the trial, and one of the two batches, which is full"
-    assert batches[-1] > 400
+    assert batches[-1] > 300
     assert (compiled.compiled, compiled.why_not_compiled) == (True, None)
     assert compiled.compile_seconds > 0
     eager = extract(texts, encoder, tmp_path / "eager", compile="off", layers="1", pool="mean,last")

@@ -90,6 +90,7 @@ def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]
     if done.computed:
         rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
         loading = f"model loaded in {done.load_seconds:.1f} s"
+        loading += f", compiled in {done.compile_seconds:.1f} s" if done.compiled else ""
         click.echo(f"done       {done.computed:,} computed, {found} · {rate} · {loading}")
     else:
         click.echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")

@@ -25,8 +25,8 @@ _VECTOR = 16  # float32 numbers in a vector register of AVX512
 _SCORES = 1 << 20  # scores held at a time: more leave the processor's cache (measured: up to 4 times as slow)
 _FLASH = (torch.float16, torch.bfloat16)  # what FlashAttention's kernels take
 _MULTIPLIERS = {"avx512_bf16", "amx_bf16"}  # ways of a processor to multiply bfloat16
-_KNOWN = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias"}
 _IGNORED = {
+    "dropout",
     "deterministic",
     "position_ids",
     "cache_position",
@@ -136,7 +136,7 @@ def attend(
 
     Raises ValueError for whatever it does not know how to honour: the self-check then falls back to padding.
     """
-    unknown = [name for name, given in others.items() if given is not None and name not in _KNOWN | _IGNORED]
+    unknown = [name for name, given in others.items() if given is not None and name not in _IGNORED]
     if attention_mask is not None or unknown:
         msg = f"packed attention cannot honour {unknown or 'a mask'}"
         raise ValueError(msg)

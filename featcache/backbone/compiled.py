@@ -7,9 +7,8 @@ disk. Nothing is taken on trust: the compiled model is tried against the one tha
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -22,12 +21,11 @@ from torch._inductor import config as inductor
 
 from featcache.backbone.attention import Layout, laid_out
 from featcache.backbone.load import Backbone
-from featcache.backbone.packed import difference, inputs_of, packed_mode
+from featcache.backbone.packed import ORDERS, difference, drawn_probes, inputs_of, packed_mode
 from featcache.errors import first_line
 
 N_TOKENS = 4096  # of every batch, filled up with tokens that no text attends to
 _LENGTHS = (1, 5, 5, 37, 300)  # tokens of the texts of the trial
-_SEED = 20_261_121
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def compile_packed(backbone: Backbone, layers: Sequence[int], max_length: int) -
     compiled = Compiled(tuple(layers), N_TOKENS, function)
     try:
         # Freezing as an option of torch.compile has no effect (torch 2.13): weights would be laid out in every call.
-        with _quiet(), packed_mode(model), inductor.patch(freezing=True):
+        with warnings.catch_warnings(action="ignore"), packed_mode(model), inductor.patch(freezing=True):
             return _tried(compiled, backbone, tuple(min(one, max_length) for one in _LENGTHS), forward) or compiled
     except Exception as error:  # noqa: BLE001 - whatever the compiler raises: the model runs as it is
         return f"{type(error).__name__}: {first_line(error)[:80]}"
@@ -86,15 +84,13 @@ def _tried(
     compiled: Compiled, backbone: Backbone, lengths: tuple[int, ...], forward: Callable[..., tuple[Tensor, ...]]
 ) -> str | None:
     """What is wrong with the compiled model, if anything: its states against those of the model as it is."""
-    vocabulary = int(backbone.model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]  # a PreTrainedModel
-    drawn = np.random.default_rng(_SEED)
-    rows = [drawn.integers(vocabulary // 4, vocabulary, length) for length in lengths]
+    rows = drawn_probes(backbone, lengths)
     ends = np.cumsum(lengths)
     inputs = inputs_of(backbone, rows)
     with torch.no_grad(), laid_out(Layout(lengths)):
         expected = forward(inputs["input_ids"], inputs.get("position_ids"))
     # The first call compiles; the second has another layout, as every batch.
-    for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
+    for order in ORDERS:
         places = np.concatenate([np.arange(ends[one] - lengths[one], ends[one]) for one in order])
         states = compiled.states(backbone, [rows[one] for one in order])
         for layer, wanted in zip(compiled.layers, expected, strict=True):
@@ -111,11 +107,3 @@ def _has_compiler() -> bool:
         return bool(get_cpp_compiler())
     except Exception:  # noqa: BLE001 - a function internal to torch: missing, or its own error for no compiler
         return False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the compiler's advice on tuning, which is none of the user's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -56,23 +56,24 @@ def pooled_states(
     model does not know.
     """
     _check_vocabulary(backbone, tokens)
+    lengths = tokens.lengths
     budget = backbone.budget if token_budget is None else Budget((token_budget,), fixed=True)
     if backbone.compiled is not None:
         budget = Budget((backbone.compiled.n_tokens,), fixed=True)
-    order, request = longest_first(tokens.lengths), _Request(layers, poolings)
+    order, request = longest_first(lengths), _Request(layers, poolings)
     states_of = _packed_states if backbone.packed else _padded_states
     start = 0
     with packed_mode(backbone.model) if backbone.packed else contextlib.nullcontext():
         while start < len(order):
-            rows = _batch(tokens.lengths, order[start:], budget.tokens, packed=backbone.packed)
+            rows = _batch(lengths, order[start:], budget.tokens, packed=backbone.packed)
             try:
-                with budget.measured(int(tokens.lengths[rows].sum())):
+                with budget.measured(int(lengths[rows].sum())):
                     states = states_of(backbone, tokens, rows, request).cpu().numpy()
             except RuntimeError as error:
                 if not _ran_out_of_memory(error):
                     raise
                 if len(rows) == 1:
-                    what = f"a text of {tokens.lengths[rows[0]]:,} tokens alone does not fit into memory"
+                    what = f"a text of {lengths[rows[0]]:,} tokens alone does not fit into memory"
                     lone = DoesNotFitError(what, cure="Use --max-length, --dtype bfloat16 or a smaller model.")
                     lone.row = int(rows[0])
                     raise lone from error

@@ -20,6 +20,7 @@ from featcache.backbone.load import Backbone
 from featcache.errors import first_line
 
 _SEED = 20_261_121
+ORDERS = ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1))  # in which five probes are packed, one after the other
 _WINDOWS = 80  # tokens: a probe longer than the sliding windows of small test models, shorter than real ones
 # What rounding explains. float32: difference to 1 + the layer's largest value; 1e-6 for right models, above 1 for wrong
 # ones. Half precision: lowest cosine of a token; 0.9999 for right models, 0.60 and below for wrong ones (MiniLM).
@@ -68,24 +69,27 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
     if model.config.model_type in _QUADRATIC:
         return "its position bias grows with the square of a pack"
     longest = min(max_length, _longest(model))
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    drawn = np.random.default_rng(_SEED)
-    probes = [
-        drawn.integers(vocabulary // 4, vocabulary, length)
-        for length in (1, min(5, longest), min(5, longest), min(37, longest), longest)
-    ]
+    probes = drawn_probes(backbone, (1, min(5, longest), min(5, longest), min(37, longest), longest))
     try:
         alone = [_alone(backbone, probe) for probe in probes]
         with packed_mode(model):
             if model.config._attn_implementation != NAME:  # noqa: SLF001 - as above
                 return "it has no attention interface"
-            for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
+            for order in ORDERS:
                 reason = _compare(backbone, [probes[one] for one in order], [alone[one] for one in order])
                 if reason is not None:
                     return reason
     except Exception as error:  # noqa: BLE001 - whatever a model of any family raises means that it cannot be packed
         return f"{type(error).__name__}: {first_line(error)[:80]}"
     return None
+
+
+def drawn_probes(backbone: Backbone, lengths: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Token ids of texts of these lengths, always the same; without the first of the vocabulary."""
+    model: Any = backbone.model
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    drawn = np.random.default_rng(_SEED)
+    return [drawn.integers(vocabulary // 4, vocabulary, length) for length in lengths]
 
 
 def _compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ class Standardization:
         std = features.std(axis=0, dtype=np.float64)
         constant = std <= _CONSTANT * np.maximum(np.abs(mean), 1e-3)
         return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
+
+    @classmethod
+    def joined(cls, scales: Sequence[Standardization]) -> Standardization:
+        """Statistics of features side by side."""
+        return cls(np.concatenate([one.mean for one in scales]), np.concatenate([one.std for one in scales]))
 
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardised features (N, H)."""

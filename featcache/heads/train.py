@@ -1,22 +1,15 @@
-"""Training heads of one shape together, as batched matrix products.
+"""Training heads of one shape together: many heads, on many views of the same rows, in one stack.
 
-M heads (one for each recipe) see the same batches; their weights carry a leading axis M, so that one product
-serves all of them and the first layer is a single wide product over the features. Each head has its own
-learning rate, weight decay, dropout, seed and early stopping; a finished head leaves the stack. The result
-is that of training each head alone. The optimiser is AdamW (Loshchilov and Hutter, arXiv 1711.05101), as in
-torch.optim.AdamW, written out because torch's takes no learning rate per slice.
-
-What is scored and kept is a moving average of the weights over about two epochs (Polyak and Juditsky 1992).
-On the demo's data it gave every shape of head 0.5 to 1 point of accuracy, and curves without the dips of
-single epochs (0.82 between 0.84 and 0.84), so that early stopping chooses less by luck. It costs nothing.
+M heads see the same batches; each has its own learning rate, weight decay, dropout, smoothing, class weights, seed and
+early stopping, and a head that is done leaves the stack. The result is that of training each head alone. A training
+can be run some epochs at a time, so that a search can let the worse heads go in between.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,57 +17,229 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from featcache.heads.adamw import AdamW
 from featcache.heads.network import Network, folded
+from featcache.heads.recipe import Curves, Examples, Metric, Recipe
+from featcache.heads.shape import HeadShape
+from featcache.heads.stack import Architecture, Dropout, Losses
 from featcache.heads.standardize import Standardization
 
-Metric = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
-
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
+_SCORED = 1024  # training rows that the curves show
+_HIDDEN = 1 << 24  # numbers of hidden states held at a time when heads are scored
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one head is trained. max_epochs ends it; so do `patience` epochs without a higher validation score.
+class Seen:
+    """Rows as the heads of a stack see them: for each view (N, H) standardised, or (L, N, H); labels (N,)."""
 
-    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on.
-    """
+    views: Sequence[Tensor]
+    labels: Tensor
 
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    dropout: float = 0.1
-    seed: int = 0
-    max_epochs: int = 60
-    patience: int = 8
-    batch_size: int = 128
-    average_epochs: float = 2.0  # 1 and 3 did as well; 0 is the weights as they are
+    @property
+    def n_rows(self) -> int:
+        return len(self.labels)
 
-
-@dataclass(frozen=True)
-class Curves:
-    """One number an epoch: mean loss (nats) and the metric on training and validation rows, side by side."""
-
-    train_loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    train_score: list[float] = field(default_factory=list)
-    validation_score: list[float] = field(default_factory=list)
+    def batch(self, rows: Tensor | slice, needed: Iterable[int]) -> list[Tensor]:
+        """Some rows of the views that are needed; an empty tensor for the others."""
+        wanted, nothing = set(needed), torch.empty(0)
+        return [
+            (view[..., rows, :] if isinstance(rows, slice) else view.index_select(view.ndim - 2, rows))
+            if number in wanted
+            else nothing
+            for number, view in enumerate(self.views)
+        ]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained head on raw features. epochs: those of the best validation score, which the weights are of."""
+    """A head at its best epoch. arrays: of each layer, (in, out) and (out,), on standardised features.
 
-    network: Network
+    mixing: shares of the layers that it mixes, or empty.
+    """
+
     epochs: int
     curves: Curves
+    arrays: list[NDArray[np.floating]]
+    shape: HeadShape
+    mixing: NDArray[np.floating]
+
+    def network(self, scales: Sequence[Standardization]) -> Network:
+        """The head on features as cached. scales: of its view; where layers are mixed, of each of them."""
+        weights, biases = list(self.arrays[::2]), list(self.arrays[1::2])
+        if len(self.mixing):  # a head on the weighted mean is one on all layers side by side, its weights weighted
+            weights[0] = np.concatenate([share * weights[0] for share in self.mixing])
+        form = {"activation": self.shape.activation, "layer_norm": self.shape.layer_norm}
+        return folded(weights, biases, Standardization.joined(scales), residual=self.shape.residual, **form)
 
 
-@dataclass(frozen=True)
-class Examples:
-    """features: (N, H) float32 as cached; labels: (N,) class numbers."""
+class Training:
+    """A stack of heads in training. Heads are known by their number, in the order in which they were given."""
 
-    features: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    def __init__(
+        self,
+        architecture: Architecture,
+        train: Seen,
+        held: Seen | None,
+        heads: Sequence[tuple[int, Recipe]],
+        *,
+        metric: Metric,
+        seed: int,
+        rows: Callable[[torch.Generator], Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """heads: each one's view and recipe, views ascending; the recipes share their batch size.
+
+        held: validation rows; None where every head runs its recipe's `max_epochs`.  seed: of the order of rows.
+        rows: draws an epoch's rows [all, shuffled].
+        """
+        recipes = [recipe for _, recipe in heads]
+        if len({recipe.batch_size for recipe in recipes}) != 1:
+            msg = "heads trained together see the same batches, so their recipes need one batch_size"
+            raise ValueError(msg)
+        self.architecture, self._train, self._held, self._metric = architecture, train, held, metric
+        self._views = [view for view, _ in heads]
+        self._recipes = recipes
+        self._rows = rows or (lambda generator: torch.randperm(train.n_rows, generator=generator))
+        self._order = torch.Generator().manual_seed(seed)
+        self._noise = torch.Generator().manual_seed(seed + 1)
+        self._dtype = dtype
+        self._counts = torch.bincount(train.labels, minlength=architecture.n_classes)
+        self._shown = torch.linspace(0, train.n_rows - 1, min(_SCORED, train.n_rows)).long()
+        self.running = list(range(len(heads)))
+        self.epoch = 0
+        self.curves = [Curves() for _ in heads]
+        self.best_score = [(-math.inf, -math.inf)] * len(heads)  # score, and the loss below zero
+        self._last_gain = [0] * len(heads)  # the epoch in which the score itself last rose
+        self._best: list[list[Tensor]] = [[] for _ in heads]
+        self._best_epoch = [0] * len(heads)
+        self.predicted = [np.empty(0, dtype=np.int64)] * len(heads)  # classes of the validation rows at the best epoch
+        steps = math.ceil(train.n_rows / recipes[0].batch_size)
+        self._optimizer = AdamW(architecture.initial(recipes, dtype), recipes, steps)
+        self._adapt()
+
+    def advance(self, epochs: int, *, out_of_time: Callable[[], bool] = lambda: False) -> None:
+        """Train up to `epochs` in all, as long as there is a head that runs, and time."""
+        while self.running and self.epoch < epochs and not out_of_time():
+            self._run_epoch()
+            self._end_epoch()
+
+    def drop(self, heads: Iterable[int]) -> None:
+        """Heads that are not to be trained any longer; what they have become is kept."""
+        gone = set(heads)
+        self._keep([place for place, head in enumerate(self.running) if head not in gone])
+
+    def trained(self, head: int) -> Trained:
+        """What a head was at its best epoch. It must have run one."""
+        best = list(self._best[head])
+        mixing = torch.softmax(best.pop(0), dim=0).numpy() if self.architecture.n_mixed else np.empty(0)
+        arrays = [value.t().numpy() if value.ndim > 1 else value.numpy() for value in best]
+        return Trained(self._best_epoch[head], self.curves[head], arrays, self.architecture.shape, mixing)
+
+    @torch.no_grad()
+    def predictions(self, seen: Seen) -> dict[int, NDArray[np.int64]]:
+        """Classes (N,) of other rows, by each head that has run an epoch, at its best, in full precision."""
+        heads = [head for head, best in enumerate(self._best) if best]
+        predicted = torch.empty((len(heads), seen.n_rows), dtype=torch.int64)
+        if heads:
+            stacked = [torch.stack(values) for values in zip(*(self._best[head] for head in heads), strict=True)]
+            views = [self._views[head] for head in heads]
+            for part in self._portions(seen.n_rows, len(heads)):
+                batches = [one.to(self._dtype) for one in seen.batch(part, views)]
+                predicted[:, part] = self._logits(stacked, views, batches).argmax(dim=1)
+        return dict(zip(heads, predicted.numpy(), strict=True))
+
+    def _run_epoch(self) -> None:
+        rows, size = self._rows(self._order), self._recipes[0].batch_size
+        parameters = self._optimizer.parameters
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            for value in parameters:
+                value.requires_grad_(requires_grad=True)
+            views = self._running_views
+            batches = self._train.batch(some, views)
+            logits = self._logits(parameters, views, batches, self._dropout)
+            # Summed over heads: each head's gradient is that of its own mean loss.
+            loss = self._losses(logits, self._train.labels[some]).sum()
+            gradients = torch.autograd.grad(loss, parameters)
+            for value in parameters:
+                value.requires_grad_(requires_grad=False)
+            self._optimizer.update(gradients)
+
+    @torch.no_grad()
+    def _end_epoch(self) -> None:
+        """Score every running head, keep its best weights, and let finished heads leave."""
+        self.epoch += 1
+        losses, scores, _ = self._scored(self._train, self._shown)
+        held = None if self._held is None else self._scored(self._held)
+        staying: list[int] = []
+        for place, head in enumerate(self.running):
+            curves = self.curves[head]
+            curves.train_loss.append(float(losses[place]))
+            curves.train_score.append(float(scores[place]))
+            last = self.epoch >= self._recipes[head].max_epochs
+            if held is None:
+                better = last
+            else:
+                loss, score = float(held[0][place]), float(held[1][place])
+                curves.validation_loss.append(loss)
+                curves.validation_score.append(score)
+                better = (score, -loss) > self.best_score[head]
+                if score > self.best_score[head][0]:
+                    self._last_gain[head] = self.epoch
+                if better:
+                    self.best_score[head] = (score, -loss)
+                    self.predicted[head] = held[2][place]
+            if better:
+                self._best[head] = [value[place].clone() for value in self._optimizer.average]
+                self._best_epoch[head] = self.epoch
+            impatient = held is not None and self.epoch - self._last_gain[head] >= self._recipes[head].patience
+            if not (last or impatient):
+                staying.append(place)
+        self._keep(staying)
+
+    def _scored(
+        self, seen: Seen, rows: Tensor | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Mean loss (M,), metric (M,) and predictions (M, N) of the running heads, by their averaged weights."""
+        labels = seen.labels if rows is None else seen.labels[rows]
+        n_heads = len(self.running)
+        losses = torch.zeros(n_heads, dtype=torch.float64)
+        predicted = torch.empty((n_heads, len(labels)), dtype=torch.int64)
+        for part in self._portions(len(labels), n_heads):
+            batches = seen.batch(part if rows is None else rows[part], self._running_views)
+            logits = self._logits(self._optimizer.average, self._running_views, batches)
+            truth = labels[part].expand(n_heads, -1)
+            losses += functional.cross_entropy(logits, truth, reduction="none").sum(dim=1, dtype=torch.float64)
+            predicted[:, part] = logits.argmax(dim=1)
+        given = predicted.numpy()
+        return (losses / len(labels)).numpy(), self._metric(labels.numpy(), given), given
+
+    def _logits(
+        self, parameters: Sequence[Tensor], views: Sequence[int], batches: Sequence[Tensor], dropout: Dropout | None = None
+    ) -> Tensor:
+        """(M, C, B); products are of the type that the features have."""
+        fast = any(one.dtype == torch.bfloat16 for one in batches)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast, cache_enabled=False):
+            return self.architecture.logits(parameters, views, batches, dropout).to(self._dtype)
+
+    def _portions(self, n_rows: int, n_heads: int) -> Iterator[slice]:
+        step = max(1, _HIDDEN // (n_heads * max(self.architecture.sizes[1:])))
+        return (slice(start, start + step) for start in range(0, n_rows, step))
+
+    def _keep(self, places: list[int]) -> None:
+        if len(places) == len(self.running):
+            return
+        self.running = [self.running[place] for place in places]
+        if self.running:
+            self._optimizer.keep(places, [self._recipes[head] for head in self.running])
+            self._adapt()
+
+    def _adapt(self) -> None:
+        """What depends on which heads run."""
+        recipes = [self._recipes[head] for head in self.running]
+        self._running_views = [self._views[head] for head in self.running]
+        self._dropout = Dropout([recipe.dropout for recipe in recipes], self._noise, self._dtype)
+        self._losses = Losses(recipes, self._counts, self._dtype)
 
 
 def train_stack(
@@ -82,173 +247,27 @@ def train_stack(
     validation: Examples | None,
     *,
     n_classes: int,
-    depth: int,
-    width: int | None,
+    shape: HeadShape,
     recipes: Sequence[Recipe],
     metric: Metric,
     dtype: torch.dtype = torch.float32,
-) -> list[Trained]:
-    """Train one head for each recipe; all have `depth` hidden layers of `width`.
+) -> list[tuple[Network, Trained]]:
+    """Train one head of a shape for each recipe, all on the same features, and give each on features as cached.
 
-    metric: (truth, predicted) -> score, higher is better; early stopping follows it.
-    depth 0 is one linear layer H -> C; depth 1 is H -> width -> C; depth 2 is H -> width -> width -> C.
     validation None: every head runs its recipe's `max_epochs` (the refit, where the epochs are known).
-    The recipes must share batch_size: the heads see the same batches, drawn from the first recipe's seed.
     """
-    if len({recipe.batch_size for recipe in recipes}) != 1:
-        msg = "heads trained together see the same batches, so their recipes need one batch_size"
-        raise ValueError(msg)
     scale = Standardization.of(train.features)
-    x, y = _tensors(train, scale, dtype)
-    held = None if validation is None else _tensors(validation, scale, dtype)
-    stack = _Stack.initial(x.shape[1], n_classes, depth, width, recipes, dtype)
-    order = torch.Generator().manual_seed(recipes[0].seed)
-    while stack.running:
-        stack.run_epoch(x, y, torch.randperm(len(x), generator=order), recipes[0].batch_size)
-        stack.end_epoch((x, y), held, metric)
-    return [
-        Trained(folded(*_arrays(best), scale), epochs, curves)
-        for best, epochs, curves in zip(stack.best, stack.best_epoch, stack.curves, strict=True)
-    ]
+    seen, held = (None if one is None else _seen(one, scale, dtype) for one in (train, validation))
+    assert seen is not None  # noqa: S101 - for the type checker
+    architecture = Architecture(shape, train.features.shape[1], n_classes)
+    heads = [(0, recipe) for recipe in recipes]
+    training = Training(architecture, seen, held, heads, metric=metric, seed=recipes[0].seed, dtype=dtype)
+    training.advance(max(recipe.max_epochs for recipe in recipes))
+    found = [training.trained(head) for head in range(len(recipes))]
+    return [(one.network([scale]), one) for one in found]
 
 
-class _Stack:
-    """The running heads' weights [(M, in, out), (M, 1, out), …], optimiser state, and each head's record."""
+def _seen(examples: Examples, scale: Standardization, dtype: torch.dtype) -> Seen:
+    features = torch.from_numpy(scale.apply(examples.features)).to(dtype)
+    return Seen([features], torch.from_numpy(examples.labels))
 
-    def __init__(self, parameters: list[Tensor], recipes: Sequence[Recipe]) -> None:
-        self.parameters = parameters
-        self.recipes = list(recipes)
-        self.running = list(range(len(recipes)))  # numbers of the heads in the stack, in its order
-        self.step = 0
-        self.epoch = 0
-        self.average = [value.clone() for value in parameters]
-        self.first = [torch.zeros_like(value) for value in parameters]
-        self.second = [torch.zeros_like(value) for value in parameters]
-        self.generators = [torch.Generator().manual_seed(recipe.seed + 1) for recipe in recipes]
-        self.best: list[list[Tensor]] = [[] for _ in recipes]
-        self.best_epoch = [0] * len(recipes)
-        self.best_score = [(-math.inf, -math.inf)] * len(recipes)
-        self.last_gain = [0] * len(recipes)  # the epoch in which the score itself last rose
-        self.curves = [Curves() for _ in recipes]
-
-    @classmethod
-    def initial(
-        cls, n_inputs: int, n_classes: int, depth: int, width: int | None, recipes: Sequence[Recipe], dtype: torch.dtype
-    ) -> _Stack:
-        """Weights as torch.nn.Linear draws them, from each head's own seed: uniform in ±1/sqrt(inputs)."""
-        sizes = [n_inputs, *([width or 0] * depth), n_classes]
-        generators = [torch.Generator().manual_seed(recipe.seed) for recipe in recipes]
-        parameters: list[Tensor] = []
-        for n_in, n_out in pairwise(sizes):
-            bound = 1.0 / math.sqrt(n_in)
-            for shape in ((n_in, n_out), (1, n_out)):
-                drawn = [torch.rand(shape, generator=generator, dtype=dtype) for generator in generators]
-                parameters.append((torch.stack(drawn) * 2 - 1) * bound)
-        return cls(parameters, recipes)
-
-    def run_epoch(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> None:
-        for start in range(0, len(x), batch_size):
-            rows = order[start : start + batch_size]
-            for value in self.parameters:
-                value.requires_grad = True
-            logits = self._forward(self.parameters, x[rows], training=True)  # (M, B, C)
-            target = y[rows].expand(len(self.running), -1)
-            # Summed over heads: each head's gradient is that of its own mean loss.
-            loss = functional.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(dim=1).sum()
-            gradients = torch.autograd.grad(loss, self.parameters)
-            self._update(gradients, math.ceil(len(x) / batch_size))
-
-    @torch.no_grad()
-    def end_epoch(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, metric: Metric) -> None:
-        """Score every running head, keep its best weights, and let finished heads leave."""
-        self.epoch += 1
-        train_scores = self._scores(*train, metric)
-        held_scores = None if validation is None else self._scores(*validation, metric)
-        staying: list[int] = []
-        for place, head in enumerate(self.running):
-            curves = self.curves[head]
-            curves.train_loss.append(train_scores[place][0])
-            curves.train_score.append(train_scores[place][1])
-            last = self.epoch >= self.recipes[head].max_epochs
-            if held_scores is None:
-                better = last
-            else:
-                loss, score = held_scores[place]
-                curves.validation_loss.append(loss)
-                curves.validation_score.append(score)
-                better = (score, -loss) > self.best_score[head]
-                if score > self.best_score[head][0]:
-                    self.last_gain[head] = self.epoch
-                if better:
-                    self.best_score[head] = (score, -loss)
-            if better:
-                self.best[head] = [value[place].clone() for value in self.average]
-                self.best_epoch[head] = self.epoch
-            impatient = held_scores is not None and self.epoch - self.last_gain[head] >= self.recipes[head].patience
-            if not (last or impatient):
-                staying.append(place)
-        if len(staying) < len(self.running):
-            self._keep(staying)
-
-    def _keep(self, places: list[int]) -> None:
-        self.running = [self.running[place] for place in places]
-        for state in (self.parameters, self.average, self.first, self.second):
-            state[:] = [value.detach()[places] for value in state]
-
-    def _forward(self, parameters: list[Tensor], x: Tensor, *, training: bool) -> Tensor:
-        """Logits (M, B, C) of x (B, H)."""
-        hidden = x  # broadcast over M in the first product
-        for layer in range(0, len(parameters), 2):
-            hidden = torch.matmul(hidden, parameters[layer]) + parameters[layer + 1]
-            if layer + 2 < len(parameters):
-                hidden = functional.gelu(hidden)
-                if training:
-                    hidden = self._dropout(hidden)
-        return hidden
-
-    def _dropout(self, hidden: Tensor) -> Tensor:
-        masks = []
-        for head in self.running:
-            rate = self.recipes[head].dropout
-            drawn = torch.rand(hidden.shape[1:], generator=self.generators[head], dtype=torch.float32)
-            masks.append((drawn >= rate).to(hidden.dtype) / (1.0 - rate))
-        return hidden * torch.stack(masks)
-
-    @torch.no_grad()
-    def _update(self, gradients: Sequence[Tensor], steps_per_epoch: int) -> None:
-        self.step += 1
-        rates = self._per_head([self.recipes[head].learning_rate for head in self.running])
-        decays = self._per_head([self.recipes[head].weight_decay for head in self.running])
-        correction_1 = 1 - _BETAS[0] ** self.step
-        correction_2 = math.sqrt(1 - _BETAS[1] ** self.step)
-        # A plain mean at first, so that the random start is soon forgotten; then a moving one.
-        horizons = [self.recipes[head].average_epochs * steps_per_epoch for head in self.running]
-        weights = self._per_head([1.0 / max(1.0, min(self.step, horizon)) for horizon in horizons])
-        states = zip(self.parameters, gradients, self.first, self.second, self.average, strict=True)
-        for value, gradient, first, second, average in states:
-            value.mul_(1 - rates * decays)
-            first.lerp_(gradient, 1 - _BETAS[0])
-            second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            value.sub_(rates / correction_1 * first / (second.sqrt() / correction_2 + _EPSILON))
-            average.add_(weights * (value - average))
-
-    def _per_head(self, numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=self.parameters[0].dtype).reshape(-1, 1, 1)
-
-    def _scores(self, x: Tensor, y: Tensor, metric: Metric) -> list[tuple[float, float]]:
-        """(mean loss, metric) of each running head."""
-        logits = self._forward(self.average, x, training=False)
-        scores = []
-        for place in range(len(self.running)):
-            loss = functional.cross_entropy(logits[place], y)
-            scores.append((float(loss), metric(y.numpy(), logits[place].argmax(dim=1).numpy())))
-        return scores
-
-
-def _tensors(examples: Examples, scale: Standardization, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(scale.apply(examples.features)).to(dtype), torch.from_numpy(examples.labels)
-
-
-def _arrays(parameters: Sequence[Tensor]) -> tuple[list[NDArray[np.floating]], list[NDArray[np.floating]]]:
-    arrays = [value.detach().numpy() for value in parameters]
-    return arrays[::2], [bias[0] for bias in arrays[1::2]]

@@ -1,252 +1,244 @@
-"""The sweep: every asked head on every view of the cached states, scored on training and validation rows.
+"""The search: every candidate trained on every fold and seed, the worse ones only part of the way.
 
-A view is what a head sees: one (layer, pooling), or all layers' means side by side. Each trial keeps its
-training score beside its validation score, and its curve, so that under- and overfitting can be seen.
+Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): all start, and after a few epochs the best third
+goes on to three times as many, until the rest is trained to its end. The best of each shape always goes on, so that
+the simplest head that will do can be found among those that ended. Stacks run side by side, one thread each.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from featcache.heads.network import Network
-from featcache.select.metrics import score, scores
+from featcache.errors import InputError
+from featcache.heads.logistic import C_PATH
+from featcache.select.features import FoldFeatures, Room
+from featcache.select.metrics import scores, scores_of_many
+from featcache.select.runners import Outcome, Runner, Rung, runners_of
+from featcache.select.sweep import Candidate, Fold, Sweep, Trial
 
-if TYPE_CHECKING:
-    from featcache.heads.train import Recipe
-
-HEADS = ("linear", "mlp", "logreg")
-_SMALLEST_BATCH, _LARGEST_BATCH, _STEPS_PER_EPOCH = 8, 128, 16
-# AdamW on standardised features. Tried on ai_text (4,784 x 384, layers 3 and 6, and all layers' means): with 1e-3 and
-# 3e-4, dropout 0.1 and 0.5, test scores of an mlp lie within a point of each other, 3e-4 in more epochs. A linear
-# head takes larger steps well: with 3e-3 it ends within 0.7 points of 1e-3, on layer 3 in two thirds of the epochs.
-_LEARNING_RATE = {"linear": 3e-3, "mlp": 1e-3}
-
-
-@dataclass(frozen=True)
-class View:
-    """Layers and poolings whose states stand side by side, layer by layer."""
-
-    layers: tuple[int, ...]
-    poolings: tuple[str, ...]
-
-    def __str__(self) -> str:
-        first, last = self.layers[0], self.layers[-1]
-        where = f"layer {first}" if first == last else f"layers {first}–{last}"
-        return f"{where} {'+'.join(self.poolings)}"
+SEARCHES = ("halving", "grid", "random", "optuna")
+ETA = 3  # one in so many goes on
+_FIRST_EPOCHS, _FIRST_STEPS = 3, 100  # before anyone is dropped: so many epochs, and steps of the optimiser
+_FEW = 9  # candidates that are not worth choosing among early
+_ASKED = 16  # candidates that Optuna is asked for at a time: they are trained as stacks
 
 
 @dataclass(frozen=True)
-class HeadShape:
-    """A head to try. kind: linear, mlp or logreg. depth: hidden layers, 0 but for mlp. width: theirs, or None."""
+class Best:
+    """The best candidate so far, for those who wait."""
 
-    kind: str
-    depth: int = 0
-    width: int | None = None
-
-    def __str__(self) -> str:
-        return self.kind if self.depth == 0 else f"mlp {self.depth}×{self.width}"
+    candidate: Candidate
+    score: float
+    n_done: int  # candidates that are dropped or at their end
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rows to train on or to score. rows: their positions in the cache; labels: class numbers; both (N,)."""
+class Search:
+    """A sweep's search. Watchers are told of the best so far; `out_of_time` ends it early, what is there then stands."""
 
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    def __init__(
+        self,
+        sweep: Sweep,
+        width: int,
+        *,
+        room: Room,
+        watch: Callable[[Best], None] = lambda _: None,
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """width: of one layer's states."""
+        self._sweep, self._width, self._watch, self._out_of_time = sweep, width, watch, out_of_time
+        self._features = [FoldFeatures(sweep, fold, room) for fold in sweep.folds]
+        self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
 
+    def run(
+        self, candidates: Sequence[Candidate], *, halving: bool, stays: Callable[[Candidate], bool] = lambda _: False
+    ) -> list[Trial]:
+        """Train the candidates; those that had no time for a single epoch have no trial. stays: who is never dropped."""
+        longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
+        rungs = [Rung(longest, len(C_PATH))]
+        if halving and len(candidates) > _FEW:
+            rungs = _rungs(longest, self._steps_an_epoch(candidates))
+        runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
+        runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
+        alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
+        with _workers() as pool:
+            for rung, following in pairwise([*rungs, None]):
+                assert rung is not None  # noqa: S101 - only the last of pairs is
+                self._climb(pool, runners, rung, candidates, len(candidates) - len(alive))
+                if following is None or self._out_of_time():
+                    break
+                ranked = self._ranked(runners, candidates, alive)
+                gone = alive - _going_on(ranked, candidates, stays)
+                for number in gone:
+                    ended[number] = f"dropped at {rung.epochs}"
+                alive -= gone
+                for runner in (one for of_run in runners for one in of_run):
+                    runner.drop(gone)
+        return self._trials(candidates, runners, ended)
 
-@dataclass(frozen=True)
-class Trial:
-    """One head on one view. settings: what a refit needs (C, or epochs and learning rate). curve: see `curve_of`."""
+    def _steps_an_epoch(self, candidates: Sequence[Candidate]) -> int:
+        n_rows = len(self._sweep.folds[0].train)
+        return max((math.ceil(n_rows / one.recipe.batch_size) for one in candidates if one.recipe), default=1)
 
-    head: HeadShape
-    view: View
-    settings: dict[str, Any]
-    train: dict[str, float]
-    validation: dict[str, float]
-    curve: dict[str, list[float]]
-    n_parameters: int
-    seconds: float
-    predicted: NDArray[np.int64] = field(repr=False)
+    def _runners(self, candidates: Sequence[Candidate], fold: int, seed: int) -> list[Runner]:
+        numbered = [
+            (number, one if one.recipe is None else replace(one, recipe=replace(one.recipe, seed=seed)))
+            for number, one in enumerate(candidates)
+        ]
+        some = self._sweep.folds[fold]
+        return runners_of(numbered, self._sweep, some, self._features[fold], self._metric, self._width)
 
-    def record(self) -> dict[str, Any]:
-        """The trial as JSON, as `trials.jsonl` keeps it."""
+    def _climb(
+        self,
+        pool: ThreadPoolExecutor,
+        runners: Sequence[Sequence[Runner]],
+        rung: Rung,
+        candidates: Sequence[Candidate],
+        n_done: int,
+    ) -> None:
+        """Let all runners train up to the rung, and tell of the best whenever one of the first run is there."""
+        first = {id(one) for one in runners[0]}
+        tasks: dict[Future[None], Runner] = {
+            pool.submit(one.advance, rung, self._out_of_time): one for of_run in runners for one in of_run
+        }
+        best: tuple[float, int] | None = None
+        waiting = set(tasks)
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for task in finished:
+                    task.result()
+                    runner = tasks[task]
+                    if id(runner) not in first:
+                        continue
+                    truth = self._sweep.part.labels[self._sweep.folds[0].held]
+                    for number, predicted in runner.held().items():
+                        (score,) = self._metric(truth, predicted[None])
+                        best = max(best or (-math.inf, 0), (float(score), number))
+                if best is not None:
+                    self._watch(Best(candidates[best[1]], best[0], n_done))
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def _ranked(self, runners: Sequence[Sequence[Runner]], candidates: Sequence[Candidate], alive: set[int]) -> list[int]:
+        """Numbers of those that go on running, the best first."""
+        held = self._pooled([{k: v for one in of_run for k, v in one.held().items()} for of_run in runners])
+        of_all = {number: float(np.mean(self._metric(self._sweep.truth, held[number]))) for number in alive if number in held}
+        return sorted(of_all, key=lambda number: -of_all[number])
+
+    def _pooled(self, found: Sequence[dict[int, NDArray[np.int64]]]) -> dict[int, NDArray[np.int64]]:
+        """Classes (S, V) of each candidate that has some in every run; runs are seed by seed, fold by fold."""
+        n_folds = len(self._sweep.folds)
+        everywhere = set.intersection(*(set(one) for one in found))
         return {
-            "head": self.head.kind,
-            "depth": self.head.depth,
-            "width": self.head.width,
-            "layers": list(self.view.layers),
-            "pooling": list(self.view.poolings),
-            "settings": self.settings,
-            "train": self.train,
-            "validation": self.validation,
-            "curve": self.curve,
-            "n_parameters": self.n_parameters,
-            "seconds": round(self.seconds, 3),
+            number: np.stack(
+                [
+                    np.concatenate([one[number] for one in found[start : start + n_folds]])
+                    for start in range(0, len(found), n_folds)
+                ]
+            )
+            for number in everywhere
         }
 
-
-@dataclass(frozen=True)
-class Sweep:
-    """What every trial of a search shares. gather: (view, rows) -> float32 features (N, inputs)."""
-
-    gather: Callable[[View, NDArray[np.int64]], NDArray[np.float32]]
-    train: Part
-    validation: Part
-    n_classes: int
-    metric: str
-    seed: int
-
-
-def views_of(layers: Sequence[int], poolings: Sequence[str]) -> list[View]:
-    """Every (layer, pooling), and all layers side by side (their means where there are means)."""
-    single = [View((layer,), (pooling,)) for pooling in poolings for layer in layers]
-    joined = [View(tuple(layers), (reference_pooling(poolings),))] if len(layers) > 1 else []
-    return single + joined
-
-
-def reference_view(layers: Sequence[int], poolings: Sequence[str]) -> View:
-    """What everyone does: the last layer's mean."""
-    return View((max(layers),), (reference_pooling(poolings),))
-
-
-def reference_pooling(poolings: Sequence[str]) -> str:
-    """The mean, or the first pooling where no mean is cached."""
-    return "mean" if "mean" in poolings else poolings[0]
-
-
-def shapes_of(heads: Sequence[str], depths: Sequence[int], widths: Sequence[int]) -> list[HeadShape]:
-    """The heads to try, cheapest first. Depth 0 is the linear head whatever the widths."""
-    shapes = [HeadShape(kind) for kind in ("logreg", "linear") if kind in heads]
-    if "mlp" in heads:
-        if 0 in depths and HeadShape("linear") not in shapes:
-            shapes.append(HeadShape("linear"))
-        shapes += [
-            HeadShape("mlp", depth, width) for depth in sorted(set(depths)) if depth for width in sorted(set(widths))
+    def _trials(
+        self, candidates: Sequence[Candidate], runners: Sequence[Sequence[Runner]], ended: Sequence[str]
+    ) -> list[Trial]:
+        outcomes = [{k: v for one in of_run for k, v in one.outcomes().items()} for of_run in runners]
+        held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
+        return [
+            self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
+            for number in sorted(held)
         ]
-    return shapes
 
-
-def search(sweep: Sweep, views: Sequence[View], shapes: Sequence[HeadShape]) -> Iterator[Trial]:
-    """Train every head on every view, view by view, so that only one view's features are in memory."""
-    for view in views:
-        features = sweep.gather(view, np.concatenate([sweep.train.rows, sweep.validation.rows]))
-        train, held = features[: len(sweep.train.rows)], features[len(sweep.train.rows) :]
-        for shape in shapes:
-            started = time.perf_counter()
-            fit = _logistic_trial if shape.kind == "logreg" else _network_trial
-            trial = fit(sweep, view, shape, train, held)
-            yield replace(trial, seconds=time.perf_counter() - started)
-
-
-def refit(trial: Trial, sweep: Sweep) -> Network:
-    """The trial's head trained on training and validation rows: the same C, or the same number of epochs."""
-    rows = np.concatenate([sweep.train.rows, sweep.validation.rows])
-    labels = np.concatenate([sweep.train.labels, sweep.validation.labels])
-    features = sweep.gather(trial.view, rows)
-    if trial.head.kind == "logreg":
-        from featcache.heads.logistic import fit_logistic_path
-
-        path = [trial.settings["c"]]
-        return fit_logistic_path(features, labels, n_classes=sweep.n_classes, path=path)[0].network
-    from featcache.heads.train import Examples, train_stack
-
-    recipe = replace(recipe_for(trial.head, sweep.seed, len(rows)), max_epochs=trial.settings["epochs"])
-    (trained,) = train_stack(
-        Examples(features, labels),
-        None,
-        n_classes=sweep.n_classes,
-        depth=trial.head.depth,
-        width=trial.head.width,
-        recipes=[recipe],
-        metric=_metric(sweep),
-    )
-    return trained.network
-
-
-def _logistic_trial(
-    sweep: Sweep, view: View, shape: HeadShape, train: NDArray[np.float32], held: NDArray[np.float32]
-) -> Trial:
-    """Logistic regression with the C of the path that is best on validation; its curve runs over C."""
-    from featcache.heads.logistic import fit_logistic_path
-
-    fitted = fit_logistic_path(train, sweep.train.labels, n_classes=sweep.n_classes)
-    scored = [
-        (
-            score(sweep.metric, sweep.train.labels, one.network.logits(train).argmax(axis=1), sweep.n_classes),
-            score(sweep.metric, sweep.validation.labels, one.network.logits(held).argmax(axis=1), sweep.n_classes),
+    def _trial(
+        self, candidate: Candidate, outcomes: Sequence[Outcome], predicted: NDArray[np.int64], ended: str
+    ) -> Trial:
+        sweep, first = self._sweep, outcomes[0]
+        folds = [fold for _ in sweep.seeds for fold in sweep.folds]
+        train = [
+            scores(sweep.part.labels[fold.train], one.train, sweep.n_classes)
+            for fold, one in zip(folds, outcomes, strict=True)
+        ]
+        validation = [scores(sweep.truth, one, sweep.n_classes) for one in predicted]
+        settings = dict(first.settings)
+        if "epochs" in settings:
+            settings["epochs"] = round(float(np.mean([one.settings["epochs"] for one in outcomes])))
+        elif len(outcomes) > 1:
+            settings["c"] = float(np.exp(np.mean([np.log(one.settings["c"]) for one in outcomes])))
+        return Trial(
+            candidate=candidate,
+            settings=settings,
+            train=_mean(train),
+            validation=_mean(validation),
+            curve=first.curve,
+            n_parameters=first.n_parameters,
+            seconds=sum(one.seconds for one in outcomes),
+            ended=ended,
+            predicted=predicted,
         )
-        for one in fitted
-    ]
-    best = max(range(len(fitted)), key=lambda place: (scored[place][1], -fitted[place].c))
-    curve = {
-        "c": [one.c for one in fitted],
-        "train_score": [round(train_score, 6) for train_score, _ in scored],
-        "validation_score": [round(held_score, 6) for _, held_score in scored],
-    }
-    settings = {"c": fitted[best].c, "converged": fitted[best].converged}
-    return _trial(sweep, view, shape, fitted[best].network, (train, held), settings, curve)
 
 
-def _network_trial(
-    sweep: Sweep, view: View, shape: HeadShape, train: NDArray[np.float32], held: NDArray[np.float32]
-) -> Trial:
-    """A head trained by gradient descent, stopped at its best validation score; its curve runs over epochs."""
-    from featcache.heads.train import Examples, train_stack
+def asked_of_optuna(
+    search: Search,
+    views: Sequence[Candidate],
+    *,
+    trials: int,
+    seed: int,
+    make: Callable[[Candidate, float, float, float, float], Candidate],
+    metric: str,
+    out_of_time: Callable[[], bool],
+) -> list[Trial]:
+    """Candidates as Optuna asks for them (TPE, Bergstra et al. 2011), some at a time, told their scores.
 
-    recipe = recipe_for(shape, sweep.seed, len(train))
-    (trained,) = train_stack(
-        Examples(train, sweep.train.labels),
-        Examples(held, sweep.validation.labels),
-        n_classes=sweep.n_classes,
-        depth=shape.depth,
-        width=shape.width,
-        recipes=[recipe],
-        metric=_metric(sweep),
-    )
-    curve = {name: [round(value, 6) for value in values] for name, values in vars(trained.curves).items()}
-    settings = {"epochs": trained.epochs, "learning_rate": recipe.learning_rate, "dropout": recipe.dropout}
-    return _trial(sweep, view, shape, trained.network, (train, held), settings, curve)
+    views: every (view, head) there is.  make: that with a learning rate, weight decay, dropout and label smoothing.
+    Raises InputError where Optuna is not installed.
+    """
+    raise NotImplementedError
 
 
-def _trial(
-    sweep: Sweep,
-    view: View,
-    shape: HeadShape,
-    network: Network,
-    features: tuple[NDArray[np.float32], NDArray[np.float32]],
-    settings: dict[str, Any],
-    curve: dict[str, list[float]],
-) -> Trial:
-    train, held = (network.logits(part).argmax(axis=1) for part in features)
-    return Trial(
-        head=shape,
-        view=view,
-        settings=settings,
-        train=scores(sweep.train.labels, train, sweep.n_classes),
-        validation=scores(sweep.validation.labels, held, sweep.n_classes),
-        curve=curve,
-        n_parameters=network.n_parameters,
-        seconds=0.0,
-        predicted=held,
-    )
+def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:
+    """Three times as far each time; the path over C gains a point at each rung and ends with the last."""
+    first = max(_FIRST_EPOCHS, math.ceil(_FIRST_STEPS / steps_an_epoch))
+    epochs = []
+    while first * ETA <= longest:
+        epochs.append(first)
+        first *= ETA
+    epochs.append(longest)
+    points = [min(len(C_PATH), 2 + place) for place in range(len(epochs))]
+    points[-1] = len(C_PATH)
+    return [Rung(*one) for one in zip(epochs, points, strict=True)]
 
 
-def recipe_for(shape: HeadShape, seed: int, n_rows: int) -> Recipe:
-    """How a linear or mlp head is trained on `n_rows` rows."""
-    from featcache.heads.train import Recipe
+def _going_on(ranked: Sequence[int], candidates: Sequence[Candidate], stays: Callable[[Candidate], bool]) -> set[int]:
+    """The best third, the best of each shape, and those that stay."""
+    going = set(ranked[: math.ceil(len(ranked) / ETA)])
+    shapes = set()
+    for number in ranked:
+        shape = (candidates[number].head, candidates[number].factory)
+        if shape not in shapes:
+            shapes.add(shape)
+            going.add(number)
+    return going | {number for number in ranked if stays(candidates[number])}
 
-    # Few rows in large batches are few steps: 150 rows in batches of 128 end after 60 epochs unconverged.
-    batch_size = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, n_rows // _STEPS_PER_EPOCH))
-    return Recipe(learning_rate=_LEARNING_RATE[shape.kind], seed=seed, batch_size=batch_size)
+
+def _workers() -> ThreadPoolExecutor:
+    """A thread for each core, up to 8; each computes with its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(cores, torch.get_num_threads()) or 1
+    workers = min(cores, 8)
+    return ThreadPoolExecutor(workers, "featcache-sweep", initializer=partial(torch.set_num_threads, cores // workers))
 
 
-def _metric(sweep: Sweep) -> Callable[[NDArray[np.int64], NDArray[np.int64]], float]:
-    return partial(score, sweep.metric, n_classes=sweep.n_classes)
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([one[name] for one in found])), 6) for name in found[0]}

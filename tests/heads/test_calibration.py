@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
@@ -53,6 +53,7 @@ def test_the_temperature_mends_the_error_on_other_rows() -> None:
     assert after < 0.03
 
 
+@settings(max_examples=30)  # 61 log losses each
 @given(seed=st.integers(0, 1000), n_rows=st.integers(1, 30), factor=st.floats(0.1, 5))
 def test_no_temperature_on_a_grid_has_a_lower_loss(seed: int, n_rows: int, factor: float) -> None:
     logits, truth = calibrated(n_rows, 3, seed)

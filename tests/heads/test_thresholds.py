@@ -31,10 +31,13 @@ def cases(draw: st.DrawFn, *, n_classes: int | None = None) -> tuple[np.ndarray,
     return logits.astype(np.float32), truth
 
 
+@pytest.mark.parametrize("candidates", [2, 256])
 @given(case=cases())
-def test_offsets_never_score_lower_than_none(case: tuple[np.ndarray, np.ndarray]) -> None:
+def test_offsets_never_score_lower_than_none(candidates: int, case: tuple[np.ndarray, np.ndarray]) -> None:
     logits, truth = case
-    offsets = tuned_offsets(logits, truth)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thresholds, "_CANDIDATES", candidates)
+        offsets = tuned_offsets(logits, truth)
     before, after = f1(truth, logits.argmax(axis=1)), f1(truth, (logits + offsets).argmax(axis=1))
     assert offsets.dtype == np.float64
     assert offsets.shape == (logits.shape[1],)
@@ -98,9 +101,18 @@ def test_more_rows_than_candidates_lose_little(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_offset_lies_midway_between_the_rows_it_parts() -> None:
-    """All rows read as class 0; the second class leads by 1 less than 2: any offset in (1, 2) parts them."""
+    """Both rows read as class 0; any offset of class 1 in (1, 2) parts them."""
     logits = np.array([[1.0, 0.0], [2.0, 0.0]])
     assert tuned_offsets(logits, np.array([1, 0])).tolist() == [0.0, 1.5]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_of_equally_good_offsets_the_nearest_to_none_is_taken(side: int) -> None:
+    """Offsets of 1.5 and 3.5 both leave one row of four wrong, one of each class: (4/5 + 2/3) / 2."""
+    logits = np.zeros((4, 2))
+    logits[:, side] = [1, 2, 3, 4]
+    truth = np.array([1, 0, 1, 0]) if side == 0 else np.array([0, 1, 0, 1])
+    assert tuned_offsets(logits, truth).tolist() == [0.0, 1.5 if side == 0 else -1.5]
 
 
 def test_nothing_to_gain_leaves_the_logits_alone() -> None:

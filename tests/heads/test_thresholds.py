@@ -21,17 +21,17 @@ def f1(truth: Any, predicted: Any) -> float:
 
 @st.composite
 def cases(draw: st.DrawFn, *, n_classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Logits in float32, often level (multiples of 1/4) and sometimes not, and any true classes."""
+    """Logits in float32, often level (multiples of 1/4) and often good, and any true classes."""
     n_rows, width = draw(st.integers(1, 40)), n_classes or draw(st.integers(2, 5))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    logits = generator.standard_normal((n_rows, width))
+    truth = generator.integers(0, draw(st.integers(1, width)), n_rows)
+    logits = generator.standard_normal((n_rows, width)) + draw(st.sampled_from([0, 1, 3])) * np.eye(width)[truth]
     if draw(st.booleans()):
         logits = np.round(4 * logits) / 4
-    truth = generator.integers(0, draw(st.integers(1, width)), n_rows)
     return logits.astype(np.float32), truth
 
 
-@pytest.mark.parametrize("candidates", [2, 256])
+@pytest.mark.parametrize("candidates", [3, 256])
 @given(case=cases())
 def test_offsets_never_score_lower_than_none(candidates: int, case: tuple[np.ndarray, np.ndarray]) -> None:
     logits, truth = case

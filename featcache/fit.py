@@ -86,7 +86,7 @@ def fit_heads(
     train, validation, test: files or tables (see `data.read.read`); label: their column of labels.
     split: shares "train/validation/test", or "train/validation" beside a test file or without a test.
     heads: of linear, mlp, logreg; depths, widths: of the mlp (depth 0 is linear).  layers, pool: a part of
-    what is cached.  metric: macro_f1, accuracy or mcc, on validation rows.  out: the run's folder.
+    what is cached.  metric: macro_f1, weighted_f1, accuracy or mcc, on validation rows.  out: the run's folder.
 
     The same call with the same seed gives the same result on one machine.
     Raises InputError and its kin for bad data or options; CacheMissError where no space holds all rows, with

@@ -50,7 +50,7 @@ def _one_label(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
 @click.option("--pool", metavar="LIST", help="Try these poolings only [all that are cached].")
 @click.option(
     "--metric",
-    type=click.Choice(["macro_f1", "accuracy", "mcc"]),
+    type=click.Choice(["macro_f1", "weighted_f1", "accuracy", "mcc"]),
     default="macro_f1",
     show_default=True,
     help="What the choice goes by.",

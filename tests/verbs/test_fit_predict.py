@@ -69,7 +69,7 @@ def test_the_choice_beats_the_floors_and_every_score_has_its_train_score(fitted:
     views, heads = 3 * 2 + 1, 3
     assert len(fitted.trials) == views * heads
     for trial in fitted.trials:
-        assert set(trial.train) == set(trial.validation) == {"accuracy", "macro_f1", "mcc"}
+        assert set(trial.train) == set(trial.validation) == {"accuracy", "macro_f1", "weighted_f1", "mcc"}
         assert len(trial.curve["train_score"]) == len(trial.curve["validation_score"]) >= 1
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.heads.network import Network
+from featcache.heads.shape import HeadShape
 from featcache.select.metrics import score, scores
 
 if TYPE_CHECKING:
@@ -40,18 +41,6 @@ class View:
         first, last = self.layers[0], self.layers[-1]
         where = f"layer {first}" if first == last else f"layers {first}–{last}"
         return f"{where} {'+'.join(self.poolings)}"
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """A head to try. kind: linear, mlp or logreg. depth: hidden layers, 0 but for mlp. width: theirs, or None."""
-
-    kind: str
-    depth: int = 0
-    width: int | None = None
-
-    def __str__(self) -> str:
-        return self.kind if self.depth == 0 else f"mlp {self.depth}×{self.width}"
 
 
 @dataclass(frozen=True)

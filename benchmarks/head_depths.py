@@ -37,9 +37,10 @@ from sklearn.preprocessing import StandardScaler
 import featcache
 from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
+from featcache.heads.shape import HeadShape
 from featcache.heads.train import Examples, Recipe, train_stack
 from featcache.select.metrics import score, scores
-from featcache.select.search import HeadShape, recipe_for
+from featcache.select.search import recipe_for
 from featcache.spaces import FeatureSpace, cached_layers
 
 PARTS = ("train", "validation", "test")

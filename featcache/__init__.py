@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from featcache.explain import explain_miss
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
-    from featcache.predict import Predictor, load_bundle
+    from featcache.predict import Predictor, load_bundle, predict_all
     from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
     from featcache.upkeep import export, merge, repair, verify
@@ -37,6 +37,7 @@ _HOMES = {
     "load_bundle": "featcache.predict",
     "merge": "featcache.upkeep",
     "open_space": "featcache.spaces",
+    "predict_all": "featcache.predict",
     "repair": "featcache.upkeep",
     "verify": "featcache.upkeep",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "load_bundle",
     "merge",
     "open_space",
+    "predict_all",
     "repair",
     "verify",
 ]

@@ -29,6 +29,7 @@ from featcache.errors import InputError, MachineError
 from featcache.files import write_durably
 from featcache.heads.bundle import Description, save_bundle
 from featcache.heads.network import Network
+from featcache.heads.shape import HeadShape
 from featcache.report.card import model_card
 from featcache.report.progress import Progress, Silent
 from featcache.report.tables import report_text
@@ -38,7 +39,6 @@ from featcache.select.metrics import METRICS, Difference, Interval, difference, 
 from featcache.select.outcome import FitResult, Rows, Scored
 from featcache.select.search import (
     HEADS,
-    HeadShape,
     Part,
     Sweep,
     Trial,

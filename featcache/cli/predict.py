@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from featcache.cli.options import cache_option, device_option, sources, trust_options
 
+if TYPE_CHECKING:
+    from featcache.predict import Predictor
+
 
 @click.command()
-@click.argument("bundle")
-@click.argument("data", required=False)
+@click.argument("arguments", nargs=-1, required=True, metavar="BUNDLE... [DATA]")
 @click.option("--text", "texts", multiple=True, metavar="STR", help="A text to label; may be given several times.")
 @click.option("--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training].")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA or stdin.")
@@ -23,8 +28,7 @@ from featcache.cli.options import cache_option, device_option, sources, trust_op
 @click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
 def predict(
     *,
-    bundle: str,
-    data: str | None,
+    arguments: tuple[str, ...],
     texts: tuple[str, ...],
     text_column: str | None,
     encoding: str,
@@ -38,28 +42,63 @@ def predict(
     """Label texts with a BUNDLE: one JSON line a text, with label and probabilities.
 
     Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that are in the
-    cache cost no forward pass.
+    cache cost no forward pass. Where thresholds were tuned, the label need not be the class of the highest
+    probability.
+
+    Several bundles on one backbone cost one forward pass together; a line then holds what each of them says, by
+    its label column (by its folder, where two have the same column).
 
     \b
       featcache predict runs/reviews-stars/bundle new.csv
       featcache predict runs/reviews-stars/bundle --text "Never again."
+      featcache predict runs/reviews-stars/bundle runs/reviews-topic/bundle new.csv
     """
     from rich.console import Console
 
-    from featcache import load_bundle
+    from featcache import load_bundle, predict_all
     from featcache.report.progress import Terminal
 
-    predictor = load_bundle(bundle, cache=cache)
-    rendered = _rendered(data, texts, text_column, encoding, predictor.description.template, predictor.description.text)
-    for prediction in predictor.predict(
-        rendered,
+    bundles, data = _parted(arguments, texts)
+    predictors = [load_bundle(one, cache=cache) for one in bundles]
+    one = predictors[0].description
+    if data not in {None, "-"} and text_column is None:
+        _check_columns(predictors)
+    found = predict_all(
+        predictors,
+        _rendered(data, texts, text_column, encoding, one.template, one.text),
+        cache=cache,
         backbone=backbone,
         device=device,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         progress=Terminal(Console(stderr=True)),
-    ):
-        click.echo(json.dumps(prediction.to_json(), ensure_ascii=False))
+    )
+    for predictions in zip(*found.values(), strict=True):
+        said = dict(zip(found, [prediction.to_json() for prediction in predictions], strict=True))
+        click.echo(json.dumps(said if len(predictors) > 1 else next(iter(said.values())), ensure_ascii=False))
+
+
+def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """The bundles, and DATA where the last argument is that: something after a bundle that is not one itself.
+
+    With --text every argument is a bundle, so that a mistyped one is told as such; but a file never is.
+    """
+    from featcache.heads.bundle import is_bundle
+
+    last = Path(arguments[-1])
+    if len(arguments) == 1 or is_bundle(last) or (texts and arguments[-1] != "-" and not last.is_file()):
+        return arguments, None
+    return arguments[:-1], arguments[-1]
+
+
+def _check_columns(predictors: Sequence[Predictor]) -> None:
+    from featcache.errors import InputError
+
+    columns = dict.fromkeys(one.description.text for one in predictors)
+    if len(columns) > 1:
+        names = " and ".join("no column by name" if name is None else repr(name) for name in columns)
+        msg = f"these bundles were trained on different text columns: {names}"
+        raise InputError(msg, cure="Name one with --text-column, or run featcache predict for each of them.")
 
 
 def _lines(text: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""What a head is: its kind, and the form of a multilayer perceptron."""
+"""What a head looks like: its kind, depth, width, and what stands between its layers. Plain data, no weights.
+
+`network.py` says what each of these does to a row of features.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ ACTIVATIONS = ("gelu", "relu", "silu")
 
 @dataclass(frozen=True)
 class HeadShape:
-    """A head to try. kind: linear, mlp, logreg or custom. depth: hidden layers, 0 but for mlp. width: theirs, or None.
+    """A head to try. kind: linear, mlp or logreg. depth: hidden layers, 0 but for mlp. width: theirs, or None.
 
-    layer_norm: hidden states are normalised before their activation.  residual: hidden layers from the second on add
-    to the one before.
+    activation: of ACTIVATIONS.  layer_norm, residual: see `Network`; the first residual sum is in the second
+    hidden layer. Without hidden layers none of the three means anything.
     """
 
     kind: str
@@ -23,8 +26,11 @@ class HeadShape:
     residual: bool = False
 
     def __str__(self) -> str:
+        """`logreg`, `linear`, `mlp 2×256`, and what differs from the defaults: `mlp 2×256 relu norm residual`."""
         if self.depth == 0:
             return self.kind
-        extras = [self.activation] if self.activation != "gelu" else []
-        extras += ["norm"] * self.layer_norm + ["residual"] * self.residual
-        return " ".join([f"mlp {self.depth}×{self.width}", *extras])
+        parts = [f"mlp {self.depth}×{self.width}"]
+        parts += [self.activation] if self.activation != "gelu" else []
+        parts += ["norm"] if self.layer_norm else []
+        parts += ["residual"] if self.residual else []
+        return " ".join(parts)

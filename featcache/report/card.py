@@ -35,9 +35,21 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
         "",
         f"Train and validation scores are of the head before it was refitted on both. {result.verdict.why}.",
         "",
-        "The head takes features of exactly this backbone and is refused others. Its probabilities are not calibrated.",
+        f"The head takes features of exactly this backbone and is refused others. {_probabilities(description)}",
         "",
         f"`{result.signature}`",
         "",
     ]
     return "\n".join(lines)
+
+
+def _probabilities(description: Mapping[str, Any]) -> str:
+    temperature, offsets = description["temperature"], description["offsets"]
+    said = ["Its probabilities are not calibrated."]
+    if temperature != 1.0:
+        said = [f"Its probabilities are calibrated: logits are divided by {temperature:.3g}."]
+    if offsets is not None:
+        shifts = zip(description["classes"], offsets, strict=True)
+        listed = ", ".join(f"{name} {offset:+.3g}" for name, offset in shifts)
+        said.append(f"Before the label is chosen, logits are shifted ({listed}): it may not be the most probable one.")
+    return " ".join(said)

@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from featcache.heads.shape import HeadShape
 from featcache.select.floors import Floor
 from featcache.select.outcome import FitResult, Rows, Scored
-from featcache.select.search import HeadShape, Trial, View
+from featcache.select.search import Trial, View
 
 _INDENT = 11  # where the second column of all output begins
 _TEXT_WIDTH = 110

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BALANCES = ("none", "weights", "oversample", "undersample")
+DRAWN = ("oversample", "undersample")
 
 
 def drawn_rows(labels: NDArray[np.int64], balance: str, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -18,7 +19,7 @@ def drawn_rows(labels: NDArray[np.int64], balance: str, generator: np.random.Gen
 
     Oversampling takes every row at least once; undersampling takes no row twice.
     """
-    if balance not in ("oversample", "undersample"):
+    if balance not in DRAWN:
         return generator.permutation(len(labels))
     groups = [np.flatnonzero(labels == one) for one in np.unique(labels)]
     sizes = [len(group) for group in groups]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from featcache.errors import BundleError, InputError
 from featcache.heads.network import check_width, softmax
 from featcache.heads.standardize import Standardization
-from featcache.heads.train import Curves, Examples, Metric, Recipe
+from featcache.heads.recipe import Curves, Examples, Metric, Recipe
 
 Factory = Callable[[int, int], torch.nn.Module]
 
@@ -118,7 +118,7 @@ def train_custom(
 ) -> tuple[CustomHead, int, Curves]:
     """Train the module that `factory` makes; returns the head, the epochs it was trained for, and its curves.
 
-    metric: (truth, predicted) -> score, higher is better; early stopping follows it as in `train.train_stack`, and
+    metric: see `recipe.Metric`; early stopping follows it as in `train.Training`, and
     the weights of the best epoch are kept.  validation None: it runs the recipe's `max_epochs`.
     Dropout and averages are the module's own business: the recipe's `dropout` and `average_epochs` are not used.
     The seed rules what the module draws when it is made and trained; torch's own stream is left as it was.
@@ -216,7 +216,8 @@ def _logits(module: torch.nn.Module, x: Tensor, n_classes: int, name: str) -> Te
 
 def _scored(logits: Tensor, y: Tensor, metric: Metric) -> tuple[float, float]:
     """(mean loss in nats, metric)."""
-    return float(functional.cross_entropy(logits, y)), metric(y.numpy(), logits.argmax(dim=1).numpy())
+    (score,) = metric(y.numpy(), logits.argmax(dim=1, keepdim=True).numpy().T)
+    return float(functional.cross_entropy(logits, y)), float(score)
 
 
 def _tensors(examples: Examples, scale: Standardization) -> tuple[Tensor, Tensor]:

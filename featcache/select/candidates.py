@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from featcache.heads.custom import Factory
 
 HEADS = ("linear", "mlp", "logreg")
+SEARCHES = ("halving", "grid", "random", "optuna")
 TRIALS = 128  # candidates of a sweep, where none are asked for
 MAX_DEPTH = 8
 _SMALLEST_BATCH, _LARGEST_BATCH, _STEPS_PER_EPOCH = 8, 128, 16
@@ -32,13 +33,26 @@ SMOOTHINGS = (0.0, 0.1)
 
 
 @dataclass(frozen=True)
-class Space:
+class Candidates:
     """All that may be tried. base: what recipes have in common (seed, batch size, losses for unequal classes)."""
 
     views: tuple[View, ...]
     heads: tuple[HeadShape, ...]
     base: Recipe
     factories: tuple[Factory, ...] = ()
+
+    def asked_for(self, search: str, count: int | None) -> list[Candidate]:
+        """The candidates of a search; none for Optuna, which asks for them one by one.
+
+        count: how many, or None for what is usual: all of a grid, else 128.
+        """
+        if search == "optuna":
+            return []
+        if search == "random":
+            return self.drawn(count or TRIALS, self.base.seed)
+        if search == "grid":
+            return self.grid() if count is None else self._part_of(self.grid(), count)
+        return self.default(count or TRIALS)
 
     def grid(self) -> list[Candidate]:
         """Every head with its usual recipe on every view."""
@@ -81,9 +95,14 @@ class Space:
             known = set(grid)
             drawn = [one for one in self.drawn(2 * count, self.base.seed) if one not in known]
             return grid + drawn[: count - len(grid)]
-        simplest = min(self.heads, key=lambda head: (head.kind != "linear", head.depth, head.width or 0))
+        return self._part_of(grid, count)
+
+    def _part_of(self, grid: list[Candidate], count: int) -> list[Candidate]:
+        """The simplest head on each single layer, and as many of the others, drawn at random, as there is room for."""
+        simplest = min(grid, key=lambda one: (one.head.kind != "linear", one.head.depth, one.head.width or 0)).head
         first = [one for one in grid if one.head == simplest and one.view.single][:count]
-        others = [one for one in grid if one not in set(first)]
+        known = set(first)
+        others = [one for one in grid if one not in known]
         order = np.random.default_rng(self.base.seed).permutation(len(others))
         return first + [others[place] for place in sorted(order[: count - len(first)])]
 

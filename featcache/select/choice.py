@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.select.metrics import difference
-from featcache.select.search import Sweep, Trial
+from featcache.select.sweep import Sweep, Trial
 
 
 def best_of(trials: Sequence[Trial], metric: str) -> Trial:
@@ -19,16 +19,16 @@ def best_of(trials: Sequence[Trial], metric: str) -> Trial:
 
 
 def choose(trials: Sequence[Trial], sweep: Sweep) -> Trial:
-    """The trial with the fewest parameters among those within one paired standard error of the best."""
-    best = best_of(trials, sweep.metric)
-    return min(
-        (trial for trial in trials if trial is best or _indistinct(trial, best, sweep)),
-        key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]),
-    )
+    """The trial with the fewest parameters among those within one paired standard error of the best.
+
+    Only heads that were trained to their end are chosen among; where time ran out before any was, all are.
+    """
+    done = [trial for trial in trials if trial.done] or list(trials)
+    best = best_of(done, sweep.metric)
+    simplest_first = sorted(done, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
+    return next(trial for trial in simplest_first if trial is best or _indistinct(trial, best, sweep))
 
 
 def _indistinct(trial: Trial, best: Trial, sweep: Sweep) -> bool:
-    gap = difference(
-        sweep.metric, sweep.validation.labels, best.predicted, trial.predicted, sweep.n_classes, seed=sweep.seed
-    )
+    gap = difference(sweep.metric, sweep.truth, best.predicted, trial.predicted, sweep.n_classes, seed=sweep.seed)
     return gap.value <= gap.standard_error

@@ -13,11 +13,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featcache.cache.space import Space
 from featcache.heads.standardize import Standardization
 from featcache.select.sweep import Fold, Sweep
 from featcache.select.views import View
 
 IN_MEMORY = 4 << 30  # bytes of features of a sweep; more are kept in a temporary file that is mapped
+
+
+class States:
+    """States as cached of the rows of a call; kept, where several labels or folds will ask for them again."""
+
+    def __init__(self, space: Space, rows: NDArray[np.int64], room: Room, *, kept: bool) -> None:
+        """rows: all positions that will be asked for."""
+        self._space, self._room = space, room
+        self._rows = np.unique(rows) if kept else None
+        self._known: dict[View, Tensor] = {}
+        self._lock = threading.Lock()
+
+    def gather(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """States (N, H) of one layer and pooling at positions in the cache."""
+        if self._rows is None:
+            return self._read(view, rows)
+        with self._lock:
+            if view not in self._known:
+                self._known[view] = self._room.keep(self._read(view, self._rows))
+        return np.asarray(self._known[view].numpy()[np.searchsorted(self._rows, rows)])
+
+    def _read(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._space.gather(rows, layer=view.layers[0], pooling=view.poolings[0])
 
 
 @dataclass(frozen=True)
@@ -95,3 +119,8 @@ class FoldFeatures:
         train, held = (join([getattr(part, side).numpy() for part in parts]) for side in ("train", "held"))
         scales = tuple(scale for part in parts for scale in part.scales)
         return Prepared(scales, self._room.keep(train), self._room.keep(held))
+
+
+def raw_features(sweep: Sweep, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A view's features as cached, (N, inputs), at positions in the cache; layers that are mixed stand side by side."""
+    return np.concatenate([sweep.gather(part, rows) for part in view.parts()], axis=1)

@@ -18,15 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from featcache.backbone.device import resolve_dtype
-from featcache.heads.balance import drawn_rows
+from featcache.heads.balance import DRAWN, drawn_rows
 from featcache.heads.custom import train_custom
 from featcache.heads.logistic import C_PATH, LogisticPath, Point
 from featcache.heads.recipe import Curves, Examples, Metric, Recipe
 from featcache.heads.stack import Architecture
 from featcache.heads.train import Seen, Training
-from featcache.select.features import FoldFeatures, Prepared
+from featcache.select.features import FoldFeatures, Prepared, raw_features
 from featcache.select.sweep import Candidate, Fold, Sweep
-from featcache.select.views import View
 
 Classes = NDArray[np.int64]
 _LARGEST_STACK = 1 << 25  # numbers that a stack trains: with gradients, moments and average 800 MB
@@ -183,14 +182,7 @@ class _Stack:
         architecture = Architecture(head, train.views[0].shape[-1], self._sweep.n_classes, n_mixed)
         heads = [(self._views.index(one.view), one.recipe) for one in self._candidates if one.recipe is not None]
         seed = heads[0][1].seed
-        rows = None
-        if self._sweep.balance in ("oversample", "undersample"):
-            labels = train.labels.numpy()
-
-            def rows(generator: torch.Generator) -> torch.Tensor:
-                drawn = int(torch.randint(2**62, (1,), generator=generator))
-                return torch.from_numpy(drawn_rows(labels, self._sweep.balance, np.random.default_rng(drawn)))
-
+        rows = epoch_rows(train.labels.numpy(), self._sweep.balance)
         return Training(architecture, train, held, heads, metric=self._metric, seed=seed, rows=rows)
 
     def _seen(self, side: str, dtype: torch.dtype) -> Seen:
@@ -213,7 +205,7 @@ class _Path:
         started = time.perf_counter()
         prepared = self._features.view(self._view)
         while not self._dropped and len(self._points) < rung.points and not (self._points and out_of_time()):
-            self._path = self._path or self._begin(prepared)
+            self._path = self._path or logistic_path(prepared.train.numpy(), self._labels(self._fold.train), self._sweep)
             point = self._path.fit(C_PATH[len(self._points)])
             held = point.predict(prepared.held.numpy())
             (score,) = self._metric(self._labels(self._fold.held), held[None])
@@ -243,16 +235,6 @@ class _Path:
         settings = {"c": best.c, "converged": best.converged}
         outcome = Outcome(predicted[place], held, settings, curve, n_parameters, self._seconds, len(self._points))
         return {self._number: outcome}
-
-    def _begin(self, prepared: Prepared) -> LogisticPath:
-        rows = np.arange(len(prepared.train))
-        labels = self._labels(self._fold.train)
-        if self._sweep.balance in ("oversample", "undersample"):
-            rows = drawn_rows(labels, self._sweep.balance, np.random.default_rng(self._sweep.seed))
-        balanced = self._sweep.balance == "weights"
-        train = prepared.train.numpy()
-        train = train if len(rows) == len(train) and self._sweep.balance in ("none", "weights") else train[rows]
-        return LogisticPath(train, labels[rows], n_classes=self._sweep.n_classes, balanced=balanced)
 
     def _best(self) -> tuple[float, Point, Classes]:
         """Of equal scores that of the smallest C."""
@@ -294,7 +276,7 @@ class _Customs:
         assert candidate.factory is not None  # noqa: S101 - that is what makes it custom
         recipe = replace(candidate.recipe, max_epochs=min(epochs, candidate.recipe.max_epochs))
         train, held = (
-            Examples(raw_features(self._sweep, candidate.view, places), self._sweep.part.labels[places])
+            Examples(raw_features(self._sweep, candidate.view, self._sweep.part.rows[places]), self._sweep.part.labels[places])
             for places in (self._fold.train, self._fold.held)
         )
         head, best_epoch, curves = train_custom(
@@ -306,9 +288,26 @@ class _Customs:
         return Outcome(*classes, settings, _rounded(curves), head.n_parameters, seconds, recipe.max_epochs)
 
 
-def raw_features(sweep: Sweep, view: View, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A view's features as cached, (N, inputs), of some of the sweep's rows; layers that are mixed side by side."""
-    return np.concatenate([sweep.gather(part, sweep.part.rows[places]) for part in view.parts()], axis=1)
+def logistic_path(
+    standardized: NDArray[np.float32], labels: Classes, sweep: Sweep
+) -> LogisticPath:
+    """The path over C on training rows, with the sweep's way to treat classes of unequal size."""
+    if sweep.balance in DRAWN:
+        rows = drawn_rows(labels, sweep.balance, np.random.default_rng(sweep.seed))
+        standardized, labels = standardized[rows], labels[rows]
+    return LogisticPath(standardized, labels, n_classes=sweep.n_classes, balanced=sweep.balance == "weights")
+
+
+def epoch_rows(labels: Classes, balance: str) -> Callable[[torch.Generator], torch.Tensor] | None:
+    """What draws an epoch's rows for a stack where classes are to be balanced so; None where all rows are taken."""
+    if balance not in DRAWN:
+        return None
+
+    def draw(generator: torch.Generator) -> torch.Tensor:
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        return torch.from_numpy(drawn_rows(labels, balance, np.random.default_rng(seed)))
+
+    return draw
 
 
 def _told(recipe: Recipe) -> dict[str, Any]:

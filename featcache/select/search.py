@@ -20,18 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featcache.errors import InputError
 from featcache.heads.logistic import C_PATH
 from featcache.select.features import FoldFeatures, Room
 from featcache.select.metrics import scores, scores_of_many
 from featcache.select.runners import Outcome, Runner, Rung, runners_of
 from featcache.select.sweep import Candidate, Fold, Sweep, Trial
 
-SEARCHES = ("halving", "grid", "random", "optuna")
 ETA = 3  # one in so many goes on
 _FIRST_EPOCHS, _FIRST_STEPS = 3, 100  # before anyone is dropped: so many epochs, and steps of the optimiser
 _FEW = 9  # candidates that are not worth choosing among early
-_ASKED = 16  # candidates that Optuna is asked for at a time: they are trained as stacks
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ class Search:
         width: int,
         *,
         room: Room,
-        watch: Callable[[Best], None] = lambda _: None,
-        out_of_time: Callable[[], bool] = lambda: False,
+        watch: Callable[[Best], None],
+        out_of_time: Callable[[], bool],
     ) -> None:
         """width: of one layer's states."""
         self._sweep, self._width, self._watch, self._out_of_time = sweep, width, watch, out_of_time
@@ -61,9 +58,18 @@ class Search:
         self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
 
     def run(
-        self, candidates: Sequence[Candidate], *, halving: bool, stays: Callable[[Candidate], bool] = lambda _: False
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        halving: bool = False,
+        stays: Callable[[Candidate], bool] = lambda _: False,
+        in_time: bool = True,
     ) -> list[Trial]:
-        """Train the candidates; those that had no time for a single epoch have no trial. stays: who is never dropped."""
+        """Train the candidates; those that had no time for a single epoch have no trial.
+
+        stays: who is never dropped.  in_time: whether the search's time limit holds.
+        """
+        out_of_time = self._out_of_time if in_time else _never
         longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
         rungs = [Rung(longest, len(C_PATH))]
         if halving and len(candidates) > _FEW:
@@ -71,11 +77,11 @@ class Search:
         runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
         runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
         alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
-        with _workers() as pool:
+        with _workers() as pool, _one_thread_each():
             for rung, following in pairwise([*rungs, None]):
                 assert rung is not None  # noqa: S101 - only the last of pairs is
-                self._climb(pool, runners, rung, candidates, len(candidates) - len(alive))
-                if following is None or self._out_of_time():
+                self._climb(pool, runners, rung, candidates, out_of_time, len(candidates) - len(alive))
+                if following is None or out_of_time():
                     break
                 ranked = self._ranked(runners, candidates, alive)
                 gone = alive - _going_on(ranked, candidates, stays)
@@ -104,12 +110,13 @@ class Search:
         runners: Sequence[Sequence[Runner]],
         rung: Rung,
         candidates: Sequence[Candidate],
+        out_of_time: Callable[[], bool],
         n_done: int,
     ) -> None:
         """Let all runners train up to the rung, and tell of the best whenever one of the first run is there."""
         first = {id(one) for one in runners[0]}
         tasks: dict[Future[None], Runner] = {
-            pool.submit(one.advance, rung, self._out_of_time): one for of_run in runners for one in of_run
+            pool.submit(one.advance, rung, out_of_time): one for of_run in runners for one in of_run
         }
         best: tuple[float, int] | None = None
         waiting = set(tasks)
@@ -189,22 +196,8 @@ class Search:
         )
 
 
-def asked_of_optuna(
-    search: Search,
-    views: Sequence[Candidate],
-    *,
-    trials: int,
-    seed: int,
-    make: Callable[[Candidate, float, float, float, float], Candidate],
-    metric: str,
-    out_of_time: Callable[[], bool],
-) -> list[Trial]:
-    """Candidates as Optuna asks for them (TPE, Bergstra et al. 2011), some at a time, told their scores.
-
-    views: every (view, head) there is.  make: that with a learning rate, weight decay, dropout and label smoothing.
-    Raises InputError where Optuna is not installed.
-    """
-    raise NotImplementedError
+def _never() -> bool:
+    return False
 
 
 def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:

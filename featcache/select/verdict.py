@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from featcache.select.choice import best_of
 from featcache.select.metrics import Difference, difference
-from featcache.select.search import Sweep, Trial
+from featcache.select.sweep import Sweep, Trial
 
 _STANDARD_ERRORS = 2.0
 
@@ -52,8 +52,7 @@ def judge(reference: Trial, trials: Sequence[Trial], sweep: Sweep, *, cure: str)
 
 
 def _gain(better: Trial, worse: Trial, sweep: Sweep) -> Difference:
-    truth = sweep.validation.labels
-    return difference(sweep.metric, truth, better.predicted, worse.predicted, sweep.n_classes, seed=sweep.seed)
+    return difference(sweep.metric, sweep.truth, better.predicted, worse.predicted, sweep.n_classes, seed=sweep.seed)
 
 
 def _points(gain: Difference) -> str:

@@ -1,0 +1,74 @@
+"""The last steps for a head that was chosen: refitted, calibrated on validation rows, and scored on test rows once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.heads.calibration import expected_calibration_error, temperature
+from featcache.heads.network import Head, softmax
+from featcache.heads.thresholds import tuned_offsets
+from featcache.select.breakdown import confusion_matrix, per_class, probability_scores
+from featcache.select.features import raw_features
+from featcache.select.metrics import METRICS, interval
+from featcache.select.outcome import Calibration, Tested
+from featcache.select.refit import held_logits, refit
+from featcache.select.sweep import Part, Sweep, Trial
+
+
+@dataclass(frozen=True)
+class Final:
+    """A head trained on training and validation rows, with what makes labels and probabilities of its logits."""
+
+    trial: Trial
+    head: Head
+    calibration: Calibration
+
+    def classes(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(N,) of logits (N, C)."""
+        offsets = self.calibration.offsets
+        shifted = logits if offsets is None else logits + np.asarray(offsets)
+        return np.asarray(shifted.argmax(axis=1), dtype=np.int64)
+
+
+def finished(trial: Trial, sweep: Sweep, *, thresholds: bool) -> Final:
+    """Refit a trial's head on all of the sweep's rows; temperature and thresholds are tuned on validation rows.
+
+    Those are logits of heads that were not trained on the rows: one is trained on the training rows of each fold.
+    """
+    held = held_logits(trial, sweep)
+    found = temperature(held, sweep.truth)
+    calibration = Calibration(
+        temperature=found,
+        validation_before=expected_calibration_error(softmax(held), sweep.truth),
+        validation_after=expected_calibration_error(softmax(held / found), sweep.truth),
+        test_before=None,
+        test_after=None,
+        offsets=tuned_offsets(held, sweep.truth).tolist() if thresholds else None,
+    )
+    return Final(trial, refit(trial, sweep), calibration)
+
+
+def tested(
+    final: Final, sweep: Sweep, test: Part, classes: Sequence[Any]
+) -> tuple[Tested, Calibration, NDArray[np.int64]]:
+    """Scores on the test rows, the calibration there, and the classes given, (N,)."""
+    logits = final.head.logits(raw_features(sweep, final.trial.view, test.rows))
+    given = final.classes(logits)
+    calibrated = softmax(logits / final.calibration.temperature)
+    found = Tested(
+        {name: interval(name, test.labels, given, sweep.n_classes, seed=sweep.seed) for name in METRICS},
+        probability_scores(test.labels, calibrated),
+        per_class(test.labels, given, classes),
+        confusion_matrix(test.labels, given, sweep.n_classes),
+    )
+    calibration = replace(
+        final.calibration,
+        test_before=expected_calibration_error(softmax(logits), test.labels),
+        test_after=expected_calibration_error(calibrated, test.labels),
+    )
+    return found, calibration, given

@@ -1,0 +1,43 @@
+"""Folds: one split into training and validation rows, or a cross-validation in which every row is held back once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.data.keys import first_of_each
+from featcache.data.labels import Label
+from featcache.errors import LabelError
+from featcache.select.sweep import Fold
+
+
+def one_fold(n_train: int, n_held: int) -> tuple[Fold]:
+    """Training rows, with the validation rows behind them."""
+    return (Fold(np.arange(n_train), np.arange(n_train, n_train + n_held)),)
+
+
+def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, seed: int) -> tuple[Fold, ...]:
+    """A cross-validation by scikit-learn: stratified by label, and no text in two folds.
+
+    keys: uint8 (N, 16) row keys.
+    Raises LabelError where a class has fewer different texts than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    first, group = first_of_each(keys)
+    rarest, n_texts = min(Counter(labels[row] for row in first.tolist()).items(), key=lambda one: one[1])
+    if n_texts < count:
+        msg = f"the class {rarest!r} has {n_texts} different texts, and each of {count} folds needs one"
+        raise LabelError(msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}.")
+    names = np.array([f"{type(label).__name__} {label}" for label in labels])
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds = tuple(Fold(train, held) for train, held in splitter.split(np.zeros(len(names)), names, group))
+    for fold in folds:
+        missing = set(names) - set(names[fold.train])
+        if missing:
+            msg = f"the class {missing.pop().split(' ', 1)[1]!r} cannot be had in every fold: its texts repeat"
+            raise LabelError(msg, cure="Use fewer folds, or leave --cv out.")
+    return folds

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from featcache.heads.custom import train_custom
 from featcache.heads.network import Network
 from featcache.heads.train import Examples, Recipe
 from featcache.predict import Prediction
+from featcache.report.card import model_card
 from featcache.select.metrics import score
 from tests.conftest import everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
@@ -160,10 +161,9 @@ def test_heads_of_two_spaces_of_one_backbone_share_the_pass(encoder: Path, tmp_p
     some = {name: values[:200] for name, values in rows.items()}
     made = []
     for label, layers, pool, part in (("mood", "1", "mean", rows), ("long", "2", "max", some)):
-        where = {"layers": layers, "pool": pool}
         space = featcache.extract(
-            part, backbone=encoder, cache=cache, dtype="float32", text="text", **where
-        ).space  # fmt: skip
+            part, backbone=encoder, cache=cache, dtype="float32", text="text", layers=layers, pool=pool
+        ).space
         made.append(
             featcache.fit_heads(
                 part, label=label, text="text", cache=cache, space=space, out=tmp_path / label, **QUICK
@@ -175,9 +175,9 @@ def test_heads_of_two_spaces_of_one_backbone_share_the_pass(encoder: Path, tmp_p
         found = featcache.predict_all(made, texts, cache=cache)
     files = everything_below(cache)
     assert {name for name in files if name.endswith(".h5")} == {name for name in before if name.endswith(".h5")}
-    with passes() as one:
+    with passes() as single:
         featcache.load_bundle(made[0], cache=cache).predict(["a cat"])
-    assert n_rows(both) - 100 == n_rows(one) - 1
+    assert n_rows(both) - 100 == n_rows(single) - 1
     for one, other in zip(found.values(), alone(made, texts, cache), strict=True):
         same(one, other, atol=2e-3)  # alone, 100 new texts are cached, and read as the float16 of the shard
 
@@ -287,6 +287,16 @@ def test_offsets_change_labels_and_no_probability(bundles: list[str], cache: Pat
         assert tuned_one.label == classes[0 if gap > 0 else 1]
     assert [one.label for one in found] != [one.label for one in plain]
     assert any(one.label != max(one.probabilities, key=lambda name: one.probabilities[name]) for one in found)
+
+
+def test_the_card_says_what_was_done_to_probabilities_and_labels(cache: Path, tmp_path: Path) -> None:
+    result = featcache.fit_heads(data(), label="mood", text="text", cache=cache, out=tmp_path / "run", **QUICK)
+    plain = (Path(result.bundle) / "README.md").read_text("utf-8")
+    assert "Its probabilities are not calibrated.\n" in plain
+    facts = {**asdict(read_bundle(Path(result.bundle))[1]), "temperature": 1.7512, "offsets": [0.25, -1.0]}
+    tuned = model_card(result, facts)
+    assert "calibrated: logits are divided by 1.75. Before the label is chosen" in tuned
+    assert "(negative +0.25, positive -1)" in tuned
 
 
 def wide_and_deep(n_inputs: int, n_classes: int) -> nn.Module:

@@ -182,6 +182,30 @@ def test_heads_of_two_spaces_of_one_backbone_share_the_pass(encoder: Path, tmp_p
         same(one, other, atol=2e-3)  # alone, 100 new texts are cached, and read as the float16 of the shard
 
 
+def test_texts_in_the_spaces_of_the_heads_cost_nothing_where_a_wider_space_lacks_them(
+    encoder: Path, tmp_path: Path
+) -> None:
+    rows, cache, made = data(), tmp_path / "cache", []
+    options: dict[str, Any] = {"backbone": encoder, "cache": cache, "dtype": "float32", "text": "text"}
+    for label, layers, pool in (("mood", "1", "mean"), ("long", "2", "max")):
+        space = featcache.extract(rows, layers=layers, pool=pool, **options).space
+        fitted = featcache.fit_heads(
+            rows, label=label, text="text", cache=cache, space=space, out=tmp_path / label, **QUICK
+        )
+        made.append(fitted.bundle)
+    wide = featcache.extract({"text": new(3)}, layers="1,2", pool="mean,max", **options).space
+    with passes() as calls:
+        found = featcache.predict_all(made, rows["text"], cache=cache)
+        some = featcache.predict_all(made, new(3), cache=cache)
+    assert calls == []
+    for one, other in zip(found.values(), alone(made, rows["text"], cache), strict=True):
+        same(one, other)
+    for one, other in zip(some.values(), alone(made, new(3), tmp_path / "none"), strict=True):
+        same(one, other, atol=1e-5)
+    featcache.predict_all(made, new(80), cache=cache)
+    assert featcache.open_space(wide, cache=cache).n_rows == 80
+
+
 def test_no_torch_is_imported_for_cached_texts(bundles: list[str], cache: Path) -> None:
     code = (
         "import sys, featcache\n"

@@ -232,10 +232,15 @@ class _Source:
         keys = row_keys(texts)
         if self.named:
             self._check_backbone()
-        spaces = self._spaces()
         first, group = first_of_each(keys)
+        spaces, shared = self._spaces()
         positions, new = _look_up(spaces, keys, first)
-        shared = spaces[0] if len({None if one is None else one.path for one in spaces}) == 1 else None
+        if shared is not None and len(new):
+            in_shared, not_there = _look_up([shared] * len(spaces), keys, first)
+            if len(not_there) <= len(new):
+                spaces, positions, new = [shared] * len(spaces), in_shared, not_there
+            else:
+                shared = None
         if shared is not None and len(new) >= _WRITE_FROM and os.access(shared.path, os.W_OK):
             self._check_backbone()
             if self._extract([texts[row] for row in new]):
@@ -261,15 +266,14 @@ class _Source:
             inputs.append(features)
         return inputs
 
-    def _spaces(self) -> list[Space | None]:
-        """For each head the space to look in: one for all where one holds what any of them needs."""
+    def _spaces(self) -> tuple[list[Space | None], Space | None]:
+        """For each head the space of its own contract; and the one that holds what any of them needs, for all."""
         contracts = contracts_in(self.cache)
-        path = widest(contracts, self.contract)
-        if path is not None:
-            return [Space.open(path)] * len(self.predictors)
-        paths = [widest(contracts, one.contract) for one in self.predictors]
-        opened = {one: Space.open(one) for one in paths if one is not None}
-        return [None if one is None else opened[one] for one in paths]
+        asked = [self.contract, *(one.contract for one in self.predictors)]
+        paths = [widest(contracts, one) for one in asked]
+        opened = {path: Space.open(path) for path in paths if path is not None}
+        shared, *own = [None if path is None else opened[path] for path in paths]
+        return own, shared
 
     def _check_backbone(self) -> None:
         """Refuse a backbone whose files are not those of the contract."""

@@ -74,10 +74,10 @@ class CustomHead:
         """Safetensors: the module's state under `module.`, and `scale.mean` and `scale.std`."""
         from safetensors.torch import save
 
-        # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+        # Copies all of them: safetensors refuses tensors that share memory, as tied weights do.
         state = _state(self.module, self.factory)
         tensors = {_MODULE + name: value.cpu().contiguous() for name, value in state.items()}
-        scale = {_MEAN: torch.from_numpy(self.scale.mean), _STD: torch.from_numpy(self.scale.std)}
+        scale = {_MEAN: torch.tensor(self.scale.mean), _STD: torch.tensor(self.scale.std)}
         return bytes(save({**tensors, **scale}))
 
     @classmethod

@@ -115,7 +115,8 @@ def test_it_has_the_face_of_a_head() -> None:
     assert (head.depth, head.n_inputs) == (0, 11)
     assert head.n_parameters == (11 * 11 + 11) + 2 * 11 + (11 * 3 + 3)
     logits = head.logits(features)
-    assert (logits.dtype, logits.shape) == (np.float32, (150, 3))
+    assert logits.dtype == np.float32
+    assert logits.shape == (150, 3)
     assert head.logits(features[:0]).shape == (0, 3)
     np.testing.assert_allclose(head.probabilities(features).sum(axis=1), 1)
     np.testing.assert_array_equal(logits, head.logits(features))  # no dropout, no batch's own statistics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,8 @@ from featcache.heads.shape import ACTIVATIONS, HeadShape
 from featcache.heads.standardize import Standardization
 
 Arrays = list[NDArray[np.float64]]
-ACTIVATE = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
+Activation = Callable[[torch.Tensor], torch.Tensor]
+ACTIVATE: dict[str, Activation] = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
 
 
 def drawn(depth: int, n_inputs: int = 11, width: int = 7, n_classes: int = 3) -> tuple[Arrays, Arrays]:

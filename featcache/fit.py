@@ -32,7 +32,7 @@ from featcache.errors import InputError, MachineError
 from featcache.files import write_durably
 from featcache.heads.balance import BALANCES
 from featcache.heads.bundle import Description, save_bundle
-from featcache.heads.network import Head
+from featcache.heads.network import Network
 from featcache.heads.shape import ACTIVATIONS, HeadShape
 from featcache.report.card import model_card
 from featcache.report.progress import Progress, Silent
@@ -53,19 +53,19 @@ from featcache.select.floors import floors
 from featcache.select.folds import folds_of, one_fold
 from featcache.select.metrics import METRICS, Difference, difference
 from featcache.select.outcome import Calibration, FitResult, Rows, Scored
-from featcache.select.sweep import Candidate, Part, Sweep, Trial
+from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
 from featcache.select.verdict import judge
 from featcache.select.views import VIEWS, View, reference_view, views_of
 from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
 
 if TYPE_CHECKING:
-    from featcache.heads.custom import Factory
+    from featcache.heads.custom import CustomHead, Factory
     from featcache.select.features import Room, States
     from featcache.select.final import Final
 
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
-_MOST_SEEDS, _MOST_FOLDS = 20, 50
+_MOST_SEEDS, _FEWEST_FOLDS, _MOST_FOLDS, _LARGEST_FOCAL = 20, 2, 50, 10
 
 
 class _Options(TypedDict, total=False):
@@ -108,15 +108,18 @@ class _Options(TypedDict, total=False):
 @overload
 def fit_heads(train: Any, *, label: str, **options: Unpack[_Options]) -> FitResult: ...  # noqa: ANN401
 @overload
-def fit_heads(  # noqa: ANN401
-    train: Any, *, label: list[str] | tuple[str, ...], **options: Unpack[_Options]
+def fit_heads(
+    train: Any,  # noqa: ANN401
+    *,
+    label: list[str] | tuple[str, ...],
+    **options: Unpack[_Options],
 ) -> dict[str, FitResult]: ...
 def fit_heads(
-    train: Any,  # noqa: ANN401 - see data.read
+    train: Any,
     *,
     label: str | Sequence[str],
-    validation: Any = None,  # noqa: ANN401
-    test: Any = None,  # noqa: ANN401
+    validation: Any = None,
+    test: Any = None,
     split: str | None = None,
     cache: str | os.PathLike[str] = DEFAULT_CACHE,
     strict: bool = False,
@@ -203,7 +206,7 @@ def fit_heads(
     views_there = views_of(
         found.contract.layers if layers is None else cached_layers(layers, found),
         found.contract.poolings if pool is None else parse_poolings(pool),
-        found.contract.hidden_size,
+        found.origin.hidden_size,
         wanted.views,
     )
     _check_views_are_some(views_there, wanted)
@@ -264,7 +267,7 @@ def _fit(
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
     sweep = _sweep(space, states, parts, labels, len(classes), wanted)
     reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
-    trials = _searched(sweep, space.hidden_size, views, wanted, reference, room, progress)
+    trials = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
     chosen = choose([trial for trial in trials if trial.candidate != reference or reference.view in views], sweep)
     linear = next(trial for trial in trials if trial.candidate == reference)
 
@@ -375,10 +378,18 @@ def _check_numbers(
     rules = (
         (0 <= seed < 2**32, f"the seed {seed} is not between 0 and 2^32 - 1", "Give another --seed."),
         (1 <= seeds <= _MOST_SEEDS, f"{seeds} seeds are not between 1 and {_MOST_SEEDS}", "For example --seeds 3."),
-        (cv is None or 2 <= cv <= _MOST_FOLDS, f"{cv} folds are not between 2 and {_MOST_FOLDS}", "For example --cv 5."),
+        (
+            cv is None or _FEWEST_FOLDS <= cv <= _MOST_FOLDS,
+            f"{cv} folds are not between {_FEWEST_FOLDS} and {_MOST_FOLDS}",
+            "For example --cv 5.",
+        ),
         (trials is None or trials >= 1, f"{trials} trials are no trial", f"Give --trials 1 or more [{TRIALS}]."),
         (seconds is None or seconds > 0, f"{seconds} seconds are no time", "For example --time 60."),
-        (0 <= focal <= 10, f"the focal exponent {focal} is not between 0 and 10", "2 is usual: --focal 2."),
+        (
+            0 <= focal <= _LARGEST_FOCAL,
+            f"the focal exponent {focal} is not between 0 and {_LARGEST_FOCAL}",
+            "2 is usual: --focal 2.",
+        ),
     )
     for holds, what, cure in rules:
         if not holds:
@@ -411,13 +422,11 @@ def _sweep(
     """Training and validation rows with their folds; under --cv all of them are both."""
     train, held = parts.train, parts.validation
     part = Part(np.concatenate([space.find(train.keys), space.find(held.keys)]), np.concatenate(labels[:2]))
-    folds = one_fold(len(train.texts), len(held.texts))
+    folds: tuple[Fold, ...] = one_fold(len(train.texts), len(held.texts))
     if wanted.cv is not None:
         keys = np.concatenate([train.keys, held.keys])
         folds = folds_of(keys, [*train.labels, *held.labels], wanted.cv, seed=wanted.seeds[0])
-    return Sweep(
-        states.gather, part, folds, n_classes, wanted.metric, wanted.seeds[0], wanted.seeds, wanted.balance
-    )
+    return Sweep(states.gather, part, folds, n_classes, wanted.metric, wanted.seeds[0], wanted.seeds, wanted.balance)
 
 
 def _searched(
@@ -454,7 +463,7 @@ def _searched(
     progress.begin("sweep", count if wanted.search == "optuna" else len(candidates))
     try:
         if wanted.search == "optuna":
-            from featcache.select.optuna import search_with_optuna
+            from featcache.select.tpe import search_with_optuna
 
             trials = search_with_optuna(search, space, count, metric=wanted.metric, seed=sweep.seed)
         else:
@@ -547,7 +556,7 @@ def _run_folder(out: str | os.PathLike[str] | None, source: str, label: str, *, 
     return folder
 
 
-def _write_run(folder: Path, result: FitResult, head: Head, description: Description) -> None:
+def _write_run(folder: Path, result: FitResult, head: Network | CustomHead, description: Description) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, data_options, json_option, print_json, sources
+from featcache.cli.options import Command, cache_option, data_options, json_option, print_json, sources
 
 if TYPE_CHECKING:
     from featcache.select.outcome import FitResult
@@ -24,17 +24,62 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r} is not a list of whole numbers such as 1,2", param, ctx)
 
 
-def _one_label(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:
-    """One label a run; a second one given would otherwise win in silence."""
-    if len(value) > 1:
-        msg = "give it once: fit each label by a run of its own, the cache serves them all"
-        raise click.BadParameter(msg, ctx, param)
-    return value[0]
+def heads_options(command: Command) -> Command:
+    """Which heads are tried, and on what."""
+    for option in (
+        click.option("--views", default="single,layers,poolings,mix", show_default=True, help="Kinds of view to try."),
+        click.option("--pool", metavar="LIST", help="Try these poolings only [all that are cached]."),
+        click.option("--layers", metavar="LIST", help="Try these layers only [all that are cached]."),
+        click.option("--residual", is_flag=True, help="Hidden layers of mlp add to the one before."),
+        click.option("--layer-norm", is_flag=True, help="Hidden layers of mlp are normalised."),
+        click.option("--activation", type=click.Choice(["gelu", "relu", "silu"]), default="gelu", show_default=True),
+        click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Of mlp's hidden layers."),
+        click.option(
+            "--depths",
+            type=_Numbers(),
+            default="1,2",
+            show_default=True,
+            help="Hidden layers of mlp, to 8; 0 is linear.",
+        ),
+        click.option("--heads", default="linear,mlp,logreg", show_default=True, help="Kinds of head to try."),
+    ):
+        command = option(command)
+    return command
+
+
+def search_options(command: Command) -> Command:
+    """How heads are searched, and what for."""
+    metrics = click.Choice(["macro_f1", "accuracy", "weighted_f1", "mcc"])
+    balances = click.Choice(["none", "weights", "oversample", "undersample"])
+    searches = click.Choice(["halving", "grid", "random", "optuna"])
+    for option in (
+        click.option("--thresholds", is_flag=True, help="Labels by thresholds tuned on validation rows for macro-F1."),
+        click.option(
+            "--focal", type=float, default=0.0, metavar="GAMMA", help="Focal loss with this exponent, e.g. 2."
+        ),
+        click.option(
+            "--balance", type=balances, default="none", show_default=True, help="For classes of unequal size."
+        ),
+        click.option(
+            "--seeds", type=int, default=1, show_default=True, help="Train each candidate with so many seeds."
+        ),
+        click.option("--cv", type=int, metavar="K", help="Choose by K folds over training and validation rows."),
+        click.option("--time", "seconds", type=float, metavar="SECONDS", help="Stop searching after so long."),
+        click.option("--trials", type=int, metavar="N", help="Candidates to try [128; grid: all]."),
+        click.option(
+            "--search", type=searches, default="halving", show_default=True, help="How candidates are searched."
+        ),
+        click.option("--metric", type=metrics, default="macro_f1", show_default=True, help="What the choice goes by."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("train", nargs=-1, required=True)
-@click.option("--label", required=True, multiple=True, callback=_one_label, metavar="COLUMN", help="Column of labels.")
+@click.option(
+    "--label", "labels", required=True, multiple=True, metavar="COLUMN", help="Column of labels; several: a head each."
+)
 @click.option("--validation", multiple=True, metavar="FILE", help="Rows to choose on [split from TRAIN].")
 @click.option("--test", multiple=True, metavar="FILE", help="Rows to read once, at the end [split from TRAIN].")
 @click.option("--split", metavar="SHARES", help="train/validation/test shares [0.7/0.1/0.2; beside --test 0.8/0.2].")
@@ -43,18 +88,8 @@ def _one_label(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
 @click.option("--backbone", metavar="ID_OR_PATH", help="Use the space of this model.")
 @click.option("--space", metavar="NAME", help="Use this space (or the one whose name begins so).")
 @data_options
-@click.option("--heads", default="linear,mlp,logreg", show_default=True, metavar="LIST", help="Kinds of head to try.")
-@click.option("--depths", type=_Numbers(), default="1,2", show_default=True, help="Hidden layers of mlp; 0 is linear.")
-@click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Width of mlp's hidden layers.")
-@click.option("--layers", metavar="LIST", help="Try these layers only [all that are cached].")
-@click.option("--pool", metavar="LIST", help="Try these poolings only [all that are cached].")
-@click.option(
-    "--metric",
-    type=click.Choice(["macro_f1", "weighted_f1", "accuracy", "mcc"]),
-    default="macro_f1",
-    show_default=True,
-    help="What the choice goes by.",
-)
+@search_options
+@heads_options
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split and the training."
 )
@@ -65,6 +100,7 @@ def fit_heads(
     train: tuple[str, ...],
     validation: tuple[str, ...],
     test: tuple[str, ...],
+    labels: tuple[str, ...],
     as_json: bool,
     **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
 ) -> None:
@@ -83,16 +119,21 @@ def fit_heads(
     from featcache import fit_heads as verb
     from featcache.report.progress import Terminal
 
-    result = verb(
+    results = verb(
         sources(train),
+        label=list(labels),
         validation=sources(validation) or None,
         test=sources(test) or None,
         progress=Terminal(Console(stderr=True)),
         **options,
     )
     if as_json:
-        print_json(result.to_json())
-    else:
+        found = {name: result.to_json() for name, result in results.items()}
+        print_json(found if len(labels) > 1 else found[labels[0]])
+        return
+    for name, result in results.items():
+        if len(results) > 1:
+            click.echo(f"{'' if name == labels[0] else chr(10)}label      {name}")
         show_report(result)
 
 

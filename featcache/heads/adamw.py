@@ -41,7 +41,7 @@ class AdamW:
         """One step. gradients: as the parameters."""
         for step, gradient in zip(self._steps, gradients, strict=True):
             step.zero_().grad = gradient
-        self._optimizer.step()  # type: ignore[no-untyped-call]  # torch's
+        self._optimizer.step()
         for value, step in zip(self.parameters, self._steps, strict=True):
             value.mul_(_broadcast(self._kept, value)).addcmul_(step, _broadcast(self._rates, value))
         self._step += 1

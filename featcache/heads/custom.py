@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from featcache.errors import BundleError, InputError
 from featcache.heads.network import check_width, softmax
-from featcache.heads.standardize import Standardization
 from featcache.heads.recipe import Curves, Examples, Metric, Recipe
+from featcache.heads.standardize import Standardization
 
 Factory = Callable[[int, int], torch.nn.Module]
 

@@ -8,7 +8,7 @@ the loss runs along rows of memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
@@ -22,7 +22,7 @@ from featcache.heads.shape import HeadShape
 
 _LEVELS = 256  # steps in which dropout's rate is known: a byte of noise for each state is enough, and fast to draw
 _NORM_EPSILON = 1e-5
-_ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Architecture:
         if self.n_mixed:
             hidden = _mixed(layers.pop(0), layers.pop(0), views, batches)
         else:
-            hidden = _FirstProduct.apply(layers.pop(0), spans(views), *batches)
+            hidden = _FirstProduct.apply(layers.pop(0), spans(views), *batches)  # type: ignore[no-untyped-call]  # torch's
         hidden = hidden + layers.pop(0).unsqueeze(2)
         before: Tensor | None = None
         while layers:
@@ -170,7 +170,7 @@ class _FirstProduct(torch.autograd.Function):
         return out.to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         some = ctx.batches[ctx.places[0][0]]
         n_rows, n_inputs = some.shape
         cast = gradient.to(some.dtype).contiguous()

@@ -68,8 +68,14 @@ class Trained:
         weights, biases = list(self.arrays[::2]), list(self.arrays[1::2])
         if len(self.mixing):  # a head on the weighted mean is one on all layers side by side, its weights weighted
             weights[0] = np.concatenate([share * weights[0] for share in self.mixing])
-        form = {"activation": self.shape.activation, "layer_norm": self.shape.layer_norm}
-        return folded(weights, biases, Standardization.joined(scales), residual=self.shape.residual, **form)
+        return folded(
+            weights,
+            biases,
+            Standardization.joined(scales),
+            activation=self.shape.activation,
+            layer_norm=self.shape.layer_norm,
+            residual=self.shape.residual,
+        )
 
 
 class Training:
@@ -154,7 +160,7 @@ class Training:
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             for value in parameters:
-                value.requires_grad_(requires_grad=True)
+                value.requires_grad = True
             views = self._running_views
             batches = self._train.batch(some, views)
             logits = self._logits(parameters, views, batches, self._dropout)
@@ -162,7 +168,7 @@ class Training:
             loss = self._losses(logits, self._train.labels[some]).sum()
             gradients = torch.autograd.grad(loss, parameters)
             for value in parameters:
-                value.requires_grad_(requires_grad=False)
+                value.requires_grad = False
             self._optimizer.update(gradients)
 
     @torch.no_grad()
@@ -215,7 +221,11 @@ class Training:
         return (losses / len(labels)).numpy(), self._metric(labels.numpy(), given), given
 
     def _logits(
-        self, parameters: Sequence[Tensor], views: Sequence[int], batches: Sequence[Tensor], dropout: Dropout | None = None
+        self,
+        parameters: Sequence[Tensor],
+        views: Sequence[int],
+        batches: Sequence[Tensor],
+        dropout: Dropout | None = None,
     ) -> Tensor:
         """(M, C, B); products are of the type that the features have."""
         fast = any(one.dtype == torch.bfloat16 for one in batches)
@@ -270,4 +280,3 @@ def train_stack(
 def _seen(examples: Examples, scale: Standardization, dtype: torch.dtype) -> Seen:
     features = torch.from_numpy(scale.apply(examples.features)).to(dtype)
     return Seen([features], torch.from_numpy(examples.labels))
-

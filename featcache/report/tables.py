@@ -13,7 +13,8 @@ from rich.text import Text
 from featcache.heads.shape import HeadShape
 from featcache.select.floors import Floor
 from featcache.select.outcome import FitResult, Rows, Scored
-from featcache.select.search import Trial, View
+from featcache.select.sweep import Trial
+from featcache.select.views import View
 
 _INDENT = 11  # where the second column of all output begins
 _TEXT_WIDTH = 110
@@ -31,7 +32,9 @@ def print_report(result: FitResult, console: Console) -> None:
     _line(console, "rows", f"{_rows(result.rows)} · {len(result.classes)} classes, largest {result.largest_share:.0%}")
     _line(console, "space", f"{result.space} · {len(result.trials)} heads tried in {result.seconds:.0f} s")
     console.print()
-    _line(console, "sweep", f"{result.metric} of every head on every view, train beside validation (▸ the choice)")
+    _line(
+        console, "sweep", f"{result.metric} of the best head of each kind, train beside validation ({_legend(result)})"
+    )
     console.print(Padding(_sweep_table(result), (0, 0, 0, _INDENT)))
     console.print()
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
@@ -69,17 +72,28 @@ def _sweep_table(result: FitResult) -> Table:
     heads = list(dict.fromkeys(trial.head for trial in result.trials))
     for head in heads:
         table.add_column(str(head), no_wrap=True)
-    cells = {(trial.view, trial.head): trial for trial in result.trials}
+    cells: dict[tuple[View, HeadShape], Trial] = {}
+    for trial in sorted(result.trials, key=lambda one: (one.done, one.validation[result.metric])):
+        cells[trial.view, trial.head] = trial  # of several recipes the best that was trained to its end
+    cells[result.best.trial.view, result.best.trial.head] = result.best.trial
     for view in dict.fromkeys(trial.view for trial in result.trials):
         table.add_row(str(view), *(_cell(cells, view, head, result) for head in heads))
     return table
 
 
+def _legend(result: FitResult) -> str:
+    dropped = "" if all(trial.done for trial in result.trials) else "; ~ dropped before its end"
+    return f"▸ the choice{dropped}"
+
+
 def _cell(cells: Mapping[tuple[View, HeadShape], Trial], view: View, head: HeadShape, result: FitResult) -> Text:
-    trial = cells[view, head]
+    trial = cells.get((view, head))
+    if trial is None:
+        return Text("·", style="dim")
     text = f"{_short(trial.train[result.metric])} {_short(trial.validation[result.metric])}"
-    chosen = trial is result.best.trial
-    return Text(f"{text} ▸" if chosen else text, style="bold" if chosen else "")
+    if trial is result.best.trial:
+        return Text(f"{text} ▸", style="bold")
+    return Text(text) if trial.done else Text(f"{text} ~", style="dim")
 
 
 def _comparison_table(result: FitResult) -> Table:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Room:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
 
-    def __enter__(self) -> Room:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

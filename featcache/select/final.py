@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.heads.calibration import expected_calibration_error, temperature
-from featcache.heads.network import Head, softmax
+from featcache.heads.custom import CustomHead
+from featcache.heads.network import Network, softmax
 from featcache.heads.thresholds import tuned_offsets
 from featcache.select.breakdown import confusion_matrix, per_class, probability_scores
 from featcache.select.features import raw_features
@@ -25,7 +26,7 @@ class Final:
     """A head trained on training and validation rows, with what makes labels and probabilities of its logits."""
 
     trial: Trial
-    head: Head
+    head: Network | CustomHead
     calibration: Calibration
 
     def classes(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featcache.heads.custom import train_custom
-from featcache.heads.network import Head
+from featcache.heads.custom import CustomHead, train_custom
+from featcache.heads.network import Network
 from featcache.heads.recipe import Examples
 from featcache.heads.stack import Architecture
 from featcache.heads.standardize import Standardization
@@ -22,7 +22,7 @@ from featcache.select.runners import epoch_rows, logistic_path
 from featcache.select.sweep import Candidate, Sweep, Trial
 
 
-def refit(trial: Trial, sweep: Sweep) -> Head:
+def refit(trial: Trial, sweep: Sweep) -> Network | CustomHead:
     """The trial's head trained on training and validation rows: the same C, or the same number of epochs."""
     return _fitted(trial.candidate, trial.settings, sweep, np.arange(len(sweep.part.rows)))
 
@@ -36,7 +36,9 @@ def held_logits(trial: Trial, sweep: Sweep) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
-def _fitted(candidate: Candidate, settings: dict[str, Any], sweep: Sweep, places: NDArray[np.int64]) -> Head:
+def _fitted(
+    candidate: Candidate, settings: dict[str, Any], sweep: Sweep, places: NDArray[np.int64]
+) -> Network | CustomHead:
     """places: of the rows to train on, among the sweep's rows."""
     rows, labels = sweep.part.rows[places], sweep.part.labels[places]
     recipe = candidate.recipe
@@ -66,7 +68,7 @@ def _fitted(candidate: Candidate, settings: dict[str, Any], sweep: Sweep, places
 
 def _logistic(
     candidate: Candidate, c: float, sweep: Sweep, rows: NDArray[np.int64], labels: NDArray[np.int64]
-) -> Head:
+) -> Network | CustomHead:
     states = raw_features(sweep, candidate.view, rows)
     scale = Standardization.of(states)
     path = logistic_path(scale.apply(states), labels, sweep)

@@ -24,7 +24,7 @@ from featcache.heads.logistic import C_PATH, LogisticPath, Point
 from featcache.heads.recipe import Curves, Examples, Metric, Recipe
 from featcache.heads.stack import Architecture
 from featcache.heads.train import Seen, Training
-from featcache.select.features import FoldFeatures, Prepared, raw_features
+from featcache.select.features import FoldFeatures, raw_features
 from featcache.select.sweep import Candidate, Fold, Sweep
 
 Classes = NDArray[np.int64]
@@ -85,7 +85,7 @@ def runners_of(
     for _, same in groupby(sorted(stacked, key=_stack_key), key=_stack_key):
         group = list(same)
         found += [_Stack(part, sweep, fold, features, metric) for part in _chunks(group, width)]
-    found += [_Path(one, sweep, fold, features) for one in logistic]
+    found += [_Path(one, sweep, fold, features, metric) for one in logistic]
     if custom:
         found.append(_Customs(custom, sweep, fold, metric))
     return found
@@ -194,7 +194,9 @@ class _Stack:
 class _Path:
     """Logistic regression on one view; its best C so far stands for it."""
 
-    def __init__(self, one: tuple[int, Candidate], sweep: Sweep, fold: Fold, features: FoldFeatures, metric: Metric):
+    def __init__(
+        self, one: tuple[int, Candidate], sweep: Sweep, fold: Fold, features: FoldFeatures, metric: Metric
+    ) -> None:
         self._number, self._view = one[0], one[1].view
         self._sweep, self._fold, self._features, self._metric = sweep, fold, features, metric
         self._path: LogisticPath | None = None
@@ -205,7 +207,9 @@ class _Path:
         started = time.perf_counter()
         prepared = self._features.view(self._view)
         while not self._dropped and len(self._points) < rung.points and not (self._points and out_of_time()):
-            self._path = self._path or logistic_path(prepared.train.numpy(), self._labels(self._fold.train), self._sweep)
+            self._path = self._path or logistic_path(
+                prepared.train.numpy(), self._labels(self._fold.train), self._sweep
+            )
             point = self._path.fit(C_PATH[len(self._points)])
             held = point.predict(prepared.held.numpy())
             (score,) = self._metric(self._labels(self._fold.held), held[None])
@@ -276,7 +280,10 @@ class _Customs:
         assert candidate.factory is not None  # noqa: S101 - that is what makes it custom
         recipe = replace(candidate.recipe, max_epochs=min(epochs, candidate.recipe.max_epochs))
         train, held = (
-            Examples(raw_features(self._sweep, candidate.view, self._sweep.part.rows[places]), self._sweep.part.labels[places])
+            Examples(
+                raw_features(self._sweep, candidate.view, self._sweep.part.rows[places]),
+                self._sweep.part.labels[places],
+            )
             for places in (self._fold.train, self._fold.held)
         )
         head, best_epoch, curves = train_custom(
@@ -285,12 +292,11 @@ class _Customs:
         classes = [head.logits(one.features).argmax(axis=1) for one in (train, held)]
         settings = {"epochs": best_epoch, **_told(recipe)}
         seconds = time.perf_counter() - started
-        return Outcome(*classes, settings, _rounded(curves), head.n_parameters, seconds, recipe.max_epochs)
+        curve = _rounded(curves)
+        return Outcome(classes[0], classes[1], settings, curve, head.n_parameters, seconds, recipe.max_epochs)
 
 
-def logistic_path(
-    standardized: NDArray[np.float32], labels: Classes, sweep: Sweep
-) -> LogisticPath:
+def logistic_path(standardized: NDArray[np.float32], labels: Classes, sweep: Sweep) -> LogisticPath:
     """The path over C on training rows, with the sweep's way to treat classes of unequal size."""
     if sweep.balance in DRAWN:
         rows = drawn_rows(labels, sweep.balance, np.random.default_rng(sweep.seed))

@@ -7,10 +7,9 @@ the simplest head that will do can be found among those that ended. Stacks run s
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,15 +18,17 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from featcache.heads.logistic import C_PATH
 from featcache.select.features import FoldFeatures, Room
 from featcache.select.metrics import scores, scores_of_many
-from featcache.select.runners import Outcome, Runner, Rung, runners_of
-from featcache.select.sweep import Candidate, Fold, Sweep, Trial
+from featcache.select.runners import Outcome, Rung, Runner, runners_of
+from featcache.select.sweep import Candidate, Sweep, Trial
 
 ETA = 3  # one in so many goes on
 _FIRST_EPOCHS, _FIRST_STEPS = 3, 100  # before anyone is dropped: so many epochs, and steps of the optimiser
+_MOST_WORKERS = 8
 _FEW = 9  # candidates that are not worth choosing among early
 
 
@@ -41,7 +42,7 @@ class Best:
 
 
 class Search:
-    """A sweep's search. Watchers are told of the best so far; `out_of_time` ends it early, what is there then stands."""
+    """A sweep's search. A watcher is told of the best so far; `out_of_time` ends it early, and what is there stands."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Search:
         out_of_time: Callable[[], bool],
     ) -> None:
         """width: of one layer's states."""
-        self._sweep, self._width, self._watch, self._out_of_time = sweep, width, watch, out_of_time
+        self._sweep, self._width, self._watch, self.out_of_time = sweep, width, watch, out_of_time
         self._features = [FoldFeatures(sweep, fold, room) for fold in sweep.folds]
         self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
 
@@ -69,7 +70,7 @@ class Search:
 
         stays: who is never dropped.  in_time: whether the search's time limit holds.
         """
-        out_of_time = self._out_of_time if in_time else _never
+        out_of_time = self.out_of_time if in_time else _never
         longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
         rungs = [Rung(longest, len(C_PATH))]
         if halving and len(candidates) > _FEW:
@@ -83,7 +84,7 @@ class Search:
                 self._climb(pool, runners, rung, candidates, out_of_time, len(candidates) - len(alive))
                 if following is None or out_of_time():
                     break
-                ranked = self._ranked(runners, candidates, alive)
+                ranked = self._ranked(runners, alive)
                 gone = alive - _going_on(ranked, candidates, stays)
                 for number in gone:
                     ended[number] = f"dropped at {rung.epochs}"
@@ -138,11 +139,12 @@ class Search:
             for task in waiting:
                 task.cancel()
 
-    def _ranked(self, runners: Sequence[Sequence[Runner]], candidates: Sequence[Candidate], alive: set[int]) -> list[int]:
+    def _ranked(self, runners: Sequence[Sequence[Runner]], alive: set[int]) -> list[int]:
         """Numbers of those that go on running, the best first."""
         held = self._pooled([{k: v for one in of_run for k, v in one.held().items()} for of_run in runners])
-        of_all = {number: float(np.mean(self._metric(self._sweep.truth, held[number]))) for number in alive if number in held}
-        return sorted(of_all, key=lambda number: -of_all[number])
+        there = sorted(alive & set(held))
+        score = {number: float(np.mean(self._metric(self._sweep.truth, held[number]))) for number in there}
+        return sorted(there, key=lambda number: -score[number])
 
     def _pooled(self, found: Sequence[dict[int, NDArray[np.int64]]]) -> dict[int, NDArray[np.int64]]:
         """Classes (S, V) of each candidate that has some in every run; runs are seed by seed, fold by fold."""
@@ -196,6 +198,13 @@ class Search:
         )
 
 
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Libraries below NumPy and scikit-learn would each start a thread for every core, in each of ours."""
+    with threadpool_limits(limits=max(1, _cores() // _n_workers()), user_api="blas"):
+        yield
+
+
 def _never() -> bool:
     return False
 
@@ -226,11 +235,18 @@ def _going_on(ranked: Sequence[int], candidates: Sequence[Candidate], stays: Cal
 
 
 def _workers() -> ThreadPoolExecutor:
-    """A thread for each core, up to 8; each computes with its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(cores, torch.get_num_threads()) or 1
-    workers = min(cores, 8)
-    return ThreadPoolExecutor(workers, "featcache-sweep", initializer=partial(torch.set_num_threads, cores // workers))
+    """Threads that compute with their share of the cores each."""
+    share = max(1, _cores() // _n_workers())
+    return ThreadPoolExecutor(_n_workers(), "featcache-sweep", initializer=partial(torch.set_num_threads, share))
+
+
+def _cores() -> int:
+    """As many as torch may use: OMP_NUM_THREADS holds here, too."""
+    return max(1, torch.get_num_threads())
+
+
+def _n_workers() -> int:
+    return min(_cores(), _MOST_WORKERS)
 
 
 def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:

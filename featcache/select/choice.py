@@ -21,11 +21,11 @@ def best_of(trials: Sequence[Trial], metric: str) -> Trial:
 def choose(trials: Sequence[Trial], sweep: Sweep) -> Trial:
     """The trial with the fewest parameters among those within one paired standard error of the best.
 
-    Only heads that were trained to their end are chosen among; where time ran out before any was, all are.
+    Heads that were dropped before their end are not chosen: a refit would train them as little.
     """
-    done = [trial for trial in trials if trial.done] or list(trials)
-    best = best_of(done, sweep.metric)
-    simplest_first = sorted(done, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
+    kept = [trial for trial in trials if not trial.dropped]
+    best = best_of(kept, sweep.metric)
+    simplest_first = sorted(kept, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
     return next(trial for trial in simplest_first if trial is best or _indistinct(trial, best, sweep))
 
 

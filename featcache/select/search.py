@@ -70,7 +70,11 @@ class Search:
 
         stays: who is never dropped.  in_time: whether the search's time limit holds.
         """
-        out_of_time = self.out_of_time if in_time else _never
+        self._stopped = False
+
+        def out_of_time() -> bool:
+            return self._stopped or (in_time and self.out_of_time())
+
         longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
         rungs = [Rung(longest, len(C_PATH))]
         if halving and len(candidates) > _FEW:
@@ -78,7 +82,7 @@ class Search:
         runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
         runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
         alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
-        with _workers() as pool, _one_thread_each():
+        with _workers() as pool, _one_thread_each(), self._stopping():
             for rung, following in pairwise([*rungs, None]):
                 assert rung is not None  # noqa: S101 - only the last of pairs is
                 self._climb(pool, runners, rung, candidates, out_of_time, len(candidates) - len(alive))
@@ -91,7 +95,18 @@ class Search:
                 alive -= gone
                 for runner in (one for of_run in runners for one in of_run):
                     runner.drop(gone)
+        if out_of_time():
+            for number in alive:
+                ended[number] = "out of time"
         return self._trials(candidates, runners, ended)
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Whatever ends the body (Ctrl-C too) ends the threads at their next epoch, so that nobody waits for them."""
+        try:
+            yield
+        finally:
+            self._stopped = True
 
     def _steps_an_epoch(self, candidates: Sequence[Candidate]) -> int:
         n_rows = len(self._sweep.folds[0].train)
@@ -203,10 +218,6 @@ def _one_thread_each() -> Iterator[None]:
     """Libraries below NumPy and scikit-learn would each start a thread for every core, in each of ours."""
     with threadpool_limits(limits=max(1, _cores() // _n_workers()), user_api="blas"):
         yield
-
-
-def _never() -> bool:
-    return False
 
 
 def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:

@@ -75,8 +75,8 @@ class Trial:
     """A candidate and what became of it.
 
     settings: what a refit needs (C, or epochs and the recipe).  train, validation: metrics, means over seeds (and,
-    on training rows, folds).  curve: of the first fold and seed, over epochs or C.  ended: "done", or the epoch at
-    which others were better ("dropped at 3").  predicted: (S, V) classes of the sweep's validation rows by seed.
+    on training rows, folds).  curve: of the first fold and seed, over epochs or C.  ended: "done", "out of time", or
+    the epoch at which others were better ("dropped at 3").  predicted: (S, V) classes of the sweep's validation rows by seed.
     """
 
     candidate: Candidate
@@ -98,9 +98,9 @@ class Trial:
         return self.candidate.view
 
     @property
-    def done(self) -> bool:
-        """Whether it was trained to its end; only such a head can be chosen."""
-        return self.ended == "done"
+    def dropped(self) -> bool:
+        """Whether others were preferred before its end; such a head cannot be chosen."""
+        return self.ended.startswith("dropped")
 
     def record(self) -> dict[str, Any]:
         """The trial as JSON, as `trials.jsonl` keeps it."""

@@ -76,7 +76,7 @@ class Trial:
 
     settings: what a refit needs (C, or epochs and the recipe).  train, validation: metrics, means over seeds (and,
     on training rows, folds).  curve: of the first fold and seed, over epochs or C.  ended: "done", "out of time", or
-    the epoch at which others were better ("dropped at 3").  predicted: (S, V) classes of the sweep's validation rows by seed.
+    the epoch at which others were better ("dropped at 3").  predicted: (S, V) classes of the validation rows, by seed.
     """
 
     candidate: Candidate

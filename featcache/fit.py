@@ -38,9 +38,9 @@ from featcache.select.candidates import (
     Candidates,
     base_recipe,
 )
-from featcache.select.choice import choose
+from featcache.select.choice import indistinct
 from featcache.select.floors import floors
-from featcache.select.folds import folds_of, one_fold
+from featcache.select.folds import folds_of, most_folds, one_fold
 from featcache.select.metrics import Difference, difference
 from featcache.select.outcome import Calibration, FitResult, Rows, Scored
 from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from featcache.heads.custom import Factory
     from featcache.select.features import Room, States
     from featcache.select.final import Final
+    from featcache.select.finals import Compared
 
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
@@ -194,12 +195,15 @@ def fit_heads(
     results = {}
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
-        states = States(found, np.concatenate(rows), room, kept=len(labels) > 1 or cv is not None)
+        states = States(found, np.concatenate(rows), room)
         folders = run_folders(out, parts[labels[0]].train.source, labels)
         for one, folder in zip(labels, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {one}")
-            results[one] = _fit(found, states, room, parts[one], one, views_there, wanted, reading, folder, progress)
+            results[one] = _fit(
+                found, states, room, parts[one], one, views_there, wanted, reading, folder, progress,
+                split=validation is None,
+            )  # fmt: skip
     return results[label] if isinstance(label, str) else results
 
 
@@ -214,8 +218,10 @@ def _fit(
     reading: Reading,
     folder: Path,
     progress: Progress,
+    *,
+    split: bool,
 ) -> FitResult:
-    """One label: search, choice, refit, test, run."""
+    """One label: search, choice, refit, test, run. split: whether validation rows were split from the training file."""
     from featcache.select.final import finished
 
     started = time.perf_counter()
@@ -224,7 +230,7 @@ def _fit(
     sweep = _sweep(space, states, parts, labels, len(classes), wanted)
     reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
     trials, linear = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
-    chosen = choose(trials, sweep)
+    chosen, compared = _chosen(trials, sweep, parts, wanted, space.origin.hidden_size, room, progress, split=split)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)
@@ -250,7 +256,7 @@ def _fit(
         classes=list(classes),
         largest_share=max(parts.train.labels.count(one) for one in classes) / len(parts.train.labels),
         rows=Rows(len(parts.train.texts), len(parts.validation.texts), n_test, parts.dropped),
-        searched=wanted.told(),
+        searched={**wanted.told(), "compared": [asdict(one) for one in compared]},
         test_read_before=[asdict(one) for one in before],
         space=space.name,
         signature=signature_of(space.name, chosen, parts, wanted),
@@ -349,6 +355,36 @@ def _searched(
         progress.end()
     known = [trial for trial in trials if trial.candidate == reference]
     return trials, known[0] if known else search.run([reference], in_time=False)[0]
+
+
+def _chosen(
+    trials: Sequence[Trial],
+    sweep: Sweep,
+    parts: Parts,
+    wanted: Wanted,
+    width: int,
+    room: Room,
+    progress: Progress,
+    *,
+    split: bool,
+) -> tuple[Trial, list[Compared]]:
+    """The choice, on validation rows; heads that these do not tell apart are compared in folds of all rows.
+
+    Not so where validation rows have a file of their own: they may be meant to differ from those of training.
+    """
+    from featcache.select.finals import N_FOLDS, chosen_among
+
+    finalists = indistinct(trials, sweep)
+    keys = np.concatenate([parts.train.keys, parts.validation.keys])
+    labels = [*parts.train.labels, *parts.validation.labels]
+    count = min(N_FOLDS, most_folds(keys, labels))
+    if len(finalists) == 1 or count < 2 or not split or wanted.cv is not None or wanted.seconds is not None:  # noqa: PLR2004
+        return finalists[0], []
+    progress.note(
+        f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds of all rows"
+    )
+    folds = folds_of(keys, labels, count, seed=sweep.seed)
+    return chosen_among(finalists, sweep, folds, width=width, room=room)
 
 
 # -- test and run -----------------------------------------------------------------------------------------------------

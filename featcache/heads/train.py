@@ -182,14 +182,14 @@ class Training:
             curves = self.curves[head]
             curves.train_loss.append(float(losses[place]))
             curves.train_score.append(float(scores[place]))
-            last = self.epoch >= self._recipes[head].max_epochs
-            if held is None:
-                better = last
-            else:
+            last, patience = self.epoch >= self._recipes[head].max_epochs, self._recipes[head].patience
+            better = last
+            if held is not None:
                 loss, score = float(held[0][place]), float(held[1][place])
                 curves.validation_loss.append(loss)
                 curves.validation_score.append(score)
-                better = (score, -loss) > self.best_score[head]
+                if patience is not None:
+                    better = (score, -loss) > self.best_score[head]
                 if score > self.best_score[head][0]:
                     self._last_gain[head] = self.epoch
                 if better:
@@ -198,7 +198,8 @@ class Training:
             if better:
                 self._best[head] = [value[place].clone() for value in self._optimizer.average]
                 self._best_epoch[head] = self.epoch
-            impatient = held is not None and self.epoch - self._last_gain[head] >= self._recipes[head].patience
+            waited = self.epoch - self._last_gain[head]
+            impatient = held is not None and patience is not None and waited >= patience
             if not (last or impatient):
                 staying.append(place)
         self._keep(staying)

@@ -27,8 +27,8 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    first, group = first_of_each(keys)
-    rarest, n_texts = min(Counter(labels[row] for row in first.tolist()).items(), key=lambda one: one[1])
+    _, group = first_of_each(keys)
+    rarest, n_texts = _rarest(keys, labels)
     if n_texts < count:
         msg = f"the class {rarest!r} has {n_texts} different texts, and each of {count} folds needs one"
         raise LabelError(msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}.")
@@ -41,3 +41,13 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
             msg = f"the class {missing.pop().split(' ', 1)[1]!r} cannot be had in every fold: its texts repeat"
             raise LabelError(msg, cure="Use fewer folds, or leave --cv out.")
     return folds
+
+
+def most_folds(keys: NDArray[np.uint8], labels: Sequence[Label]) -> int:
+    """Folds that there can be: the different texts of the rarest class."""
+    return _rarest(keys, labels)[1]
+
+
+def _rarest(keys: NDArray[np.uint8], labels: Sequence[Label]) -> tuple[Label, int]:
+    first, _ = first_of_each(keys)
+    return min(Counter(labels[row] for row in first.tolist()).items(), key=lambda one: one[1])

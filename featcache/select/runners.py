@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from featcache.backbone.device import resolve_dtype
 from featcache.heads.balance import DRAWN, drawn_rows
 from featcache.heads.custom import train_custom
-from featcache.heads.logistic import C_PATH, LogisticPath, Point
+from featcache.heads.logistic import LogisticPath, Point
 from featcache.heads.recipe import Curves, Examples, Metric, Recipe
 from featcache.heads.stack import Architecture
 from featcache.heads.train import Seen, Training
@@ -197,7 +197,7 @@ class _Path:
     def __init__(
         self, one: tuple[int, Candidate], sweep: Sweep, fold: Fold, features: FoldFeatures, metric: Metric
     ) -> None:
-        self._number, self._view = one[0], one[1].view
+        self._number, self._view, self._path_of_c = one[0], one[1].view, one[1].path
         self._sweep, self._fold, self._features, self._metric = sweep, fold, features, metric
         self._path: LogisticPath | None = None
         self._points: list[tuple[float, Point, Classes]] = []
@@ -206,11 +206,15 @@ class _Path:
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         started = time.perf_counter()
         prepared = self._features.view(self._view)
-        while not self._dropped and len(self._points) < rung.points and not (self._points and out_of_time()):
+        while (
+            not self._dropped
+            and len(self._points) < min(rung.points, len(self._path_of_c))
+            and not (self._points and out_of_time())
+        ):
             self._path = self._path or logistic_path(
                 prepared.train.numpy(), self._labels(self._fold.train), self._sweep
             )
-            point = self._path.fit(C_PATH[len(self._points)])
+            point = self._path.fit(self._path_of_c[len(self._points)])
             held = point.predict(prepared.held.numpy())
             (score,) = self._metric(self._labels(self._fold.held), held[None])
             self._points.append((float(score), point, held))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.heads.logistic import C_PATH
 from featcache.heads.shape import HeadShape
 from featcache.select.views import View
 
@@ -61,13 +62,14 @@ class Sweep:
 class Candidate:
     """A head to be tried on a view. recipe: how it is trained; None for logistic regression, which has a path over C.
 
-    factory: makes the module of a custom head.
+    path: of rising C.  factory: makes the module of a custom head.
     """
 
     view: View
     head: HeadShape
     recipe: Recipe | None = None
     factory: Factory | None = None
+    path: tuple[float, ...] = C_PATH
 
 
 @dataclass(frozen=True)

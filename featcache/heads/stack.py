@@ -22,7 +22,11 @@ from featcache.heads.shape import HeadShape
 
 _LEVELS = 256  # steps in which dropout's rate is known: a byte of noise for each state is enough, and fast to draw
 _NORM_EPSILON = 1e-5
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,15 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    first, group = first_of_each(keys)
-    rarest, n_texts = min(Counter(labels[row] for row in first.tolist()).items(), key=lambda one: one[1])
+    _, group = first_of_each(keys)
+    named = [f"{type(label).__name__} {label}" for label in labels]
+    texts = dict.fromkeys(zip(group.tolist(), named, strict=True))  # a text may have several labels
+    name, n_texts = min(Counter(name for _, name in texts).items(), key=lambda one: one[1])
     if n_texts < count:
+        rarest = labels[named.index(name)]
         msg = f"the class {rarest!r} has {n_texts} different texts, and each of {count} folds needs one"
         raise LabelError(msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}.")
-    names = np.array([f"{type(label).__name__} {label}" for label in labels])
+    names = np.array(named)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = tuple(Fold(train, held) for train, held in splitter.split(np.zeros(len(names)), names, group))
     for fold in folds:

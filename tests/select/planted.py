@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,13 @@ def sweep_of(features: Features, labels: NDArray[np.int64], *, train: int, held:
     return Sweep(gather, part, n_classes=int(labels.max()) + 1, **{**settings, **options})
 
 
-def grid(sweep: Sweep, views: Sequence[View], *heads: HeadShape, **options: Any) -> list[Candidate]:
-    recipe = base_recipe(len(sweep.folds[0].train), seed=sweep.seed, **options)
-    return Candidates(tuple(views), heads, recipe).grid()
+def grid(sweep: Sweep, views: Sequence[View], *heads: HeadShape, **recipe: Any) -> list[Candidate]:
+    """recipe: what is other than usual."""
+    base = base_recipe(len(sweep.folds[0].train), seed=sweep.seed)
+    return [
+        one if one.recipe is None else replace(one, recipe=replace(one.recipe, **recipe))
+        for one in Candidates(tuple(views), heads, base).grid()
+    ]
 
 
 def searched(

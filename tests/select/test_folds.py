@@ -74,6 +74,12 @@ def test_a_class_with_fewer_texts_than_folds_is_named_with_the_most_there_can_be
     assert len(folds_of(row_keys(texts), ["a"] * 20 + ["b"] * 4, 3, seed=0)) == 3
 
 
+def test_a_class_whose_only_text_has_another_label_first_is_seen() -> None:
+    texts, labels = [f"text {number}" for number in range(12)] + ["text 0"], ["a", "c"] * 6 + ["b"]
+    with pytest.raises(LabelError, match="the class 'b' has 1 different texts"):
+        folds_of(row_keys(texts), labels, 2, seed=0)
+
+
 def test_without_cross_validation_there_is_one_fold() -> None:
     (fold,) = one_fold(3, 2)
     assert (fold.train.tolist(), fold.held.tolist()) == ([0, 1, 2], [3, 4])

@@ -47,18 +47,8 @@ def planted(n: int = 240, n_train: int = 160, seed: int = 0, **options: object) 
     return sweep_of(features, labels, train=n_train, held=n - n_train, **options)
 
 
-def quick(candidates: list[Candidate], max_epochs: int = 21) -> list[Candidate]:
-    """With larger steps, and fewer of them."""
-    return [
-        one
-        if one.recipe is None
-        else replace(one, recipe=replace(one.recipe, max_epochs=max_epochs, learning_rate=1e-2))
-        for one in candidates
-    ]
-
-
 def candidates_of(sweep: Sweep) -> list[Candidate]:
-    return quick(grid(sweep, [*VIEWS, TWO, MIX], *SHAPES))
+    return grid(sweep, [*VIEWS, TWO, MIX], *SHAPES, max_epochs=21, learning_rate=1e-2)
 
 
 def told(trials: Sequence[Trial]) -> list[dict[str, object]]:
@@ -132,7 +122,8 @@ def test_a_number_of_threads_and_a_second_run_change_nothing(threads: int, form:
         keys = np.random.default_rng(0).integers(0, 256, (240, 16)).astype(np.uint8)
         folds = folds_of(keys, sweep.part.labels.tolist(), 2, seed=0)
         sweep = replace(sweep, folds=folds, seeds=(0, 1))
-    candidates = quick(grid(sweep, [*VIEWS[1:], TWO, MIX], LOGREG, LINEAR, mlp(1, 4)), 21 if form == "plain" else 4)
+    views, epochs = [*VIEWS[1:], TWO, MIX], 21 if form == "plain" else 4
+    candidates = grid(sweep, views, LOGREG, LINEAR, mlp(1, 4), max_epochs=epochs, learning_rate=1e-2)
     for _ in range(2):
         now = told(searched(sweep, candidates, halving=True))
         assert _FOUND.setdefault(form, now) == now
@@ -148,12 +139,12 @@ def test_heads_that_are_code_draw_alike_beside_other_threads(threads: int) -> No
     """Folds and seeds run side by side, and torch has one stream for all of them."""
     sweep = planted(seeds=(0, 1, 2, 3))
     factory: Factory = noisy
-    custom = replace(grid(sweep, [ONE], LINEAR)[0], view=LAST, factory=factory)
+    custom = replace(grid(sweep, [ONE], LINEAR, max_epochs=12)[0], view=LAST, factory=factory)
     custom = replace(custom, head=replace(custom.head, kind="custom"))
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    now = told(searched(sweep, quick([custom], 12)))
+    now = told(searched(sweep, [custom]))
     assert torch.equal(torch.rand(2), expected)
     assert torch.get_num_threads() == threads
     assert _FOUND.setdefault("custom", now) == now
@@ -164,7 +155,7 @@ def test_seeds_and_folds_give_a_prediction_of_every_row_by_each_seed() -> None:
     keys = np.random.default_rng(0).integers(0, 256, (240, 16)).astype(np.uint8)
     folds = folds_of(keys, sweep.part.labels.tolist(), 4, seed=1)
     sweep = replace(sweep, folds=folds, seeds=(5, 6, 7))
-    trials = searched(sweep, quick(grid(sweep, [LAST], LOGREG, LINEAR, mlp(1, 4)), 6))
+    trials = searched(sweep, grid(sweep, [LAST], LOGREG, LINEAR, mlp(1, 4), max_epochs=6, learning_rate=1e-2))
     for trial in trials:
         assert trial.predicted.shape == (3, 240)
         right = (trial.predicted == sweep.truth).mean()

@@ -37,10 +37,12 @@ from sklearn.preprocessing import StandardScaler
 import featcache
 from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
+from featcache.heads.recipe import Examples, Recipe
 from featcache.heads.shape import HeadShape
-from featcache.heads.train import Examples, Recipe, train_stack
-from featcache.select.metrics import score, scores
-from featcache.select.search import recipe_for
+from featcache.heads.train import train_stack
+from featcache.select.candidates import Candidates, base_recipe
+from featcache.select.metrics import scores, scores_of_many
+from featcache.select.views import View
 from featcache.spaces import FeatureSpace, cached_layers
 
 PARTS = ("train", "validation", "test")
@@ -103,23 +105,24 @@ def train_head(data: Data, *, depth: int, width: int, seed: int, max_epochs: int
     """Train one head alone, as `fit-heads` would, and score it on every part."""
     examples = {part: data.examples(seed, part) for part in PARTS}
     shape = HeadShape("mlp", depth, width) if depth else HeadShape("linear")
-    recipe = recipe_for(shape, seed, len(examples["train"].labels))
+    base = base_recipe(len(examples["train"].labels), seed=seed)
+    recipe = Candidates((), (shape,), base).usual(View((0,), ("mean",)), shape).recipe
+    assert recipe is not None, "a head trained by gradient descent has one"
     started = time.perf_counter()
-    (trained,) = train_stack(
+    ((network, trained),) = train_stack(
         examples["train"],
         examples["validation"],
         n_classes=data.n_classes,
-        depth=depth,
-        width=width if depth else None,
+        shape=shape,
         recipes=[replace(recipe, max_epochs=max_epochs)],
-        metric=partial(score, "macro_f1", n_classes=data.n_classes),
+        metric=partial(scores_of_many, "macro_f1", n_classes=data.n_classes),
     )
     seconds = time.perf_counter() - started
     scored = {
-        part: scores(one.labels, trained.network.logits(one.features).argmax(axis=1), data.n_classes)
+        part: scores(one.labels, network.logits(one.features).argmax(axis=1), data.n_classes)
         for part, one in examples.items()
     }
-    return Run(depth, seed, trained.network.n_parameters, trained.epochs, round(seconds, 3), scored)
+    return Run(depth, seed, network.n_parameters, trained.epochs, round(seconds, 3), scored)
 
 
 def oracle_accuracy(data: Data, seed: int) -> float:

@@ -32,7 +32,13 @@ def heads_options(command: Command) -> Command:
         click.option("--layers", metavar="LIST", help="Try these layers only [all that are cached]."),
         click.option("--residual", is_flag=True, help="Hidden layers of mlp add to the one before."),
         click.option("--layer-norm", is_flag=True, help="Hidden layers of mlp are normalised."),
-        click.option("--activation", type=click.Choice(["gelu", "relu", "silu"]), default="gelu", show_default=True),
+        click.option(
+            "--activation",
+            type=click.Choice(["gelu", "relu", "silu"]),
+            default="gelu",
+            show_default=True,
+            help="Of mlp's hidden layers.",
+        ),
         click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Of mlp's hidden layers."),
         click.option(
             "--depths",

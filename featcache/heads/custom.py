@@ -10,6 +10,7 @@ Trained one at a time by torch's own AdamW: what is stacked in `train.py` are pr
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from featcache.heads.standardize import Standardization
 Factory = Callable[[int, int], torch.nn.Module]
 
 _ROWS = 8192  # scored at once: the memory that a module takes for a row is not known
+# Modules draw from torch's one stream (dropout, say), which is seeded for each: one at a time, whatever the threads.
+_STREAM = threading.Lock()
 _MODULE, _MEAN, _STD = "module.", "scale.mean", "scale.std"
 
 
@@ -132,7 +135,7 @@ def train_custom(
     order = torch.Generator().manual_seed(recipe.seed)
     curves, best, best_epoch = Curves(), (-math.inf, -math.inf), 0
     last_gain = 0  # the epoch in which the score itself last rose
-    with torch.random.fork_rng(devices=[]):
+    with _STREAM, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)  # torch.manual_seed would seed other devices, too
         module = _made(factory, x.shape[1], n_classes)
         kept = _state(module, name)

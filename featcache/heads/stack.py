@@ -127,7 +127,7 @@ class Losses:
         self._smoothing = torch.tensor([recipe.label_smoothing for recipe in recipes], dtype=dtype)
         self._focal = torch.tensor([recipe.focal for recipe in recipes], dtype=dtype).unsqueeze(1)
         even = torch.ones(len(counts), dtype=dtype)
-        balanced = (counts.sum() / (len(counts) * counts.clamp(min=1))).to(dtype)
+        balanced = counts.sum() / (len(counts) * counts.clamp(min=1).to(dtype))
         self._weights = torch.stack([balanced if recipe.balanced else even for recipe in recipes])
         self._plain = not any(one.label_smoothing or one.focal or one.balanced for one in recipes)
 

@@ -78,10 +78,12 @@ class Candidates:
             if len(found) == count:
                 break
             view = self.views[generator.integers(len(self.views))]
-            heads = [head for head in self.heads if fits(view, head)]
+            heads: list[tuple[HeadShape, Factory | None]] = [(head, None) for head in self.heads if fits(view, head)]
+            heads += [] if view.mixed else [(HeadShape("custom"), factory) for factory in self.factories]
             if heads:
-                head = heads[generator.integers(len(heads))]
-                found[self.candidate(view, head, self._drawn_recipe(head, generator))] = None
+                head, factory = heads[generator.integers(len(heads))]
+                one = self.candidate(view, head, self._drawn_recipe(head, generator))
+                found[one if factory is None else replace(one, factory=factory)] = None
         return list(found)
 
     def candidate(self, view: View, head: HeadShape, recipe: Recipe) -> Candidate:

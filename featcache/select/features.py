@@ -59,6 +59,7 @@ class Room:
         self._left = limit
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -69,12 +70,13 @@ class Room:
 
     def keep(self, array: NDArray[np.float32]) -> Tensor:
         """The array, or a mapped copy of it."""
-        self._left -= array.nbytes
-        if self._left >= 0:
-            return torch.from_numpy(array)
-        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="featcache-", ignore_cleanup_errors=True)
-        self._count += 1
-        path = Path(self._folder.name) / str(self._count)
+        with self._lock:  # folds keep theirs side by side
+            self._left -= array.nbytes
+            if self._left >= 0:
+                return torch.from_numpy(array)
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="featcache-", ignore_cleanup_errors=True)
+            self._count += 1
+            path = Path(self._folder.name) / str(self._count)
         mapped = np.memmap(path, dtype=array.dtype, mode="w+", shape=array.shape)
         mapped[...] = array
         return torch.from_numpy(mapped)

@@ -28,11 +28,11 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
     from sklearn.model_selection import StratifiedGroupKFold
 
     _, group = first_of_each(keys)
-    rarest, n_texts = _rarest(keys, labels)
+    names = np.array([_name(label) for label in labels])
+    rarest, n_texts = _rarest(group, names)
     if n_texts < count:
-        msg = f"the class {rarest!r} has {n_texts} different texts, and each of {count} folds needs one"
+        msg = f"the class {labels[rarest]!r} has {n_texts} different texts, and each of {count} folds needs one"
         raise LabelError(msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}.")
-    names = np.array([f"{type(label).__name__} {label}" for label in labels])
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = tuple(Fold(train, held) for train, held in splitter.split(np.zeros(len(names)), names, group))
     for fold in folds:
@@ -45,9 +45,16 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
 
 def most_folds(keys: NDArray[np.uint8], labels: Sequence[Label]) -> int:
     """Folds that there can be: the different texts of the rarest class."""
-    return _rarest(keys, labels)[1]
+    return _rarest(first_of_each(keys)[1], np.array([_name(label) for label in labels]))[1]
 
 
-def _rarest(keys: NDArray[np.uint8], labels: Sequence[Label]) -> tuple[Label, int]:
-    first, _ = first_of_each(keys)
-    return min(Counter(labels[row] for row in first.tolist()).items(), key=lambda one: one[1])
+def _name(label: Label) -> str:
+    """1 and "1" are two classes."""
+    return f"{type(label).__name__} {label}"
+
+
+def _rarest(texts: NDArray[np.int64], names: NDArray[np.str_]) -> tuple[int, int]:
+    """A row of the class with the fewest different texts, and how many these are; a text may have several labels."""
+    pairs = dict.fromkeys(zip(texts.tolist(), names.tolist(), strict=True))
+    name, count = min(Counter(name for _, name in pairs).items(), key=lambda one: one[1])
+    return int(np.flatnonzero(names == name)[0]), count

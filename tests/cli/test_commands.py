@@ -328,8 +328,8 @@ def test_a_cure_can_be_pasted(run: Run, cached: Path, in_folder: Path) -> None:
     assert told.exit_code == 0, told.stderr
 
 
-def test_two_labels_in_one_call_are_refused(run: Run, cached: Path) -> None:
-    refused(run("fit-heads", cached, "--label", "label", "--label", "text"), 2, "give it once")
+def test_the_text_is_no_label_beside_others(run: Run, cached: Path) -> None:
+    refused(run("fit-heads", cached, "--label", "label", "--label", "text"), 2, "Say which one with --text")
 
 
 @pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])

@@ -20,8 +20,8 @@ from featcache.errors import BundleError, InputError
 from featcache.heads.bundle import read_bundle, save_bundle
 from featcache.heads.custom import CustomHead, Factory, name_of, train_custom
 from featcache.heads.network import Head
+from featcache.heads.recipe import Examples, Recipe
 from featcache.heads.standardize import Standardization
-from featcache.heads.train import Examples, Recipe
 from tests.heads.test_bundle import description, network
 from tests.heads.test_train import METRIC, examples
 
@@ -55,7 +55,7 @@ def test_it_learns_and_the_weights_of_the_best_epoch_are_kept() -> None:
     ties = [-loss for loss, score in zip(curves.validation_loss, scores, strict=True) if score == max(scores)]
     assert -curves.validation_loss[epochs - 1] == max(ties)
     assert len(scores) == len(curves.train_loss) == len(curves.train_score) <= 30
-    assert METRIC(held.labels, head.logits(held.features).argmax(axis=1)) == pytest.approx(max(scores))
+    assert METRIC(held.labels, head.logits(held.features).argmax(axis=1)[None]) == pytest.approx(max(scores))
 
 
 def test_it_is_torch_s_adamw_on_standardised_features() -> None:

@@ -9,13 +9,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from featcache.heads.logistic import fit_logistic_path
+from featcache.heads.logistic import LogisticPath
 from featcache.heads.network import Network, folded, softmax
+from featcache.heads.recipe import Examples, Metric, Recipe
+from featcache.heads.shape import HeadShape
 from featcache.heads.standardize import Standardization
-from featcache.heads.train import Examples, Recipe, train_stack
-from featcache.select.metrics import score
+from featcache.heads.train import train_stack
+from featcache.select.metrics import scores_of_many
 
-METRIC = partial(score, "macro_f1", n_classes=3)
+METRIC: Metric = partial(scores_of_many, "macro_f1", n_classes=3)
+
+
+def shaped(depth: int, width: int) -> HeadShape:
+    return HeadShape("mlp", depth, width) if depth else HeadShape("linear")
 
 
 def examples(n: int = 150, n_inputs: int = 11, seed: int = 0) -> Examples:
@@ -29,12 +35,12 @@ def examples(n: int = 150, n_inputs: int = 11, seed: int = 0) -> Examples:
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, 6])
 def test_a_head_of_each_depth_learns(depth: int) -> None:
-    (head,) = train_stack(
-        examples(), examples(seed=1), n_classes=3, depth=depth, width=16,
+    ((network, head),) = train_stack(
+        examples(), examples(seed=1), n_classes=3, shape=shaped(depth, 16),
         recipes=[Recipe(learning_rate=3e-3, batch_size=10)], metric=METRIC,
     )  # fmt: skip
-    assert head.network.depth == depth
-    assert [weight.shape for weight in head.network.weights] == [
+    assert network.depth == depth
+    assert [weight.shape for weight in network.weights] == [
         (a, b) for a, b in zip([11, *[16] * depth], [*[16] * depth, 3], strict=True)
     ]
     assert max(head.curves.validation_score) > 0.8
@@ -49,13 +55,14 @@ def test_heads_trained_together_equal_heads_trained_alone() -> None:
         Recipe(learning_rate=3e-3, weight_decay=0.01, dropout=0.3, seed=2, max_epochs=10, batch_size=30),
     ]
     train = partial(
-        train_stack, examples(), None, n_classes=3, depth=2, width=7, metric=METRIC, dtype=torch.float64
+        train_stack, examples(), None, n_classes=3, shape=shaped(2, 7), metric=METRIC, dtype=torch.float64
     )  # fmt: skip
     together = train(recipes=recipes)
     # The batches are those of the first recipe's seed, so a head alone must see the same ones.
     for place, recipe in enumerate(recipes):
-        alone = train(recipes=[Recipe(**{**vars(recipes[0]), "max_epochs": 10}), recipe])[1]
-        for mine, theirs in zip(together[place].network.weights, alone.network.weights, strict=True):
+        _, alone = train(recipes=[recipes[0], recipe])[1]
+        for mine, theirs in zip(together[place][1].arrays, alone.arrays, strict=True):
+            assert mine.dtype == np.float64
             np.testing.assert_allclose(mine, theirs, atol=1e-8)
 
 
@@ -63,8 +70,8 @@ def test_the_optimiser_is_torch_s_adamw() -> None:
     """A linear head, one batch an epoch, no averaging: the same weights as torch.optim.AdamW after 20 steps."""
     data = examples(n=60)
     recipe = Recipe(learning_rate=1e-2, weight_decay=0.3, max_epochs=20, batch_size=60, average_epochs=0.0)
-    (head,) = train_stack(
-        data, None, n_classes=3, depth=0, width=None, recipes=[recipe], metric=METRIC, dtype=torch.float64
+    ((_, head),) = train_stack(
+        data, None, n_classes=3, shape=HeadShape("linear"), recipes=[recipe], metric=METRIC, dtype=torch.float64
     )
     scale = Standardization.of(data.features)
     x, y = torch.from_numpy(scale.apply(data.features)).double(), torch.from_numpy(data.labels)
@@ -72,41 +79,38 @@ def test_the_optimiser_is_torch_s_adamw() -> None:
     generator = torch.Generator().manual_seed(0)
     bound = 1 / np.sqrt(11)
     with torch.no_grad():
-        weight = (torch.rand((11, 3), generator=generator, dtype=torch.float64) * 2 - 1) * bound
-        linear.weight.copy_(weight.T)
-        linear.bias.copy_((torch.rand((1, 3), generator=generator, dtype=torch.float64)[0] * 2 - 1) * bound)
+        linear.weight.copy_((torch.rand((3, 11), generator=generator, dtype=torch.float64) * 2 - 1) * bound)
+        linear.bias.copy_((torch.rand((3,), generator=generator, dtype=torch.float64) * 2 - 1) * bound)
     optimizer = torch.optim.AdamW(linear.parameters(), lr=1e-2, weight_decay=0.3)
     for _ in range(20):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(linear(x), y).backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
-    expected = folded([linear.weight.detach().numpy().T], [linear.bias.detach().numpy()], scale)
-    np.testing.assert_allclose(head.network.weights[0], expected.weights[0], atol=1e-6)
-    np.testing.assert_allclose(head.network.biases[0], expected.biases[0], atol=1e-5)
+    np.testing.assert_allclose(head.arrays[0], linear.weight.detach().numpy().T, atol=1e-8)
+    np.testing.assert_allclose(head.arrays[1], linear.bias.detach().numpy(), atol=1e-8)
 
 
 def test_the_same_seed_gives_the_same_head_and_leaves_torch_s_own_stream_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    train = partial(train_stack, examples(), examples(seed=1), n_classes=3, depth=1, width=8, metric=METRIC)
+    train = partial(train_stack, examples(), examples(seed=1), n_classes=3, shape=shaped(1, 8), metric=METRIC)
     first, again, other = (train(recipes=[Recipe(seed=seed)])[0] for seed in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
-    np.testing.assert_array_equal(first.network.weights[0], again.network.weights[0])
-    assert first.curves == again.curves
-    assert not np.array_equal(first.network.weights[0], other.network.weights[0])
+    np.testing.assert_array_equal(first[0].weights[0], again[0].weights[0])
+    assert first[1].curves == again[1].curves
+    assert not np.array_equal(first[0].weights[0], other[0].weights[0])
 
 
 def test_patience_ends_a_head_and_the_best_epoch_is_kept() -> None:
     noise, held = (Examples(examples(seed=s).features, np.random.default_rng(s).integers(0, 3, 150)) for s in (0, 1))
-    (head,) = train_stack(
-        noise, held, n_classes=3, depth=1, width=64, recipes=[Recipe(patience=3, learning_rate=1e-2)], metric=METRIC
-    )
+    recipe = Recipe(patience=3, learning_rate=1e-2)
+    ((network, head),) = train_stack(noise, held, n_classes=3, shape=shaped(1, 64), recipes=[recipe], metric=METRIC)
     scores = head.curves.validation_score
     assert len(scores) == 1 + scores.index(max(scores)) + 3 < 60
     assert scores[head.epochs - 1] == max(scores)
-    predicted = head.network.logits(held.features).argmax(axis=1)
-    assert METRIC(held.labels, predicted) == pytest.approx(head.curves.validation_score[head.epochs - 1])
+    predicted = network.logits(held.features).argmax(axis=1)
+    assert METRIC(held.labels, predicted[None]) == pytest.approx(head.curves.validation_score[head.epochs - 1])
 
 
 def test_curves_show_overfitting() -> None:
@@ -116,17 +120,16 @@ def test_curves_show_overfitting() -> None:
         Examples(generator.standard_normal((90, 11)).astype(np.float32), generator.integers(0, 3, 90)) for _ in "ab"
     ]
     recipe = Recipe(learning_rate=1e-2, patience=60, dropout=0.0)
-    (head,) = train_stack(noise[0], noise[1], n_classes=3, depth=1, width=128, recipes=[recipe], metric=METRIC)
+    ((_, head),) = train_stack(noise[0], noise[1], n_classes=3, shape=shaped(1, 128), recipes=[recipe], metric=METRIC)
     assert head.curves.train_score[-1] > 0.95
     assert head.curves.validation_score[-1] < 0.6
     assert head.curves.validation_loss[-1] > head.curves.train_loss[-1] + 1
 
 
 def test_recipes_of_different_batch_sizes_are_refused() -> None:
+    recipes = [Recipe(), Recipe(batch_size=7)]
     with pytest.raises(ValueError, match="one batch_size"):
-        train_stack(
-            examples(), None, n_classes=3, depth=0, width=None, recipes=[Recipe(), Recipe(batch_size=7)], metric=METRIC
-        )
+        train_stack(examples(), None, n_classes=3, shape=HeadShape("linear"), recipes=recipes, metric=METRIC)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -136,12 +139,14 @@ def test_logistic_regression_is_scikit_learn_s(n_classes: int) -> None:
 
     data = examples(n=300)
     labels = data.labels % n_classes
-    ours = fit_logistic_path(data.features, labels, n_classes=n_classes, path=[0.1])[0]
+    scale = Standardization.of(data.features)
+    ours = LogisticPath(scale.apply(data.features), labels, n_classes=n_classes).fit(0.1)
     scaler = StandardScaler().fit(data.features)
     theirs = LogisticRegression(C=0.1, tol=1e-3).fit(scaler.transform(data.features), labels)
     held = examples(n=200, seed=1).features
     expected = theirs.predict_proba(scaler.transform(held))
-    np.testing.assert_allclose(ours.network.probabilities(held), expected, atol=2e-3)
+    np.testing.assert_allclose(ours.network([scale]).probabilities(held), expected, atol=2e-3)
+    assert (ours.predict(scale.apply(held)) == expected.argmax(axis=1)).mean() > 0.99
     assert ours.converged
 
 

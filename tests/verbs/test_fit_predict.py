@@ -21,6 +21,7 @@ from featcache.errors import BundleError, CacheMissError, ContractError, Featcac
 from featcache.select.outcome import FitResult
 from tests.conftest import everything_below, save_encoder, sentences
 
+N_TRIALS = 26
 GOOD, BAD = {"good", "fine", "happy", "liked"}, {"bad", "awful", "sad", "hated"}
 
 
@@ -48,7 +49,8 @@ def fit(cache: Path, tmp_path: Path) -> Any:
     def call(data: Any = None, **options: Any) -> FitResult:
         quick = {"heads": "logreg,linear", "depths": (1,), "widths": (16,), "layers": "1,2", "pool": "mean"}
         options = {"label": "label", "cache": cache, "out": tmp_path / "run", **quick, **options}
-        return featcache.fit_heads(rated(400, seed=1) if data is None else data, **options)
+        result: FitResult = featcache.fit_heads(rated(400, seed=1) if data is None else data, **options)
+        return result
 
     return call
 
@@ -57,8 +59,9 @@ def fit(cache: Path, tmp_path: Path) -> Any:
 def fitted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     out = tmp_path_factory.mktemp("runs") / "mood"
     return featcache.fit_heads(
-        rated(400, seed=1), test=rated(120, seed=2), label="label", cache=cache, depths=(1,), widths=(16,), out=out
-    )
+        rated(400, seed=1), test=rated(120, seed=2), label="label", cache=cache, depths=(1,), widths=(16,),
+        search="grid", out=out,
+    )  # fmt: skip
 
 
 def test_the_choice_beats_the_floors_and_every_score_has_its_train_score(fitted: FitResult) -> None:
@@ -66,8 +69,8 @@ def test_the_choice_beats_the_floors_and_every_score_has_its_train_score(fitted:
     assert fitted.best.test["macro_f1"].value > 0.85
     assert fitted.majority.validation["macro_f1"] < 0.6
     assert fitted.best.test["macro_f1"].low <= fitted.best.test["macro_f1"].value <= fitted.best.test["macro_f1"].high
-    views, heads = 3 * 2 + 1, 3
-    assert len(fitted.trials) == views * heads
+    views, heads = 3 * 2 + 1 + 1 + 1, 3  # single, layers, poolings, mix; logistic regression cannot mix
+    assert len(fitted.trials) == N_TRIALS == views * heads - 1
     for trial in fitted.trials:
         assert set(trial.train) == set(trial.validation) == {"accuracy", "macro_f1", "weighted_f1", "mcc"}
         assert len(trial.curve["train_score"]) == len(trial.curve["validation_score"]) >= 1
@@ -113,9 +116,9 @@ def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult)
     assert set(result["best"]["test"]["macro_f1"]) == {"value", "low", "high"}
     assert set(result["floors"]) == {"majority", "tfidf"}
     assert set(result["verdict"]) == {"kind", "why", "cure"}
-    assert result["trials"] == 21
+    assert result["trials"] == N_TRIALS
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert len(trials) == 21
+    assert len(trials) == N_TRIALS
     assert all(trial["curve"]["train_score"] and trial["curve"]["validation_score"] for trial in trials)
     linear = [trial for trial in trials if trial["head"] == "linear"]
     assert all((trial["depth"], trial["width"]) == (0, None) for trial in linear)
@@ -192,14 +195,17 @@ def test_many_classes_work(fit: Any) -> None:
 
 
 def test_layers_and_poolings_can_be_restricted_and_the_reference_stays(fit: Any) -> None:
-    result = fit(layers="1", pool="cls", heads="linear")
-    assert {str(trial.view) for trial in result.trials} == {"layer 1 cls"}
+    result = fit(layers="1", pool="cls", heads="linear", search="grid")
+    assert [(str(trial.head), str(trial.view)) for trial in result.trials] == [
+        ("linear", "layer 1 cls"), ("logreg", "layer 2 mean"),
+    ]  # fmt: skip
+    assert result.best.trial is result.trials[0]
     assert (result.linear.trial.view.layers, result.linear.trial.view.poolings) == ((2,), ("mean",))
 
 
 def test_depth_zero_is_the_linear_head(fit: Any) -> None:
-    result = fit(heads="mlp", depths=(0, 1), layers="2", pool="mean")
-    assert [str(trial.head) for trial in result.trials] == ["linear", "mlp 1×16"]
+    result = fit(heads="mlp", depths=(0, 1), layers="2", pool="mean", search="grid")
+    assert [str(trial.head) for trial in result.trials] == ["linear", "mlp 1×16", "logreg"]
 
 
 def test_the_default_run_folder_is_never_one_that_exists(fit: Any, in_folder: Path) -> None:
@@ -268,7 +274,7 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
         ({"split": "0.8/0.2", "validation": rated(120, seed=2)}, "both say which rows are for validation"),
         ({"heads": "tree"}, "there is no head 'tree'"),
         ({"metric": "auc"}, "there is no metric 'auc'"),
-        ({"depths": (-1,)}, "a depth is 0 or more"),
+        ({"depths": (-1,)}, "a depth is 0 to 8, a width 1 or more"),
         ({"heads": "mlp", "depths": ()}, "no head is left to try"),
         ({"pool": "avg"}, "there is no pooling 'avg'"),
         ({"layers": "7"}, "the model has layers 0"),
@@ -384,6 +390,11 @@ def test_dropping_shared_texts_keeps_the_other_rows_in_order() -> None:
 
 
 def test_reading_only_changes_nothing_in_the_cache(fit: Any, cache: Path) -> None:
-    before = everything_below(cache)
+    """But in the ledger of test rows, which lies beside the space."""
+
+    def states() -> dict[str, bytes]:
+        return {name: read for name, read in everything_below(cache).items() if not name.endswith(".tests.jsonl")}
+
+    before = states()
     fit(heads="logreg", layers="2", pool="mean")
-    assert everything_below(cache) == before
+    assert states() == before

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from featcache.errors import BundleError, ContractError, InputError
 from featcache.heads.bundle import read_bundle, save_bundle
 from featcache.heads.custom import train_custom
 from featcache.heads.network import Network
-from featcache.heads.train import Examples, Recipe
+from featcache.heads.recipe import Examples, Recipe
 from featcache.predict import Prediction
 from featcache.report.card import model_card
-from featcache.select.metrics import score
+from featcache.select.metrics import scores_of_many
 from tests.conftest import everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
 
@@ -289,8 +290,8 @@ def test_a_backbone_is_found_where_any_of_the_bundles_has_it(bundles: list[str],
 
 def test_a_temperature_changes_probabilities_and_no_label(bundles: list[str], cache: Path, tmp_path: Path) -> None:
     texts = data()["text"][:50]
-    warm = copied(bundles[0], tmp_path / "warm", temperature=4.0)
-    plain, warmed = alone([bundles[0], warm], texts, cache)
+    cool, warm = (copied(bundles[0], tmp_path / f"{t:.0f}", temperature=t) for t in (1.0, 4.0))
+    plain, warmed = alone([cool, warm], texts, cache)
     assert [one.label for one in plain] == [one.label for one in warmed]
     for one, other in zip(plain, warmed, strict=True):
         before, after = (np.log(list(each.probabilities.values())) for each in (one, other))
@@ -300,7 +301,7 @@ def test_a_temperature_changes_probabilities_and_no_label(bundles: list[str], ca
 
 def test_offsets_change_labels_and_no_probability(bundles: list[str], cache: Path, tmp_path: Path) -> None:
     texts = data()["text"]
-    (plain,) = alone(bundles[:1], texts, cache)
+    (plain,) = alone([copied(bundles[0], tmp_path / "cool", temperature=1.0)], texts, cache)
     classes = list(plain[0].probabilities)
     tuned = copied(bundles[0], tmp_path / "tuned", offsets=[1.5, 0.0], temperature=2.0)
     (found,) = alone([tuned], texts, cache)
@@ -315,9 +316,12 @@ def test_offsets_change_labels_and_no_probability(bundles: list[str], cache: Pat
 
 def test_the_card_says_what_was_done_to_probabilities_and_labels(cache: Path, tmp_path: Path) -> None:
     result = featcache.fit_heads(data(), label="mood", text="text", cache=cache, out=tmp_path / "run", **QUICK)
-    plain = (Path(result.bundle) / "README.md").read_text("utf-8")
-    assert "Its probabilities are not calibrated.\n" in plain
-    facts = {**asdict(read_bundle(Path(result.bundle))[1]), "temperature": 1.7512, "offsets": [0.25, -1.0]}
+    written = (Path(result.bundle) / "README.md").read_text("utf-8")
+    _, description = read_bundle(Path(result.bundle))
+    assert description.temperature == result.calibration.temperature != 1.0
+    assert f"calibrated: logits are divided by {description.temperature:.3g}.\n" in written
+    assert "Its probabilities are not calibrated.\n" in model_card(result, {**asdict(description), "temperature": 1.0})
+    facts = {**asdict(description), "temperature": 1.7512, "offsets": [0.25, -1.0]}
     tuned = model_card(result, facts)
     assert "calibrated: logits are divided by 1.75. Before the label is chosen" in tuned
     assert "(negative +0.25, positive -1)" in tuned
@@ -332,12 +336,10 @@ def test_a_head_that_is_code_predicts_beside_another(bundles: list[str], cache: 
     features = space.features(rows["text"], layer=2, pooling="cls")
     labels = np.array(rows["long"]).astype(np.int64)
 
-    def metric(truth: Any, predicted: Any) -> float:
-        return score("accuracy", truth, predicted, 2)
-
     head, _, _ = train_custom(
         wide_and_deep, Examples(features[:250], labels[:250]), Examples(features[250:], labels[250:]),
-        n_classes=2, recipe=Recipe(max_epochs=20, batch_size=16), metric=metric,
+        n_classes=2, recipe=Recipe(max_epochs=20, batch_size=16),
+        metric=partial(scores_of_many, "accuracy", n_classes=2),
     )  # fmt: skip
     _, description = read_bundle(Path(bundles[1]))
     save_bundle(tmp_path / "code", head, description, "# card")

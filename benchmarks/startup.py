@@ -27,8 +27,10 @@ import featcache
 from featcache.cache.columns import Rows
 from featcache.cache.memo import Memo
 from featcache.data.keys import row_keys
-from featcache.heads.train import Examples, Recipe, train_stack
-from featcache.select.metrics import score
+from featcache.heads.recipe import Examples, Recipe
+from featcache.heads.shape import HeadShape
+from featcache.heads.train import train_stack
+from featcache.select.metrics import scores_of_many
 from featcache.spaces import BackboneChoice, make_space, resolve
 
 
@@ -70,7 +72,7 @@ def main(*, rows: int, repeats: int, backbone: str | None, as_json: bool) -> Non
     texts = [f"text number {number}" for number in range(rows)]
     labels = np.arange(rows, dtype=np.int64) % 2
     recipe = Recipe(max_epochs=1, batch_size=rows)  # one batch holds all rows: one epoch is one step
-    metric = partial(score, "macro_f1", n_classes=2)
+    metric = partial(scores_of_many, "macro_f1", n_classes=2)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         written = fill(cache, model.path, texts)
@@ -80,8 +82,9 @@ def main(*, rows: int, repeats: int, backbone: str | None, as_json: bool) -> Non
             space = featcache.open_space(cache=cache)
             features = space.features(texts, layer=space.layers[-1], pooling="mean")
             train_stack(
-                Examples(features, labels), None, n_classes=2, depth=0, width=None, recipes=[recipe], metric=metric
-            )
+                Examples(features, labels), None, n_classes=2, shape=HeadShape("linear"), recipes=[recipe],
+                metric=metric,
+            )  # fmt: skip
             first_step.append(time.perf_counter() - started)
             expected = written[f"layer_{space.layers[-1]:02d}/mean"].astype(np.float16)
             assert np.array_equal(features, expected), "what was read is not what was written"

@@ -7,7 +7,7 @@ All contestants have the same rows in the same split, and the same states in mem
 featcache      the default candidates, stacked and halved, as `fit-heads` searches them
 stacked        the same candidates stacked, all to their end: what halving saves is its time over featcache's
 one by one     the same candidates, each alone in a plain PyTorch loop (`plain_heads.py`) to its end, logistic
-               regression by scikit-learn for each C from scratch: what stacking saves is its time over that of `stacked`
+               regression by scikit-learn for each C from scratch: what stacking saves is its time over `stacked`
 scikit-learn   GridSearchCV over logistic regression's C and MLPClassifier's depths and widths on every view but the
                mixed one, all cores; its choice is its best, for it keeps no predictions
 steps          one step of 32, 64 and 128 stacked linear heads of a view, against as many steps of one in plain PyTorch

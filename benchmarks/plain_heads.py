@@ -130,7 +130,7 @@ class OneByOne:
         for epoch in range(1, recipe.max_epochs + 1):
             model.train()
             for rows in torch.randperm(n_rows, generator=order).split(recipe.batch_size):
-                self._step(model, optimizer, x[..., rows, :], self._labels[rows], recipe)
+                self._step(model, optimizer, x.index_select(-2, rows), self._labels[rows], recipe)
                 step += 1
                 if step % every == 0 or step < every:
                     taken = 1 if step < every else every

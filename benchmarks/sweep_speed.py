@@ -24,6 +24,7 @@ a figure misses its bound.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -31,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ from head_data import Prepared, Task, extracted, prepared, read_all
 from plain_heads import Grid, OneByOne, adamw, grid_searches, model_of
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from featcache.heads.recipe import Metric, Recipe
@@ -263,7 +265,7 @@ def plain_steps(
     order = torch.Generator().manual_seed(recipe.seed)
     started = time.perf_counter()
     for rows in torch.split(drawn(order), recipe.batch_size):
-        loss = functional.cross_entropy(model(x[rows]), labels[rows])
+        loss = functional.cross_entropy(model(x.index_select(0, rows)), labels[rows])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
@@ -342,6 +344,7 @@ def measure(
     sample: int,
     repeats: int,
     bfloat16: bool,
+    plain_threads: int | None,
 ) -> dict[str, Any]:
     """Everything that was asked for, as one object."""
     space = extracted(task, model, cache)
@@ -353,12 +356,13 @@ def measure(
         alone = OneByOne(ready, bfloat16=bfloat16)
         warm_up(ready, alone, candidates)
         report |= {"rows": ready.rows, "classes": len(ready.classes), "seed": seed, "sample": sample}
-        report |= {"candidates": len(candidates), "plain_bfloat16": bfloat16}
+        report |= {"candidates": len(candidates), "plain_bfloat16": bfloat16, "plain_threads": plain_threads}
         results, trials = searches(ready, candidates, only, repeats)
         stands_for = sampled(candidates, sample)
         if "one by one" in only:
             click.echo(f"one by one: {len(stands_for)} of {len(candidates)} candidates", err=True)
-            plain, seconds = one_by_one(alone, stands_for)
+            with threads(plain_threads):
+                plain, seconds = one_by_one(alone, stands_for)
             trials["one by one"] = plain
             results.append(result_of("one by one", ready, plain, len(candidates), [seconds]))
             report["seconds_by_shape"] = by_shape(trials)
@@ -401,15 +405,38 @@ def warm_up(ready: Prepared, alone: OneByOne, candidates: Sequence[Candidate]) -
         alone.trial(one)
 
 
-def by_shape(trials: dict[str, list[Trial]]) -> dict[str, dict[str, float]]:
-    """Mean seconds of a head one by one, by its shape, and epochs that it ran to its best."""
-    found: dict[str, dict[str, float]] = {}
-    groups: dict[str, list[Trial]] = {}
+def by_shape(trials: dict[str, list[Trial]]) -> list[dict[str, Any]]:
+    """Mean seconds of a head one by one, and of the same heads stacked, by shape; a stack's are shared out evenly."""
+    groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials["one by one"]:
-        groups.setdefault(str(trial.head), []).append(trial)
-    for shape, group in groups.items():
-        found[shape] = {"heads": len(group), "mean_seconds": round(float(np.mean([one.seconds for one in group])), 3)}
-    return found
+        kind = "mixed" if trial.view.mixed else "single" if trial.view.single else "joined"
+        groups.setdefault((str(trial.head), kind), []).append(trial)
+    stacked = {trial.candidate: trial.seconds for trial in trials.get("stacked", [])}
+    return [
+        {
+            "head": head,
+            "view": view,
+            "heads": len(group),
+            "one_by_one": round(float(np.mean([one.seconds for one in group])), 3),
+            "stacked": round(float(np.mean([stacked[one.candidate] for one in group])), 3) if stacked else None,
+        }
+        for (head, view), group in groups.items()
+    ]
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """So many threads for PyTorch and what scikit-learn uses."""
+    before = torch.get_num_threads()
+    if count is None:
+        yield
+        return
+    with threadpool_limits(limits=count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def checks(sweep: Sweep, trials: dict[str, list[Trial]], stands_for: dict[Candidate, float] | None) -> dict[str, Any]:
@@ -502,6 +529,14 @@ def times_table(report: dict[str, Any]) -> str:
         if {"featcache", "stacked", "one by one"} <= set(times):
             stacking, halving = times["one by one"] / times["stacked"], times["stacked"] / times["featcache"]
             lines.append(f"stacking saves a factor of {stacking:.1f}, halving another {halving:.1f}")
+    if report.get("seconds_by_shape"):
+        rows = [
+            [f"{one['head']}, {one['view']} view", str(one["heads"]), f"{one['one_by_one']:.3f}"]
+            + ([] if one["stacked"] is None else [f"{one['stacked']:.3f}", f"{one['one_by_one'] / one['stacked']:.1f}"])
+            for one in report["seconds_by_shape"]
+        ]
+        header = ["seconds a head", "heads", "one by one", "stacked, on one of the cores", "times faster"]
+        lines.append("\n" + plain_table(header[: len(rows[0])], rows))
     if report.get("steps"):
         rows = [
             [
@@ -549,6 +584,7 @@ def _only(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 )
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Runs of what takes seconds.")
 @click.option("--plain-bfloat16", is_flag=True, help="Give the plain PyTorch heads autocast to bfloat16.")
+@click.option("--plain-threads", type=click.IntRange(1), help="Threads of heads one by one [all cores].")
 @click.option("--tolerance", default=0.3, show_default=True, help="Points by which scores may differ.")
 @click.option("--seed", default=0, show_default=True, help="Of the split and the heads.")
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
@@ -567,6 +603,7 @@ def main(
     sample: int,
     repeats: int,
     plain_bfloat16: bool,
+    plain_threads: int | None,
     tolerance: float,
     seed: int,
     out: Path,
@@ -578,6 +615,7 @@ def main(
         report = measure(
             task, backbone_or_minilm(backbone), cache=cache or Path(temporary), metric=metric, seed=seed, only=only,
             limit=limit_candidates, sample=sample, repeats=repeats, bfloat16=plain_bfloat16,
+            plain_threads=plain_threads,
         )  # fmt: skip
     apart = disagreements(report["check"], tolerance)
     report |= {"data": data.name, "tolerance": tolerance, "disagreements": apart, "missed": missed(report)}

@@ -125,7 +125,7 @@ def result_of(
     metric = ready.sweep.metric
     choice = choose(trials, ready.sweep)
     scored, _, _ = tested(finished(choice, ready.sweep, thresholds=False), ready.sweep, ready.test, ready.classes)
-    done = [trial for trial in trials if trial.done]
+    done = [trial for trial in trials if not trial.dropped]
     return Result(
         name=name,
         n_candidates=n_candidates,

@@ -95,9 +95,8 @@ class Search:
                 alive -= gone
                 for runner in (one for of_run in runners for one in of_run):
                     runner.drop(gone)
-        if out_of_time():
-            for number in alive:
-                ended[number] = "out of time"
+            if out_of_time():
+                ended = ["out of time" if number in alive else how for number, how in enumerate(ended)]
         return self._trials(candidates, runners, ended)
 
     @contextlib.contextmanager

@@ -40,8 +40,8 @@ def test_name(keys: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 def earlier_choices(space: Path, reading: Reading) -> list[Reading]:
     """Other choices that were scored on the same rows before, each once, oldest first. Damaged lines are skipped."""
     found: dict[str, Reading] = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        for line in _file(space).read_text("utf-8").splitlines():
+    with contextlib.suppress(OSError):
+        for line in _file(space).read_bytes().split(b"\n"):
             with contextlib.suppress(ValueError, TypeError):
                 one = Reading(**json.loads(line))
                 if (one.test, one.label) == (reading.test, reading.label) and one.choice != reading.choice:
@@ -53,8 +53,11 @@ def enter(space: Path, reading: Reading) -> bool:
     """Add a line, safely beside other processes. Returns whether that worked: a cache may be read-only."""
     line = (json.dumps(asdict(reading), ensure_ascii=False) + "\n").encode()
     try:
-        handle = os.open(_file(space), os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        handle = os.open(_file(space), os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
+            size = os.lseek(handle, 0, os.SEEK_END)
+            if size and os.pread(handle, 1, size - 1) != b"\n":  # a line was torn: ours is to stand apart from it
+                line = b"\n" + line
             os.write(handle, line)  # one call: lines of two processes do not mix
             os.fsync(handle)
         finally:

@@ -260,8 +260,8 @@ def draw(report: dict[str, Any], file: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     spread = f"mean ± sd of {report['seeds']} seeds" if report["seeds"] > 1 else "one seed"
-    panels[0].set_ylabel(f"macro-F1 on test rows ({spread}); thin: training rows")
-    figure.suptitle(f"{report['data']}, {report['backbone']}", fontsize=11)
+    panels[0].set_ylabel("macro-F1")
+    figure.suptitle(f"{report['data']}, {report['backbone']}: test rows, {spread}; thin: training rows", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, ncols=min(len(labels), 6), loc="outside lower center", title="head")
     figure.savefig(file)

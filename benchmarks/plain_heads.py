@@ -54,7 +54,8 @@ class Mix(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """The softmax of the weights is what the layers count."""
-        return torch.tensordot(torch.softmax(self.weights, dim=0), states, dims=1)
+        mean: Tensor = torch.tensordot(torch.softmax(self.weights, dim=0), states, dims=1)
+        return mean
 
 
 class OneByOne:
@@ -120,7 +121,7 @@ class OneByOne:
         architecture = Architecture(candidate.head, x.shape[-1], self._ready.sweep.n_classes, n_mixed)
         model = model_of(architecture, recipe)
         averaged = copy.deepcopy(model).eval()
-        pairs = list(averaged.parameters()), list(model.parameters())
+        pairs = tuple(averaged.parameters()), tuple(model.parameters())
         optimizer = adamw(model, recipe)
         order = torch.Generator().manual_seed(recipe.seed)
         steps = math.ceil(n_rows / recipe.batch_size)
@@ -129,7 +130,7 @@ class OneByOne:
         epochs, predicted = 0, np.empty(0, dtype=np.int64)
         for epoch in range(1, recipe.max_epochs + 1):
             model.train()
-            for rows in torch.randperm(n_rows, generator=order).split(recipe.batch_size):
+            for rows in torch.split(torch.randperm(n_rows, generator=order), recipe.batch_size):
                 self._step(model, optimizer, x.index_select(-2, rows), self._labels[rows], recipe)
                 step += 1
                 if step % every == 0 or step < every:

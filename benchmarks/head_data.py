@@ -33,30 +33,32 @@ Table = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled texts as `featcache.fit_heads` takes them. test: None where it is split from `train`."""
+    """Labelled texts as `featcache.fit_heads` takes them. validation, test: None where split from `train`."""
 
     train: Table
+    validation: Table | None
     test: Table | None
     label: str
 
     @classmethod
-    def read(cls, train: Path, test: Path | None, label: str, rows: int | None) -> Task:
+    def read(cls, train: Path, test: Path | None, label: str, rows: int | None, validation: Path | None = None) -> Task:
         """rows: at most so many of `train`, drawn with a fixed seed."""
         return cls(
             _table(read_rows(train, label, rows), label),
+            None if validation is None else _table(read_rows(validation, label), label),
             None if test is None else _table(read_rows(test, label), label),
             label,
         )
 
     @property
     def texts(self) -> list[str]:
-        return [*self.train["text"], *(self.test["text"] if self.test else [])]
+        return [text for part in (self.train, self.validation, self.test) if part for text in part["text"]]
 
     def parts(self, seed: int) -> Parts:
         """Split as `fit_heads` splits."""
         return read_parts(
-            self.train, None, self.test, label=self.label, split=None, reading=Reading(text="text"), seed=seed,
-            strict=False, warn=lambda message: click.echo(message, err=True),
+            self.train, self.validation, self.test, label=self.label, split=None, reading=Reading(text="text"),
+            seed=seed, strict=False, warn=lambda message: click.echo(message, err=True),
         )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def prepared(task: Task, space: Space, room: Room, *, metric: str, seed: int) ->
     classes = classes_of(parts, task.label)
     positions = [space.find(part.keys) for part in parts.present()]
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
-    states = States(space, np.concatenate(positions), room, kept=True)
+    states = States(space, np.concatenate(positions), room)
     sweep = Sweep(
         gather=states.gather,
         part=Part(np.concatenate(positions[:2]), np.concatenate(labels[:2])),

@@ -146,7 +146,7 @@ class OneByOne:
             if (score, -loss) > best_score:
                 best_score, epochs, predicted = (score, -loss), epoch, given
                 best.load_state_dict(averaged.state_dict())
-            if epoch - last_gain >= recipe.patience:
+            if recipe.patience is not None and epoch - last_gain >= recipe.patience:
                 break
         with torch.no_grad():
             train = best(x).argmax(dim=1).numpy()

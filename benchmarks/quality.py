@@ -3,9 +3,9 @@
     python benchmarks/quality.py --data spam=sms_spam.parquet --data ai=ai_text.train.parquet,ai_text.test.parquet
         --data cola=cola.train.parquet,cola.validation.parquet:mcc
 
-A data set is NAME=TRAIN[,TEST][:METRIC[:LABEL]]. Without a test file a fifth of the rows is the test. With a metric the
-choice goes by it, and it is what is compared; without one the choice goes by fit-heads' default, macro-F1, and accuracy
-is compared. On the test rows of each set are scored, all refitted on training and validation rows:
+A data set is NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]. Without a test file a fifth of the rows is the test. With
+a metric the choice goes by it, and it is what is compared; without one the choice goes by fit-heads' default, macro-F1,
+and accuracy is compared. On the test rows of each set are scored, all refitted on training and validation rows:
 
 choice         what `fit-heads` chooses
 linear         the linear reference: logistic regression on the last layer's mean, C tuned on validation rows
@@ -50,25 +50,27 @@ class DataSet:
 
     name: str
     train: Path
+    validation: Path | None
     test: Path | None
     metric: str | None
     label: str
 
     @classmethod
     def parse(cls, text: str, label: str) -> DataSet:
-        """Read NAME=TRAIN[,TEST][:METRIC[:LABEL]]. Raises BadParameter."""
+        """Read NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]. Raises BadParameter."""
         name, equals, rest = text.partition("=")
         files, *options = rest.split(":")
         paths = [Path(one) for one in files.split(",")]
-        if not (name and equals and 1 <= len(paths) <= 2 and len(options) <= 2):
-            raise click.BadParameter(f"{text!r} is not NAME=TRAIN[,TEST][:METRIC[:LABEL]]")
+        if not (name and equals and 1 <= len(paths) <= 3 and len(options) <= 2):
+            raise click.BadParameter(f"{text!r} is not NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]")
         for path in paths:
             if not path.is_file():
                 raise click.BadParameter(f"there is no file {path}")
         metric = options[0] if options and options[0] else None
         if metric is not None and metric not in METRICS:
             raise click.BadParameter(f"{metric!r} is none of {', '.join(METRICS)}")
-        return cls(name, paths[0], paths[1] if len(paths) == 2 else None, metric, options[1] if options[1:] else label)
+        validation, test = paths[1] if len(paths) == 3 else None, paths[-1] if len(paths) > 1 else None
+        return cls(name, paths[0], validation, test, metric, options[1] if options[1:] else label)
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,14 @@ def head_of(trial: Trial, ready: Prepared) -> Head:
 
 def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: int, runs: Path) -> dict[str, Any]:
     """Fit heads on one data set, and score what it found beside its rivals."""
-    task = Task.read(one.train, one.test, one.label, rows)
+    task = Task.read(one.train, one.test, one.label, rows, one.validation)
     space = extracted(task, model, cache)
     click.echo(f"{one.name}: fitting heads", err=True)
     chosen_by, compared = one.metric or DEFAULT_METRIC, one.metric or COMPARED
     started = time.perf_counter()
     result = featcache.fit_heads(
-        task.train, test=task.test, label=one.label, text="text", cache=cache, space=space.name, metric=chosen_by,
+        task.train, validation=task.validation, test=task.test, label=one.label, text="text", cache=cache,
+        space=space.name, metric=chosen_by,
         seed=seed, out=runs / one.name,
     )  # fmt: skip
     seconds = time.perf_counter() - started
@@ -137,7 +140,7 @@ def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: 
 
 def best_single(result: FitResult) -> Trial:
     """The best head on one layer and pooling that was trained to its end."""
-    return best_of([trial for trial in result.trials if trial.done and trial.view.single], result.metric)
+    return best_of([trial for trial in result.trials if not trial.dropped and trial.view.single], result.metric)
 
 
 def check(one: DataSet, result: FitResult, heads: dict[str, Head]) -> None:
@@ -208,7 +211,7 @@ def _with_interval(score: dict[str, float]) -> str:
 
 
 @click.command(help="Fit heads with default options on several data sets, and compare the choice with plainer ones.")
-@click.option("--data", "sets", multiple=True, required=True, help="NAME=TRAIN[,TEST][:METRIC[:LABEL]]; repeat it.")
+@click.option("--data", "sets", multiple=True, required=True, help="NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]].")
 @click.option("--label", default="label", show_default=True, help="Column of the labels, where a set names none.")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
 @click.option("--rows", type=click.IntRange(1), help="Training rows of each set at most, drawn with a fixed seed.")

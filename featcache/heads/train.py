@@ -143,15 +143,17 @@ class Training:
 
     @torch.no_grad()
     def predictions(self, seen: Seen) -> dict[int, NDArray[np.int64]]:
-        """Classes (N,) of other rows, by each head that has run an epoch, at its best, in full precision."""
+        """Classes (N,) of other rows, by each head that has run an epoch, at its best.
+
+        Products are of the type that the features have, whatever it was in training.
+        """
         heads = [head for head, best in enumerate(self._best) if best]
         predicted = torch.empty((len(heads), seen.n_rows), dtype=torch.int64)
         if heads:
             stacked = [torch.stack(values) for values in zip(*(self._best[head] for head in heads), strict=True)]
             views = [self._views[head] for head in heads]
             for part in self._portions(seen.n_rows, len(heads)):
-                batches = [one.to(self._dtype) for one in seen.batch(part, views)]
-                predicted[:, part] = self._logits(stacked, views, batches).argmax(dim=1)
+                predicted[:, part] = self._logits(stacked, views, seen.batch(part, views)).argmax(dim=1)
         return dict(zip(heads, predicted.numpy(), strict=True))
 
     def _run_epoch(self) -> None:

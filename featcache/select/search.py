@@ -97,7 +97,12 @@ class Search:
                     runner.drop(gone)
             if out_of_time():
                 ended = ["out of time" if number in alive else how for number, how in enumerate(ended)]
-        return self._trials(candidates, runners, ended)
+            outcomes = self._outcomes(pool, runners)
+        held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
+        return [
+            self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
+            for number in sorted(held)
+        ]
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -174,15 +179,10 @@ class Search:
             for number in everywhere
         }
 
-    def _trials(
-        self, candidates: Sequence[Candidate], runners: Sequence[Sequence[Runner]], ended: Sequence[str]
-    ) -> list[Trial]:
-        outcomes = [{k: v for one in of_run for k, v in one.outcomes().items()} for of_run in runners]
-        held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
-        return [
-            self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
-            for number in sorted(held)
-        ]
+    def _outcomes(self, pool: ThreadPoolExecutor, runners: Sequence[Sequence[Runner]]) -> list[dict[int, Outcome]]:
+        """What became of each candidate, for each run."""
+        tasks = [[pool.submit(runner.outcomes) for runner in of_run] for of_run in runners]
+        return [{k: v for task in of_run for k, v in task.result().items()} for of_run in tasks]
 
     def _trial(
         self, candidate: Candidate, outcomes: Sequence[Outcome], predicted: NDArray[np.int64], ended: str

@@ -192,6 +192,9 @@ def fit_heads(
     _check_heads_are_some(wanted)
     reading = Reading(text, template, encoding, skip_empty)
     labels = [label] if isinstance(label, str) else list(dict.fromkeys(label))
+    if not labels:
+        msg = "no label is named"
+        raise InputError(msg, cure="Name one or several columns: label='stars' or label=['stars', 'topic'].")
     parts = {
         one: read_parts(
             train, validation, test, label=one, split=split, reading=reading, seed=seed, strict=strict,
@@ -212,12 +215,13 @@ def fit_heads(
     _check_views_are_some(views_there, wanted)
     from featcache.select.features import Room, States
 
-    results = {}
+    results: dict[str, FitResult] = {}
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
         states = States(found, np.concatenate(rows), room, kept=len(labels) > 1 or cv is not None)
         for one in labels:
-            folder = _run_folder(out, parts[one].train.source, one, alone=len(labels) == 1)
+            taken = {Path(result.folder) for result in results.values()}
+            folder = _run_folder(out, parts[one].train.source, one, taken, alone=len(labels) == 1)
             if len(labels) > 1:
                 progress.note(f"label      {one}")
             results[one] = _fit(found, states, room, parts[one], one, views_there, wanted, reading, folder, progress)
@@ -268,7 +272,8 @@ def _fit(
     sweep = _sweep(space, states, parts, labels, len(classes), wanted)
     reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
     trials = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
-    chosen = choose([trial for trial in trials if trial.candidate != reference or reference.view in views], sweep)
+    asked = reference.view in views and reference.head in wanted.heads
+    chosen = choose([trial for trial in trials if asked or trial.candidate != reference] or trials, sweep)
     linear = next(trial for trial in trials if trial.candidate == reference)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")
@@ -367,7 +372,8 @@ def _check_heads_are_some(wanted: _Wanted) -> None:
 
 
 def _check_views_are_some(views: Sequence[View], wanted: _Wanted) -> None:
-    if not any(fits(view, head) for view in views for head in wanted.heads) and not wanted.factories:
+    fit_somewhere = any(fits(view, head) for view in views for head in wanted.heads)
+    if not fit_somewhere and not (wanted.factories and any(not view.mixed for view in views)):
         msg = f"nothing is left to try: these heads on the views {', '.join(wanted.views)} of what is cached"
         raise InputError(msg, cure=f"Choose views of {', '.join(VIEWS)}; `mix` needs several layers, and no logreg.")
 
@@ -535,6 +541,7 @@ def _signature(space: Space, trial: Trial, parts: Parts, wanted: _Wanted, seed: 
         "space": space.name,
         "head": str(trial.head).replace(" ", "-"),
         "view": str(trial.view).replace(" ", "-"),
+        "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[:12],
         "rows": hashlib.sha256(b"".join(part.keys.tobytes() for part in parts.present())).hexdigest()[:12],
         "metric": wanted.metric,
         "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],
@@ -544,15 +551,24 @@ def _signature(space: Space, trial: Trial, parts: Parts, wanted: _Wanted, seed: 
     return "|".join(f"{name}:{value}" for name, value in named.items())
 
 
-def _run_folder(out: str | os.PathLike[str] | None, source: str, label: str, *, alone: bool) -> Path:
-    """The folder asked for (with one for each of several labels), or `runs/<data>-<label>`, numbered if taken."""
-    if out is not None:
-        return Path(out) if alone else Path(out) / (re.sub(r"[^A-Za-z0-9_-]+", "-", label).strip("-") or "label")
-    stem = Path(source.split(", ", maxsplit=1)[0].split(":", maxsplit=1)[0]).name.split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{stem}-{label}").strip("-") or "run"
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
+def _run_folder(
+    out: str | os.PathLike[str] | None, source: str, label: str, taken: Collection[Path], *, alone: bool
+) -> Path:
+    """The folder asked for (with one for each of several labels), or `runs/<data>-<label>`, numbered if taken.
+
+    taken: by other labels of this call.
+    """
+    if out is not None and alone:
+        return Path(out)
+    named = label
+    if out is None:
+        stem = Path(source.split(", ", maxsplit=1)[0].split(":", maxsplit=1)[0]).name.split(".")[0]
+        named = f"{stem}-{label}"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", named).strip("-") or ("run" if out is None else "label")
+    parent, number = Path("runs" if out is None else out), 2
+    folder = parent / name
+    while folder in taken or (out is None and folder.exists()):
+        folder, number = parent / f"{name}-{number}", number + 1
     return folder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -115,9 +116,11 @@ class Search:
         n_done: int,
     ) -> None:
         """Let all runners train up to the rung, and tell of the best whenever one of the first run is there."""
-        first = {id(one) for one in runners[0]}
+        first, stopped = {id(one) for one in runners[0]}, threading.Event()
         tasks: dict[Future[None], Runner] = {
-            pool.submit(one.advance, rung, out_of_time): one for of_run in runners for one in of_run
+            pool.submit(one.advance, rung, lambda: stopped.is_set() or out_of_time()): one
+            for of_run in runners
+            for one in of_run
         }
         best: tuple[float, int] | None = None
         waiting = set(tasks)
@@ -136,6 +139,7 @@ class Search:
                 if best is not None:
                     self._watch(Best(candidates[best[1]], best[0], n_done))
         finally:
+            stopped.set()  # after Ctrl-C or an error nobody is to train on to the rung
             for task in waiting:
                 task.cancel()
 

@@ -219,12 +219,16 @@ def fit_heads(
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
         states = States(found, np.concatenate(rows), room, kept=len(labels) > 1 or cv is not None)
+        # All before the first is fitted: what is wrong with a label is known before anything is written.
+        tasks = {one: _task(found, states, parts[one], one, wanted) for one in labels}
         for one in labels:
             taken = {Path(result.folder) for result in results.values()}
             folder = _run_folder(out, parts[one].train.source, one, taken, alone=len(labels) == 1)
             if len(labels) > 1:
                 progress.note(f"label      {one}")
-            results[one] = _fit(found, states, room, parts[one], one, views_there, wanted, reading, folder, progress)
+            results[one] = _fit(
+                found, tasks[one], room, parts[one], one, views_there, wanted, reading, folder, progress
+            )
     return results[label] if isinstance(label, str) else results
 
 
@@ -251,9 +255,24 @@ class _Wanted:
         return {**{name: getattr(self, name) for name in names}, "seeds": list(self.seeds)}
 
 
+@dataclass(frozen=True)
+class _Task:
+    """One label: its classes, the class numbers of each part's rows, and the sweep."""
+
+    classes: Sequence[Any]
+    labels: list[NDArray[np.int64]]
+    sweep: Sweep
+
+
+def _task(space: Space, states: States, parts: Parts, label: str, wanted: _Wanted) -> _Task:
+    classes = classes_of(parts, label)
+    labels = [class_numbers(part.labels, classes) for part in parts.present()]
+    return _Task(classes, labels, _sweep(space, states, parts, labels, len(classes), wanted))
+
+
 def _fit(
     space: Space,
-    states: States,
+    task: _Task,
     room: Room,
     parts: Parts,
     label: str,
@@ -267,9 +286,7 @@ def _fit(
     from featcache.select.final import finished
 
     started = time.perf_counter()
-    classes = classes_of(parts, label)
-    labels = [class_numbers(part.labels, classes) for part in parts.present()]
-    sweep = _sweep(space, states, parts, labels, len(classes), wanted)
+    classes, labels, sweep = task.classes, task.labels, task.sweep
     reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
     trials = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
     asked = reference.view in views and reference.head in wanted.heads

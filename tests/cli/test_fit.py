@@ -34,6 +34,8 @@ def fit(run: Run, cache: Path, in_folder: Path) -> Any:
     """`featcache fit-heads moods.csv …` with two labels to choose from."""
     data: dict[str, list[Any]] = {**rated(150, seed=4)}
     data["long"] = ["yes" if len(text.split()) > 5 else "no" for text in data["text"]]
+    data["rare"] = ["x" if row % 20 == 0 else "y" for row in range(150)]
+    data["one"] = ["same"] * 150
     write_csv(in_folder / "moods.csv", data)
 
     def call(*options: object) -> Any:
@@ -111,7 +113,6 @@ def test_options_of_the_search_are_told_in_the_result(fit: Any) -> None:
             ("--heads", "logreg", "--views", "mix"),
             ("nothing is left to try", "`mix` needs several layers, and no logreg"),
         ),
-        (("--cv", "50"), ("the class 'negative' has ", "different texts, and each of 50 folds needs one", "--cv ")),
     ],
     ids=" ".join,
 )
@@ -123,12 +124,29 @@ def test_a_wrong_option_is_one_sentence_with_the_cure(
     assert everything_below(in_folder) == before
 
 
+@pytest.mark.parametrize(
+    ("label", "parts"),
+    [
+        ("rare", ("the class 'x' has ", "different texts, and each of 10 folds needs one", "--cv ")),
+        ("one", ("has one class only",)),
+    ],
+)
+def test_a_label_that_cannot_be_fitted_is_said_before_another_is(
+    fit: Any, in_folder: Path, label: str, parts: tuple[str, ...]
+) -> None:
+    """More folds than a class has texts, say: nothing is half-written."""
+    before = everything_below(in_folder)
+    refused(fit("--label", label, "--cv", "10"), 2, *parts)
+    refused(fit("--label", "label", "--label", label, "--cv", "10", *TINY), 2, *parts)
+    assert everything_below(in_folder) == before
+
+
 def test_ctrl_c_ends_the_threads_of_a_search_within_a_second_or_two(fit: Any, cache: Path, in_folder: Path) -> None:
     """They are at their first rung, which takes half a minute: what was begun is not brought to an end first."""
     assert fit("--help").exit_code == 0
     command = [
         sys.executable, "-m", "featcache", "fit-heads", "moods.csv", "--label", "label", "--text", "text",
-        "--cache", cache, "--search", "grid", "--heads", "mlp", "--depths", "6,7,8", "--widths", "700,800",
+        "--cache", str(cache), "--search", "grid", "--heads", "mlp", "--depths", "6,7,8", "--widths", "700,800",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(command, cwd=in_folder, stderr=subprocess.PIPE, text=True, env=environment)

@@ -12,7 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from featcache.cache.ledger import Reading as TestReading
 from featcache.cache.ledger import earlier_choices, enter, test_name
 from featcache.cache.space import Space
+from featcache.data.labels import Label
 from featcache.data.parts import Parts, class_numbers, classes_of, read_parts
 from featcache.data.texts import Reading
-from featcache.errors import MachineError
+from featcache.errors import InputError, MachineError
 from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
 from featcache.report.progress import Progress, Silent
@@ -172,6 +173,9 @@ def fit_heads(
     )  # fmt: skip
     reading = Reading(text, template, encoding, skip_empty)
     labels = [label] if isinstance(label, str) else list(dict.fromkeys(label))
+    if not labels:
+        msg = "no label is named"
+        raise InputError(msg, cure="Name one or several columns: label='stars' or label=['stars', 'topic'].")
     parts = {
         one: read_parts(
             train, validation, test, label=one, split=split, reading=reading, seed=seed, strict=strict,
@@ -192,56 +196,106 @@ def fit_heads(
     wanted.check_views(views_there)
     from featcache.select.features import Room, States
 
-    results = {}
+    results: dict[str, FitResult] = {}
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
         states = States(found, np.concatenate(rows), room)
         folders = run_folders(out, parts[labels[0]].train.source, labels)
-        for one, folder in zip(labels, folders, strict=True):
+        # All before the first is fitted: what is wrong with a label is known before anything is written.
+        tasks = [
+            _Task.of(one, parts[one], found, states, wanted, views_there, split=validation is None) for one in labels
+        ]
+        for task, folder in zip(tasks, folders, strict=True):
             if len(labels) > 1:
-                progress.note(f"label      {one}")
-            results[one] = _fit(
-                found, states, room, parts[one], one, views_there, wanted, reading, folder, progress,
-                split=validation is None,
-            )  # fmt: skip
+                progress.note(f"label      {task.label}")
+            results[task.label] = _fit(task, reading, folder, room, progress)
     return results[label] if isinstance(label, str) else results
 
 
-def _fit(
-    space: Space,
-    states: States,
-    room: Room,
-    parts: Parts,
-    label: str,
-    views: Sequence[View],
-    wanted: Wanted,
-    reading: Reading,
-    folder: Path,
-    progress: Progress,
-    *,
-    split: bool,
-) -> FitResult:
-    """One label: search, choice, refit, test, run. split: whether validation rows were split from the training file."""
+@dataclass(frozen=True)
+class _Task:
+    """One label of a call. classes: in their order; numbers: class numbers of each part's rows.
+
+    split: whether validation rows were split off the training file.
+    """
+
+    label: str
+    parts: Parts
+    classes: list[Label]
+    numbers: list[NDArray[np.int64]]
+    space: Space
+    sweep: Sweep
+    wanted: Wanted
+    views: Sequence[View]
+    split: bool
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        parts: Parts,
+        space: Space,
+        states: States,
+        wanted: Wanted,
+        views: Sequence[View],
+        *,
+        split: bool,
+    ) -> _Task:
+        classes = classes_of(parts, label)
+        numbers = [class_numbers(part.labels, classes) for part in parts.present()]
+        rows = [space.find(part.keys) for part in (parts.train, parts.validation)]
+        folds: tuple[Fold, ...] = one_fold(len(rows[0]), len(rows[1]))
+        if wanted.cv is not None:  # all of these rows are both
+            folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, wanted.cv, seed=wanted.seeds[0])
+        sweep = Sweep(
+            gather=states.gather,
+            part=Part(np.concatenate(rows), np.concatenate(numbers[:2])),
+            folds=folds,
+            n_classes=len(classes),
+            metric=wanted.metric,
+            seed=wanted.seeds[0],
+            seeds=wanted.seeds,
+            balance=wanted.balance,
+        )
+        return cls(label, parts, classes, numbers, space, sweep, wanted, views, split)
+
+    @property
+    def width(self) -> int:
+        """Of one layer's states."""
+        return self.space.origin.hidden_size
+
+    @property
+    def reference(self) -> Candidate:
+        """Logistic regression on the last layer's mean, whatever was asked for."""
+        contract = self.space.contract
+        return Candidate(reference_view(contract.layers, contract.poolings), HeadShape("logreg"))
+
+    @property
+    def test(self) -> Part | None:
+        """The test rows; nothing reads them but `_read_test`."""
+        if self.parts.test is None:
+            return None
+        return Part(self.space.find(self.parts.test.keys), self.numbers[2])
+
+
+def _fit(task: _Task, reading: Reading, folder: Path, room: Room, progress: Progress) -> FitResult:
+    """Search, choice, refit, test, run."""
     from featcache.select.final import finished
 
     started = time.perf_counter()
-    classes = classes_of(parts, label)
-    labels = [class_numbers(part.labels, classes) for part in parts.present()]
-    sweep = _sweep(space, states, parts, labels, len(classes), wanted)
-    reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
-    trials, linear = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
-    chosen, compared = _chosen(trials, sweep, parts, wanted, space.origin.hidden_size, room, progress, split=split)
+    parts, classes, sweep, wanted = task.parts, task.classes, task.sweep, task.wanted
+    trials, linear = _searched(task, room, progress)
+    chosen, compared = _chosen(trials, task, room, progress)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)
     rival = final if chosen is linear else finished(linear, sweep, thresholds=wanted.thresholds)
-    test = None if parts.test is None else Part(space.find(parts.test.keys), labels[2])
-    best, plain, gain, disagreement = _read_test(sweep, test, final, rival, classes)
+    best, plain, gain, disagreement = _read_test(task, final, rival)
     bundle = folder / "bundle"
-    before = _entered(space, parts, labels, label, chosen, sweep.seed, folder)
+    before = _entered(task, chosen, folder)
     if before:
         progress.note(_flag(before))
-    majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], labels, len(classes))
+    majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
     n_test = len(parts.test.texts) if parts.test else 0
     result = FitResult(
         best=best[0],
@@ -253,13 +307,13 @@ def _fit(
         calibration=best[1],
         verdict=judge(linear, trials, sweep, cure=shlex.join(["featcache", "predict", str(bundle), "DATA"])),
         metric=wanted.metric,
-        classes=list(classes),
+        classes=classes,
         largest_share=max(parts.train.labels.count(one) for one in classes) / len(parts.train.labels),
         rows=Rows(len(parts.train.texts), len(parts.validation.texts), n_test, parts.dropped),
         searched={**wanted.told(), "compared": [asdict(one) for one in compared]},
         test_read_before=[asdict(one) for one in before],
-        space=space.name,
-        signature=signature_of(space.name, chosen, parts, wanted),
+        space=task.space.name,
+        signature=signature_of(task.space.name, chosen, parts, wanted),
         trials=tuple(trials),
         seconds=time.perf_counter() - started,
         bundle=str(bundle),
@@ -267,13 +321,13 @@ def _fit(
     )
     description = Description(
         head=chosen.head.kind,
-        classes=list(classes),
-        label=label,
+        classes=classes,
+        label=task.label,
         layers=list(chosen.view.layers),
         pooling=list(chosen.view.poolings),
-        contract=json.loads(space.contract.to_json()),
-        space=space.name,
-        backbone=space.origin.backbone,
+        contract=json.loads(task.space.contract.to_json()),
+        space=task.space.name,
+        backbone=task.space.origin.backbone,
         template=reading.template,
         text=reading.text,
         scores=best[0].to_json(),
@@ -288,40 +342,15 @@ def _fit(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def _sweep(
-    space: Space,
-    states: States,
-    parts: Parts,
-    labels: Sequence[NDArray[np.int64]],
-    n_classes: int,
-    wanted: Wanted,
-) -> Sweep:
-    """Training and validation rows with their folds; under --cv all of them are both."""
-    train, held = parts.train, parts.validation
-    part = Part(np.concatenate([space.find(train.keys), space.find(held.keys)]), np.concatenate(labels[:2]))
-    folds: tuple[Fold, ...] = one_fold(len(train.texts), len(held.texts))
-    if wanted.cv is not None:
-        keys = np.concatenate([train.keys, held.keys])
-        folds = folds_of(keys, [*train.labels, *held.labels], wanted.cv, seed=wanted.seeds[0])
-    return Sweep(states.gather, part, folds, n_classes, wanted.metric, wanted.seeds[0], wanted.seeds, wanted.balance)
-
-
-def _searched(
-    sweep: Sweep,
-    width: int,
-    views: Sequence[View],
-    wanted: Wanted,
-    reference: Candidate,
-    room: Room,
-    progress: Progress,
-) -> tuple[list[Trial], Trial]:
+def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial], Trial]:
     """Trials of all candidates, and that of the linear reference, which need not be one of them."""
     from featcache.select.search import Best, Search
 
+    sweep, wanted, reference = task.sweep, task.wanted, task.reference
     recipe = base_recipe(
         len(sweep.folds[0].train), seed=sweep.seed, balanced=wanted.balance == "weights", focal=wanted.focal
     )
-    space = Candidates(tuple(views), wanted.heads, recipe, wanted.factories)
+    space = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
     deadline = None if wanted.seconds is None else time.monotonic() + wanted.seconds
     shown = 0
 
@@ -332,7 +361,7 @@ def _searched(
         shown = best.n_done
 
     search = Search(
-        sweep, width, room=room, watch=watch,
+        sweep, task.width, room=room, watch=watch,
         out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
     )  # fmt: skip
     count = wanted.trials or TRIALS
@@ -357,45 +386,35 @@ def _searched(
     return trials, known[0] if known else search.run([reference], in_time=False)[0]
 
 
-def _chosen(
-    trials: Sequence[Trial],
-    sweep: Sweep,
-    parts: Parts,
-    wanted: Wanted,
-    width: int,
-    room: Room,
-    progress: Progress,
-    *,
-    split: bool,
-) -> tuple[Trial, list[Compared]]:
+def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress) -> tuple[Trial, list[Compared]]:
     """The choice, on validation rows; heads that these do not tell apart are compared in folds of all rows.
 
     Not so where validation rows have a file of their own: they may be meant to differ from those of training.
     """
-    from featcache.select.finals import N_FOLDS, chosen_among
+    from featcache.select.finals import chosen_among
 
-    finalists = indistinct(trials, sweep)
-    keys = np.concatenate([parts.train.keys, parts.validation.keys])
-    labels = [*parts.train.labels, *parts.validation.labels]
-    count = min(N_FOLDS, most_folds(keys, labels))
-    if len(finalists) == 1 or count < 2 or not split or wanted.cv is not None or wanted.seconds is not None:  # noqa: PLR2004
+    finalists, wanted, parts = indistinct(trials, task.sweep), task.wanted, task.parts
+    if len(finalists) == 1 or not task.split or wanted.cv is not None or wanted.seconds is not None:
         return finalists[0], []
-    progress.note(
-        f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds of all rows"
-    )
-    folds = folds_of(keys, labels, count, seed=sweep.seed)
-    return chosen_among(finalists, sweep, folds, width=width, room=room)
+    count = min(N_FOLDS, most_folds(parts.chosen_on_keys, parts.chosen_on_labels))
+    if count == 1:
+        return finalists[0], []
+
+    progress.note(f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds")
+    folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, count, seed=task.sweep.seed)
+    return chosen_among(finalists, task.sweep, folds, width=task.width, room=room)
 
 
 # -- test and run -----------------------------------------------------------------------------------------------------
 
 
 def _read_test(
-    sweep: Sweep, test: Part | None, final: Final, rival: Final, classes: Sequence[Any]
+    task: _Task, final: Final, rival: Final
 ) -> tuple[tuple[Scored, Calibration], Scored, Difference | None, McNemar | None]:
     """Scores of the chosen head and the reference on the test rows: the only place where these are read."""
     from featcache.select.final import tested
 
+    test, sweep, classes = task.test, task.sweep, task.classes
     if test is None:
         return (Scored(final.trial, None), final.calibration), Scored(rival.trial, None), None, None
     best, calibration, mine = tested(final, sweep, test, classes)
@@ -405,28 +424,20 @@ def _read_test(
     return scored, Scored(rival.trial, plain), gain, mcnemar(test.labels, mine, theirs)
 
 
-def _entered(
-    space: Space,
-    parts: Parts,
-    labels: Sequence[NDArray[np.int64]],
-    label: str,
-    chosen: Trial,
-    seed: int,
-    folder: Path,
-) -> list[TestReading]:
+def _entered(task: _Task, chosen: Trial, folder: Path) -> list[TestReading]:
     """Other choices that the cache remembers on these test rows; this one is added to them."""
-    if parts.test is None:
+    if task.parts.test is None:
         return []
-    named = {"head": str(chosen.head), "view": str(chosen.view), "seed": seed, **chosen.settings}
+    named = {"head": str(chosen.head), "view": str(chosen.view), "seed": task.sweep.seed, **chosen.settings}
     reading = TestReading(
-        test=test_name(parts.test.keys, labels[2]),
-        label=label,
+        test=test_name(task.parts.test.keys, task.numbers[2]),
+        label=task.label,
         choice=json.dumps(named, sort_keys=True, ensure_ascii=False),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         run=str(folder),
     )
-    before = earlier_choices(space.path, reading)
-    enter(space.path, reading)
+    before = earlier_choices(task.space.path, reading)
+    enter(task.space.path, reading)
     return before
 
 

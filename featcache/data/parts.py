@@ -63,6 +63,16 @@ class Parts:
     test: LabelledRows | None
     dropped: int
 
+    @property
+    def chosen_on_keys(self) -> NDArray[np.uint8]:
+        """Keys (N, 16) of the rows that a head is chosen on: training, then validation."""
+        return np.concatenate([self.train.keys, self.validation.keys])
+
+    @property
+    def chosen_on_labels(self) -> list[Label]:
+        """Their labels."""
+        return [*self.train.labels, *self.validation.labels]
+
     def present(self) -> list[LabelledRows]:
         return [part for part in (self.train, self.validation, self.test) if part is not None]
 

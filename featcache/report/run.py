@@ -45,6 +45,7 @@ def signature_of(space: str, trial: Trial, parts: Parts, wanted: Wanted) -> str:
         "space": space,
         "head": str(trial.head).replace(" ", "-"),
         "view": str(trial.view).replace(" ", "-"),
+        "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[:12],
         "rows": hashlib.sha256(b"".join(part.keys.tobytes() for part in parts.present())).hexdigest()[:12],
         "metric": wanted.metric,
         "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],

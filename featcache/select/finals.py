@@ -17,8 +17,6 @@ from featcache.select.features import Room
 from featcache.select.search import Search
 from featcache.select.sweep import Candidate, Fold, Sweep, Trial
 
-N_FOLDS = 5
-
 
 @dataclass(frozen=True)
 class Compared:

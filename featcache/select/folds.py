@@ -13,6 +13,8 @@ from featcache.data.labels import Label
 from featcache.errors import LabelError
 from featcache.select.sweep import Fold
 
+N_FOLDS = 5  # where nobody asks for another number
+
 
 def one_fold(n_train: int, n_held: int) -> tuple[Fold]:
     """Training rows, with the validation rows behind them."""

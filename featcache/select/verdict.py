@@ -16,6 +16,7 @@ from featcache.select.metrics import Difference, difference
 from featcache.select.sweep import Sweep, Trial
 
 _STANDARD_ERRORS = 2.0
+_LINEAR = ("linear", "logreg")  # a head that is code may be anything
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Verdict:
 
 def judge(reference: Trial, trials: Sequence[Trial], sweep: Sweep, *, cure: str) -> Verdict:
     """The verdict on `reference`. cure: the command that uses the head that was chosen instead."""
-    linear = best_of([reference, *(trial for trial in trials if trial.head.depth == 0)], sweep.metric)
+    linear = best_of([reference, *(trial for trial in trials if trial.head.kind in _LINEAR)], sweep.metric)
     deepest = best_of([linear, *trials], sweep.metric)
     causes: list[tuple[float, str, str]] = []
     for kind, better, worse, place in (

@@ -62,7 +62,8 @@ class Wanted:
 
     def check_views(self, views: Sequence[View]) -> None:
         """Raises InputError where no head can be tried on any of these views."""
-        if not self.factories and not any(fits(view, head) for view in views for head in self.heads):
+        custom = self.factories and any(not view.mixed for view in views)
+        if not custom and not any(fits(view, head) for view in views for head in self.heads):
             msg = f"nothing is left to try: these heads on the views {', '.join(self.views)} of what is cached"
             raise InputError(msg, cure=f"Choose views of {', '.join(VIEWS)}; mix needs several layers, and no logreg.")
 

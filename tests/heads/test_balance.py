@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from featcache.heads.balance import BALANCES, drawn_rows
@@ -11,6 +11,8 @@ from featcache.heads.balance import BALANCES, drawn_rows
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60)
 
 
+@example(labels=[0] * 40 + [1] * 25, balance="undersample", seed=0)
+@example(labels=[0] * 40 + [1] * 25, balance="oversample", seed=0)
 @given(labels=LABELS, balance=st.sampled_from(BALANCES), seed=st.integers(0, 99))
 def test_what_is_drawn_follows_its_rule(labels: list[int], balance: str, seed: int) -> None:
     truth = np.array(labels, dtype=np.int64)

@@ -41,7 +41,7 @@ from featcache.select.candidates import (
 )
 from featcache.select.choice import indistinct
 from featcache.select.floors import floors
-from featcache.select.folds import folds_of, most_folds, one_fold
+from featcache.select.folds import N_FOLDS, folds_of, most_folds, one_fold
 from featcache.select.metrics import Difference, difference
 from featcache.select.outcome import Calibration, FitResult, Rows, Scored
 from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial

@@ -49,23 +49,28 @@ class Wanted:
         for holds, what, cure in (
             (
                 cv is None or _FEWEST_FOLDS <= cv <= _MOST_FOLDS,
-                f"{cv} folds",
-                f"Give --cv {_FEWEST_FOLDS} to {_MOST_FOLDS}.",
+                f"{cv} folds are not between {_FEWEST_FOLDS} and {_MOST_FOLDS}",
+                "For example --cv 5.",
             ),
-            (trials is None or trials >= 1, f"{trials} trials", f"Give --trials 1 or more [{TRIALS}]."),
-            (seconds is None or seconds > 0, f"{seconds} seconds", "Give more time, for example --time 60."),
-            (0 <= focal <= _LARGEST_FOCAL, f"the focal exponent {focal}", f"Give 0 to {_LARGEST_FOCAL}; 2 is usual."),
+            (trials is None or trials >= 1, f"{trials} trials are no trial", f"Give --trials 1 or more [{TRIALS}]."),
+            (seconds is None or seconds > 0, f"{seconds} seconds are no time", "For example --time 60."),
+            (
+                0 <= focal <= _LARGEST_FOCAL,
+                f"the focal exponent {focal} is not between 0 and {_LARGEST_FOCAL}",
+                "2 is usual: --focal 2.",
+            ),
         ):
             if not holds:
-                msg = f"a sweep with {what} cannot be"
-                raise InputError(msg, cure=cure)
+                raise InputError(what, cure=cure)
 
     def check_views(self, views: Sequence[View]) -> None:
         """Raises InputError where no head can be tried on any of these views."""
         custom = self.factories and any(not view.mixed for view in views)
         if not custom and not any(fits(view, head) for view in views for head in self.heads):
             msg = f"nothing is left to try: these heads on the views {', '.join(self.views)} of what is cached"
-            raise InputError(msg, cure=f"Choose views of {', '.join(VIEWS)}; mix needs several layers, and no logreg.")
+            raise InputError(
+                msg, cure=f"Choose views of {', '.join(VIEWS)}; `mix` needs several layers, and no logreg."
+            )
 
     def told(self) -> dict[str, Any]:
         """What `result.json` says of it."""
@@ -79,8 +84,8 @@ def seeds_from(seed: int, count: int) -> tuple[int, ...]:
         msg = f"the seed {seed} is not between 0 and 2^32 - 1"
         raise InputError(msg, cure="Give another --seed.")
     if not 1 <= count <= _MOST_SEEDS:
-        msg = f"a sweep with {count} seeds cannot be"
-        raise InputError(msg, cure=f"Give --seeds 1 to {_MOST_SEEDS}.")
+        msg = f"{count} seeds are not between 1 and {_MOST_SEEDS}"
+        raise InputError(msg, cure="For example --seeds 3.")
     return tuple((seed + number) % 2**32 for number in range(count))
 
 

@@ -85,9 +85,9 @@ def test_options_of_the_search_are_told_in_the_result(fit: Any) -> None:
     result = json.loads(told.stdout)
     assert result["search"] == {
         "search": "random", "trials": 3, "seconds": 600.0, "cv": 3, "balance": "oversample", "focal": 1.5,
-        "thresholds": True, "seeds": [0, 1],
+        "thresholds": True, "seeds": [0, 1], "compared": [],
     }  # fmt: skip
-    assert (result["metric"], result["trials"]) == ("mcc", 4)
+    assert (result["metric"], result["trials"]) == ("mcc", 3)
     best = result["best"]
     assert (best["head"], best["activation"], best["layer_norm"], best["residual"]) == ("mlp", "silu", True, True)
     assert best["settings"]["focal"] == 1.5

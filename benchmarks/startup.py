@@ -82,13 +82,9 @@ def main(*, rows: int, repeats: int, backbone: str | None, as_json: bool) -> Non
             space = featcache.open_space(cache=cache)
             features = space.features(texts, layer=space.layers[-1], pooling="mean")
             train_stack(
-                Examples(features, labels),
-                None,
-                n_classes=2,
-                shape=HeadShape("linear"),
-                recipes=[recipe],
+                Examples(features, labels), None, n_classes=2, shape=HeadShape("linear"), recipes=[recipe],
                 metric=metric,
-            )
+            )  # fmt: skip
             first_step.append(time.perf_counter() - started)
             expected = written[f"layer_{space.layers[-1]:02d}/mean"].astype(np.float16)
             assert np.array_equal(features, expected), "what was read is not what was written"

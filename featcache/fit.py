@@ -7,13 +7,11 @@ write the run. No backbone is ever loaded here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,39 +27,33 @@ from featcache.cache.space import Space
 from featcache.data.parts import Parts, class_numbers, classes_of, read_parts
 from featcache.data.texts import Reading
 from featcache.errors import InputError, MachineError
-from featcache.files import write_durably
-from featcache.heads.balance import BALANCES
-from featcache.heads.bundle import Description, save_bundle
-from featcache.heads.network import Network
-from featcache.heads.shape import ACTIVATIONS, HeadShape
-from featcache.report.card import model_card
+from featcache.heads.bundle import Description
+from featcache.heads.shape import HeadShape
 from featcache.report.progress import Progress, Silent
-from featcache.report.tables import report_text
+from featcache.report.run import check_out, run_folders, signature_of, write_run
 from featcache.select.breakdown import McNemar, mcnemar
 from featcache.select.candidates import (
     HEADS,
-    MAX_DEPTH,
-    SEARCHES,
     TRIALS,
     Candidates,
     base_recipe,
-    fits,
-    shapes_of,
 )
-from featcache.select.choice import choose
+from featcache.select.choice import indistinct
 from featcache.select.floors import floors
-from featcache.select.folds import folds_of, one_fold
-from featcache.select.metrics import METRICS, Difference, difference
+from featcache.select.folds import folds_of, most_folds, one_fold
+from featcache.select.metrics import Difference, difference
 from featcache.select.outcome import Calibration, FitResult, Rows, Scored
 from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
 from featcache.select.verdict import judge
 from featcache.select.views import VIEWS, View, reference_view, views_of
+from featcache.select.wanted import Wanted, heads_asked_for, listed, seeds_from
 from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
 
 if TYPE_CHECKING:
-    from featcache.heads.custom import CustomHead, Factory
+    from featcache.heads.custom import Factory
     from featcache.select.features import Room, States
     from featcache.select.final import Final
+    from featcache.select.finals import Compared
 
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
@@ -172,24 +164,12 @@ def fit_heads(
     the extract command; SplitError under `strict` where a text is in two parts.
     """
     progress = progress or Silent()
-    _check_out(out)
-    _check_numbers(seed=seed, seeds=seeds, cv=cv, trials=trials, seconds=seconds, focal=focal)
-    names, factories = _named(heads)
-    wanted = _Wanted(
-        heads=tuple(_checked_shapes(names, depths, widths, HeadShape("mlp", 1, 1, activation, layer_norm, residual))),
-        factories=factories,
-        views=_checked("view", _listed(views), VIEWS),
-        metric=_checked("metric", [metric], METRICS)[0],
-        search=_checked("search", [search], SEARCHES)[0],
-        trials=trials,
-        seconds=seconds,
-        cv=cv,
-        seeds=tuple((seed + number) % 2**32 for number in range(seeds)),
-        balance=_checked("balance", [balance], BALANCES)[0],
-        focal=focal,
-        thresholds=thresholds,
-    )
-    _check_heads_are_some(wanted)
+    check_out(out)
+    shapes, factories = heads_asked_for(heads, depths, widths, HeadShape("mlp", 1, 1, activation, layer_norm, residual))
+    wanted = Wanted(
+        shapes, factories, listed(views), metric, search, trials, seconds, cv, seeds_from(seed, seeds), balance, focal,
+        thresholds,
+    )  # fmt: skip
     reading = Reading(text, template, encoding, skip_empty)
     labels = [label] if isinstance(label, str) else list(dict.fromkeys(label))
     if not labels:
@@ -212,47 +192,24 @@ def fit_heads(
         found.origin.hidden_size,
         wanted.views,
     )
-    _check_views_are_some(views_there, wanted)
+    wanted.check_views(views_there)
     from featcache.select.features import Room, States
 
-    results: dict[str, FitResult] = {}
+    results = {}
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
-        states = States(found, np.concatenate(rows), room, kept=len(labels) > 1 or cv is not None)
+        states = States(found, np.concatenate(rows), room)
         # All before the first is fitted: what is wrong with a label is known before anything is written.
         tasks = {one: _task(found, states, parts[one], one, wanted) for one in labels}
-        for one in labels:
-            taken = {Path(result.folder) for result in results.values()}
-            folder = _run_folder(out, parts[one].train.source, one, taken, alone=len(labels) == 1)
+        folders = run_folders(out, parts[labels[0]].train.source, labels)
+        for one, folder in zip(labels, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {one}")
             results[one] = _fit(
-                found, tasks[one], room, parts[one], one, views_there, wanted, reading, folder, progress
-            )
+                found, tasks[one], room, parts[one], one, views_there, wanted, reading, folder, progress,
+                split=validation is None,
+            )  # fmt: skip
     return results[label] if isinstance(label, str) else results
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is searched, and how; checked. See `fit_heads`."""
-
-    heads: tuple[HeadShape, ...]
-    factories: tuple[Factory, ...]
-    views: tuple[str, ...]
-    metric: str
-    search: str
-    trials: int | None
-    seconds: float | None
-    cv: int | None
-    seeds: tuple[int, ...]
-    balance: str
-    focal: float
-    thresholds: bool
-
-    def told(self) -> dict[str, Any]:
-        """What `result.json` says of it."""
-        names = ("search", "trials", "seconds", "cv", "balance", "focal", "thresholds")
-        return {**{name: getattr(self, name) for name in names}, "seeds": list(self.seeds)}
 
 
 @dataclass(frozen=True)
@@ -264,7 +221,7 @@ class _Task:
     sweep: Sweep
 
 
-def _task(space: Space, states: States, parts: Parts, label: str, wanted: _Wanted) -> _Task:
+def _task(space: Space, states: States, parts: Parts, label: str, wanted: Wanted) -> _Task:
     classes = classes_of(parts, label)
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
     return _Task(classes, labels, _sweep(space, states, parts, labels, len(classes), wanted))
@@ -277,21 +234,22 @@ def _fit(
     parts: Parts,
     label: str,
     views: Sequence[View],
-    wanted: _Wanted,
+    wanted: Wanted,
     reading: Reading,
     folder: Path,
     progress: Progress,
+    *,
+    split: bool,
 ) -> FitResult:
-    """One label: search, choice, refit, test, run."""
+    """One label: search, choice, refit, test, run. split: whether validation rows were split from the training file."""
     from featcache.select.final import finished
 
     started = time.perf_counter()
     classes, labels, sweep = task.classes, task.labels, task.sweep
     reference = Candidate(reference_view(space.contract.layers, space.contract.poolings), HeadShape("logreg"))
-    trials = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
-    asked = reference.view in views and reference.head in wanted.heads
-    chosen = choose([trial for trial in trials if asked or trial.candidate != reference] or trials, sweep)
-    linear = next(trial for trial in trials if trial.candidate == reference)
+    trials, linear = _searched(sweep, space.origin.hidden_size, views, wanted, reference, room, progress)
+    trials = trials or [linear]  # there was no time for any other
+    chosen, compared = _chosen(trials, sweep, parts, wanted, space.origin.hidden_size, room, progress, split=split)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)
@@ -317,10 +275,10 @@ def _fit(
         classes=list(classes),
         largest_share=max(parts.train.labels.count(one) for one in classes) / len(parts.train.labels),
         rows=Rows(len(parts.train.texts), len(parts.validation.texts), n_test, parts.dropped),
-        searched=wanted.told(),
+        searched={**wanted.told(), "compared": [asdict(one) for one in compared]},
         test_read_before=[asdict(one) for one in before],
         space=space.name,
-        signature=_signature(space, chosen, parts, wanted, sweep.seed),
+        signature=signature_of(space.name, chosen, parts, wanted),
         trials=tuple(trials),
         seconds=time.perf_counter() - started,
         bundle=str(bundle),
@@ -342,93 +300,8 @@ def _fit(
         temperature=best[1].temperature,
         offsets=best[1].offsets,
     )
-    _write_run(folder, result, final.head, description)
+    write_run(folder, result, final.head, description)
     return result
-
-
-# -- what was asked for -----------------------------------------------------------------------------------------------
-
-
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-
-
-def _named(heads: Sequence[str | Factory] | str) -> tuple[list[str], tuple[Factory, ...]]:
-    """Kinds of heads by name, and factories of custom ones."""
-    given = _listed(heads) if isinstance(heads, str) else list(heads)
-    names = [one for one in given if isinstance(one, str)]
-    return names, tuple(one for one in given if not isinstance(one, str))
-
-
-def _checked(noun: str, names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        msg = f"there is no {noun} {(unknown or [''])[0]!r}"
-        raise InputError(msg, cure=f"Choose of {', '.join(known)}.")
-    return tuple(dict.fromkeys(names))
-
-
-def _checked_shapes(
-    names: Sequence[str], depths: Sequence[int], widths: Sequence[int], form: HeadShape
-) -> list[HeadShape]:
-    unknown = [name for name in names if name not in HEADS]
-    if unknown:
-        msg = f"there is no head {unknown[0]!r}"
-        raise InputError(msg, cure=f"Choose of {', '.join(HEADS)}, separated by commas.")
-    if any(not 0 <= depth <= MAX_DEPTH for depth in depths) or any(width < 1 for width in widths):
-        msg = f"depths {list(depths)} and widths {list(widths)}: a depth is 0 to {MAX_DEPTH}, a width 1 or more"
-        raise InputError(msg, cure="For example --depths 1,2 --widths 64,256.")
-    _checked("activation", [form.activation], ACTIVATIONS)
-    return shapes_of(names, depths, widths, form)
-
-
-def _check_heads_are_some(wanted: _Wanted) -> None:
-    if not wanted.heads and not wanted.factories:
-        msg = "no head is left to try: mlp needs depths and widths"
-        raise InputError(msg, cure="For example --heads logreg,mlp --depths 1,2 --widths 64,256.")
-
-
-def _check_views_are_some(views: Sequence[View], wanted: _Wanted) -> None:
-    fit_somewhere = any(fits(view, head) for view in views for head in wanted.heads)
-    if not fit_somewhere and not (wanted.factories and any(not view.mixed for view in views)):
-        msg = f"nothing is left to try: these heads on the views {', '.join(wanted.views)} of what is cached"
-        raise InputError(msg, cure=f"Choose views of {', '.join(VIEWS)}; `mix` needs several layers, and no logreg.")
-
-
-def _check_numbers(
-    *, seed: int, seeds: int, cv: int | None, trials: int | None, seconds: float | None, focal: float
-) -> None:
-    rules = (
-        (0 <= seed < 2**32, f"the seed {seed} is not between 0 and 2^32 - 1", "Give another --seed."),
-        (1 <= seeds <= _MOST_SEEDS, f"{seeds} seeds are not between 1 and {_MOST_SEEDS}", "For example --seeds 3."),
-        (
-            cv is None or _FEWEST_FOLDS <= cv <= _MOST_FOLDS,
-            f"{cv} folds are not between {_FEWEST_FOLDS} and {_MOST_FOLDS}",
-            "For example --cv 5.",
-        ),
-        (trials is None or trials >= 1, f"{trials} trials are no trial", f"Give --trials 1 or more [{TRIALS}]."),
-        (seconds is None or seconds > 0, f"{seconds} seconds are no time", "For example --time 60."),
-        (
-            0 <= focal <= _LARGEST_FOCAL,
-            f"the focal exponent {focal} is not between 0 and {_LARGEST_FOCAL}",
-            "2 is usual: --focal 2.",
-        ),
-    )
-    for holds, what, cure in rules:
-        if not holds:
-            raise InputError(what, cure=cure)
-
-
-def _check_out(out: str | os.PathLike[str] | None) -> None:
-    """A folder that cannot be written is worth knowing before the sweep, not after it."""
-    place = Path(out or "runs")
-    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        msg = f"{existing} is a file, so no run can be kept in {place}"
-        raise InputError(msg, cure="Choose a folder: --out DIR.")
-    if not os.access(existing, os.W_OK):
-        msg = f"the folder {existing} cannot be written"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.")
 
 
 # -- search -----------------------------------------------------------------------------------------------------------
@@ -440,7 +313,7 @@ def _sweep(
     parts: Parts,
     labels: Sequence[NDArray[np.int64]],
     n_classes: int,
-    wanted: _Wanted,
+    wanted: Wanted,
 ) -> Sweep:
     """Training and validation rows with their folds; under --cv all of them are both."""
     train, held = parts.train, parts.validation
@@ -456,12 +329,12 @@ def _searched(
     sweep: Sweep,
     width: int,
     views: Sequence[View],
-    wanted: _Wanted,
+    wanted: Wanted,
     reference: Candidate,
     room: Room,
     progress: Progress,
-) -> list[Trial]:
-    """Trials of all candidates, and of the linear reference."""
+) -> tuple[list[Trial], Trial]:
+    """Trials of all candidates, and that of the linear reference, which need not be one of them."""
     from featcache.select.search import Best, Search
 
     recipe = base_recipe(
@@ -499,9 +372,38 @@ def _searched(
         raise MachineError(msg, cure="Try fewer --widths, --layers, --pool, --trials or --cv.") from error
     finally:
         progress.end()
-    if not any(trial.candidate == reference for trial in trials):
-        trials += search.run([reference], halving=False, in_time=False)
-    return trials
+    known = [trial for trial in trials if trial.candidate == reference]
+    return trials, known[0] if known else search.run([reference], in_time=False)[0]
+
+
+def _chosen(
+    trials: Sequence[Trial],
+    sweep: Sweep,
+    parts: Parts,
+    wanted: Wanted,
+    width: int,
+    room: Room,
+    progress: Progress,
+    *,
+    split: bool,
+) -> tuple[Trial, list[Compared]]:
+    """The choice, on validation rows; heads that these do not tell apart are compared in folds of all rows.
+
+    Not so where validation rows have a file of their own: they may be meant to differ from those of training.
+    """
+    from featcache.select.finals import N_FOLDS, chosen_among
+
+    finalists = indistinct(trials, sweep)
+    keys = np.concatenate([parts.train.keys, parts.validation.keys])
+    labels = [*parts.train.labels, *parts.validation.labels]
+    count = min(N_FOLDS, most_folds(keys, labels))
+    if len(finalists) == 1 or count < 2 or not split or wanted.cv is not None or wanted.seconds is not None:  # noqa: PLR2004
+        return finalists[0], []
+    progress.note(
+        f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds of all rows"
+    )
+    folds = folds_of(keys, labels, count, seed=sweep.seed)
+    return chosen_among(finalists, sweep, folds, width=width, room=room)
 
 
 # -- test and run -----------------------------------------------------------------------------------------------------
@@ -550,53 +452,3 @@ def _entered(
 def _flag(before: Sequence[TestReading]) -> str:
     others = "another choice was" if len(before) == 1 else f"{len(before)} other choices were"
     return f"warning    {others} scored on these test rows before: whoever reports the best of them has chosen on test"
-
-
-def _signature(space: Space, trial: Trial, parts: Parts, wanted: _Wanted, seed: int) -> str:
-    """Everything the scores depend on, in one line: print it beside a score that is to be compared."""
-    named = {
-        "space": space.name,
-        "head": str(trial.head).replace(" ", "-"),
-        "view": str(trial.view).replace(" ", "-"),
-        "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[:12],
-        "rows": hashlib.sha256(b"".join(part.keys.tobytes() for part in parts.present())).hexdigest()[:12],
-        "metric": wanted.metric,
-        "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],
-        "seed": seed,
-        "version": version("featcache"),
-    }
-    return "|".join(f"{name}:{value}" for name, value in named.items())
-
-
-def _run_folder(
-    out: str | os.PathLike[str] | None, source: str, label: str, taken: Collection[Path], *, alone: bool
-) -> Path:
-    """The folder asked for (with one for each of several labels), or `runs/<data>-<label>`, numbered if taken.
-
-    taken: by other labels of this call.
-    """
-    if out is not None and alone:
-        return Path(out)
-    named = label
-    if out is None:
-        stem = Path(source.split(", ", maxsplit=1)[0].split(":", maxsplit=1)[0]).name.split(".")[0]
-        named = f"{stem}-{label}"
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", named).strip("-") or ("run" if out is None else "label")
-    parent, number = Path("runs" if out is None else out), 2
-    folder = parent / name
-    while folder in taken or (out is None and folder.exists()):
-        folder, number = parent / f"{name}-{number}", number + 1
-    return folder
-
-
-def _write_run(folder: Path, result: FitResult, head: Network | CustomHead, description: Description) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
-    lines = "".join(json.dumps(trial.record(), ensure_ascii=False) + "\n" for trial in result.trials)
-    write_durably(folder, "trials.jsonl", lines.encode())
-    save_bundle(folder / "bundle", head, description, model_card(result, asdict(description)))
-    write_durably(folder, "report.txt", report_text(result).encode())
-    write_durably(folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode())

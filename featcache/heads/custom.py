@@ -158,9 +158,9 @@ def train_custom(
             curves.validation_score.append(held_score)
             if held_score > best[0]:
                 last_gain = epoch
-            if (held_score, -held_loss) > best:
+            if recipe.patience is None or (held_score, -held_loss) > best:
                 best, best_epoch, kept = (held_score, -held_loss), epoch, _state(module, name)
-            if epoch - last_gain >= recipe.patience:
+            if recipe.patience is not None and epoch - last_gain >= recipe.patience:
                 break
     if held is None:
         best_epoch = recipe.max_epochs

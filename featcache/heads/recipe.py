@@ -16,7 +16,8 @@ Metric = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 class Recipe:
     """How one head is trained. max_epochs ends it; so do `patience` epochs without a higher validation score.
 
-    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on.
+    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on. Without
+    patience (None) it runs to max_epochs whatever the scores, and is kept as it is then.
     balanced: errors weigh by the inverse of their class's frequency, as scikit-learn's `class_weight="balanced"`.
     focal: exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is cross-entropy.
     """
@@ -29,7 +30,7 @@ class Recipe:
     focal: float = 0.0
     seed: int = 0
     max_epochs: int = 60
-    patience: int = 8
+    patience: int | None = 8
     batch_size: int = 128
     average_epochs: float = 2.0  # 1 and 3 did as well; 0 is the weights as they are
 

@@ -143,15 +143,17 @@ class Training:
 
     @torch.no_grad()
     def predictions(self, seen: Seen) -> dict[int, NDArray[np.int64]]:
-        """Classes (N,) of other rows, by each head that has run an epoch, at its best, in full precision."""
+        """Classes (N,) of other rows, by each head that has run an epoch, at its best.
+
+        Products are of the type that the features have, whatever it was in training.
+        """
         heads = [head for head, best in enumerate(self._best) if best]
         predicted = torch.empty((len(heads), seen.n_rows), dtype=torch.int64)
         if heads:
             stacked = [torch.stack(values) for values in zip(*(self._best[head] for head in heads), strict=True)]
             views = [self._views[head] for head in heads]
             for part in self._portions(seen.n_rows, len(heads)):
-                batches = [one.to(self._dtype) for one in seen.batch(part, views)]
-                predicted[:, part] = self._logits(stacked, views, batches).argmax(dim=1)
+                predicted[:, part] = self._logits(stacked, views, seen.batch(part, views)).argmax(dim=1)
         return dict(zip(heads, predicted.numpy(), strict=True))
 
     def _run_epoch(self) -> None:
@@ -182,14 +184,14 @@ class Training:
             curves = self.curves[head]
             curves.train_loss.append(float(losses[place]))
             curves.train_score.append(float(scores[place]))
-            last = self.epoch >= self._recipes[head].max_epochs
-            if held is None:
-                better = last
-            else:
+            last, patience = self.epoch >= self._recipes[head].max_epochs, self._recipes[head].patience
+            better = last
+            if held is not None:
                 loss, score = float(held[0][place]), float(held[1][place])
                 curves.validation_loss.append(loss)
                 curves.validation_score.append(score)
-                better = (score, -loss) > self.best_score[head]
+                if patience is not None:
+                    better = (score, -loss) > self.best_score[head]
                 if score > self.best_score[head][0]:
                     self._last_gain[head] = self.epoch
                 if better:
@@ -198,7 +200,8 @@ class Training:
             if better:
                 self._best[head] = [value[place].clone() for value in self._optimizer.average]
                 self._best_epoch[head] = self.epoch
-            impatient = held is not None and self.epoch - self._last_gain[head] >= self._recipes[head].patience
+            waited = self.epoch - self._last_gain[head]
+            impatient = held is not None and patience is not None and waited >= patience
             if not (last or impatient):
                 staying.append(place)
         self._keep(staying)

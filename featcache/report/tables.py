@@ -73,7 +73,7 @@ def _sweep_table(result: FitResult) -> Table:
     for head in heads:
         table.add_column(str(head), no_wrap=True)
     cells: dict[tuple[View, HeadShape], Trial] = {}
-    for trial in sorted(result.trials, key=lambda one: (one.done, one.validation[result.metric])):
+    for trial in sorted(result.trials, key=lambda one: (not one.dropped, one.validation[result.metric])):
         cells[trial.view, trial.head] = trial  # of several recipes the best that was trained to its end
     cells[result.best.trial.view, result.best.trial.head] = result.best.trial
     for view in dict.fromkeys(trial.view for trial in result.trials):
@@ -82,7 +82,7 @@ def _sweep_table(result: FitResult) -> Table:
 
 
 def _legend(result: FitResult) -> str:
-    dropped = "" if all(trial.done for trial in result.trials) else "; ~ dropped before its end"
+    dropped = "" if not any(trial.dropped for trial in result.trials) else "; ~ dropped before its end"
     return f"▸ the choice{dropped}"
 
 
@@ -93,7 +93,7 @@ def _cell(cells: Mapping[tuple[View, HeadShape], Trial], view: View, head: HeadS
     text = f"{_short(trial.train[result.metric])} {_short(trial.validation[result.metric])}"
     if trial is result.best.trial:
         return Text(f"{text} ▸", style="bold")
-    return Text(text) if trial.done else Text(f"{text} ~", style="dim")
+    return Text(text) if not trial.dropped else Text(f"{text} ~", style="dim")
 
 
 def _comparison_table(result: FitResult) -> Table:

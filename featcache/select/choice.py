@@ -18,17 +18,22 @@ def best_of(trials: Sequence[Trial], metric: str) -> Trial:
     return max(trials, key=lambda trial: (trial.validation[metric], -trial.n_parameters))
 
 
-def choose(trials: Sequence[Trial], sweep: Sweep) -> Trial:
-    """The trial with the fewest parameters among those within one paired standard error of the best.
+def indistinct(trials: Sequence[Trial], sweep: Sweep) -> list[Trial]:
+    """The best trial and those within one paired standard error of it, the simplest (fewest parameters) first.
 
-    Only heads that were trained to their end are chosen among; where time ran out before any was, all are.
+    Heads that were dropped before their end are not among them: a refit would train them as little.
     """
-    done = [trial for trial in trials if trial.done] or list(trials)
-    best = best_of(done, sweep.metric)
-    simplest_first = sorted(done, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
-    return next(trial for trial in simplest_first if trial is best or _indistinct(trial, best, sweep))
+    kept = [trial for trial in trials if not trial.dropped]
+    best = best_of(kept, sweep.metric)
+    simplest_first = sorted(kept, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
+    return [trial for trial in simplest_first if trial is best or _is_close(trial, best, sweep)]
 
 
-def _indistinct(trial: Trial, best: Trial, sweep: Sweep) -> bool:
+def choose(trials: Sequence[Trial], sweep: Sweep) -> Trial:
+    """The simplest of the best."""
+    return indistinct(trials, sweep)[0]
+
+
+def _is_close(trial: Trial, best: Trial, sweep: Sweep) -> bool:
     gap = difference(sweep.metric, sweep.truth, best.predicted, trial.predicted, sweep.n_classes, seed=sweep.seed)
     return gap.value <= gap.standard_error

@@ -23,26 +23,21 @@ IN_MEMORY = 4 << 30  # bytes of features of a sweep; more are kept in a temporar
 
 
 class States:
-    """States as cached of the rows of a call; kept, where several labels or folds will ask for them again."""
+    """States as cached of the rows of a call, read once: folds and labels ask for them again."""
 
-    def __init__(self, space: Space, rows: NDArray[np.int64], room: Room, *, kept: bool) -> None:
+    def __init__(self, space: Space, rows: NDArray[np.int64], room: Room) -> None:
         """rows: all positions that will be asked for."""
-        self._space, self._room = space, room
-        self._rows = np.unique(rows) if kept else None
+        self._space, self._room, self._rows = space, room, np.unique(rows)
         self._known: dict[View, Tensor] = {}
         self._lock = threading.Lock()
 
     def gather(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """States (N, H) of one layer and pooling at positions in the cache."""
-        if self._rows is None:
-            return self._read(view, rows)
         with self._lock:
             if view not in self._known:
-                self._known[view] = self._room.keep(self._read(view, self._rows))
+                states = self._space.gather(self._rows, layer=view.layers[0], pooling=view.poolings[0])
+                self._known[view] = self._room.keep(states)
         return np.asarray(self._known[view].numpy()[np.searchsorted(self._rows, rows)])
-
-    def _read(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._space.gather(rows, layer=view.layers[0], pooling=view.poolings[0])
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,11 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
     from sklearn.model_selection import StratifiedGroupKFold
 
     _, group = first_of_each(keys)
-    named = [f"{type(label).__name__} {label}" for label in labels]
-    texts = dict.fromkeys(zip(group.tolist(), named, strict=True))  # a text may have several labels
-    name, n_texts = min(Counter(name for _, name in texts).items(), key=lambda one: one[1])
+    names = np.array([_name(label) for label in labels])
+    rarest, n_texts = _rarest(group, names)
     if n_texts < count:
-        rarest = labels[named.index(name)]
-        msg = f"the class {rarest!r} has {n_texts} different texts, and each of {count} folds needs one"
+        msg = f"the class {labels[rarest]!r} has {n_texts} different texts, and each of {count} folds needs one"
         raise LabelError(msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}.")
-    names = np.array(named)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = tuple(Fold(train, held) for train, held in splitter.split(np.zeros(len(names)), names, group))
     for fold in folds:
@@ -44,3 +41,20 @@ def folds_of(keys: NDArray[np.uint8], labels: Sequence[Label], count: int, *, se
             msg = f"the class {missing.pop().split(' ', 1)[1]!r} cannot be had in every fold: its texts repeat"
             raise LabelError(msg, cure="Use fewer folds, or leave --cv out.")
     return folds
+
+
+def most_folds(keys: NDArray[np.uint8], labels: Sequence[Label]) -> int:
+    """Folds that there can be: the different texts of the rarest class."""
+    return _rarest(first_of_each(keys)[1], np.array([_name(label) for label in labels]))[1]
+
+
+def _name(label: Label) -> str:
+    """1 and "1" are two classes."""
+    return f"{type(label).__name__} {label}"
+
+
+def _rarest(texts: NDArray[np.int64], names: NDArray[np.str_]) -> tuple[int, int]:
+    """A row of the class with the fewest different texts, and how many these are; a text may have several labels."""
+    pairs = dict.fromkeys(zip(texts.tolist(), names.tolist(), strict=True))
+    name, count = min(Counter(name for _, name in pairs).items(), key=lambda one: one[1])
+    return int(np.flatnonzero(names == name)[0]), count

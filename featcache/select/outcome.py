@@ -80,7 +80,8 @@ class FitResult:
 
     best: the chosen head.  linear: the linear reference (logistic regression on the last layer's mean).
     gain: best less linear on the test rows, in the metric; None without test rows.  mcnemar: of the same two, by
-    rows that only one of them gets right.  searched: how candidates were searched, folds and seeds.
+    rows that only one of them gets right.  searched: how candidates were searched, folds and seeds; `compared` has the
+    scores, by cross-validation over all rows, of heads that validation rows did not tell apart.
     test_read_before: other choices that were scored on the same test rows before, as the cache remembers them.
     signature: what the scores depend on; equal signatures on one machine give equal scores, but under a time limit.
     folder: where it all was written.

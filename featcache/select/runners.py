@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from featcache.backbone.device import resolve_dtype
 from featcache.heads.balance import DRAWN, drawn_rows
 from featcache.heads.custom import train_custom
-from featcache.heads.logistic import C_PATH, LogisticPath, Point
+from featcache.heads.logistic import LogisticPath, Point
 from featcache.heads.recipe import Curves, Examples, Metric, Recipe
 from featcache.heads.stack import Architecture
 from featcache.heads.train import Seen, Training
@@ -136,6 +136,9 @@ class _Stack:
         self._sweep, self._fold, self._features, self._metric = sweep, fold, features, metric
         self._training: Training | None = None
         self._seconds = np.zeros(len(group))
+        head = self._candidates[0].head
+        fast = head.depth > 0 and (head.width or 0) >= _WORTH_HALF and bfloat16_is_quicker()
+        self._dtype = torch.bfloat16 if fast else torch.float32
 
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         started = time.perf_counter()
@@ -159,7 +162,9 @@ class _Stack:
         training = self._training
         if training is None:
             return {}
-        train, held = (training.predictions(self._seen(side, torch.float32)) for side in ("train", "held"))
+        # In full precision, as the head that is kept will predict; many training rows tell no more by it.
+        held = training.predictions(self._seen("held", torch.float32))
+        train = training.predictions(self._seen("train", self._dtype))
         found = {}
         for place in train:
             one, recipe = training.trained(place), self._candidates[place].recipe
@@ -176,9 +181,7 @@ class _Stack:
     def _begin(self) -> Training:
         head, view = self._candidates[0].head, self._views[0]
         n_mixed = len(view.layers) if view.mixed else 0
-        fast = head.depth > 0 and (head.width or 0) >= _WORTH_HALF and bfloat16_is_quicker()
-        dtype = torch.bfloat16 if fast else torch.float32
-        train, held = (self._seen(side, dtype) for side in ("train", "held"))
+        train, held = (self._seen(side, self._dtype) for side in ("train", "held"))
         architecture = Architecture(head, train.views[0].shape[-1], self._sweep.n_classes, n_mixed)
         heads = [(self._views.index(one.view), one.recipe) for one in self._candidates if one.recipe is not None]
         seed = heads[0][1].seed
@@ -197,7 +200,7 @@ class _Path:
     def __init__(
         self, one: tuple[int, Candidate], sweep: Sweep, fold: Fold, features: FoldFeatures, metric: Metric
     ) -> None:
-        self._number, self._view = one[0], one[1].view
+        self._number, self._view, self._path_of_c = one[0], one[1].view, one[1].path
         self._sweep, self._fold, self._features, self._metric = sweep, fold, features, metric
         self._path: LogisticPath | None = None
         self._points: list[tuple[float, Point, Classes]] = []
@@ -206,11 +209,15 @@ class _Path:
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         started = time.perf_counter()
         prepared = self._features.view(self._view)
-        while not self._dropped and len(self._points) < rung.points and not (self._points and out_of_time()):
+        while (
+            not self._dropped
+            and len(self._points) < min(rung.points, len(self._path_of_c))
+            and not (self._points and out_of_time())
+        ):
             self._path = self._path or logistic_path(
                 prepared.train.numpy(), self._labels(self._fold.train), self._sweep
             )
-            point = self._path.fit(C_PATH[len(self._points)])
+            point = self._path.fit(self._path_of_c[len(self._points)])
             held = point.predict(prepared.held.numpy())
             (score,) = self._metric(self._labels(self._fold.held), held[None])
             self._points.append((float(score), point, held))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -71,7 +70,11 @@ class Search:
 
         stays: who is never dropped.  in_time: whether the search's time limit holds.
         """
-        out_of_time = self.out_of_time if in_time else _never
+        self._stopped = False
+
+        def out_of_time() -> bool:
+            return self._stopped or (in_time and self.out_of_time())
+
         longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
         rungs = [Rung(longest, len(C_PATH))]
         if halving and len(candidates) > _FEW:
@@ -79,7 +82,7 @@ class Search:
         runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
         runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
         alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
-        with _workers() as pool, _one_thread_each():
+        with _workers() as pool, _one_thread_each(), self._stopping():
             for rung, following in pairwise([*rungs, None]):
                 assert rung is not None  # noqa: S101 - only the last of pairs is
                 self._climb(pool, runners, rung, candidates, out_of_time, len(candidates) - len(alive))
@@ -92,7 +95,22 @@ class Search:
                 alive -= gone
                 for runner in (one for of_run in runners for one in of_run):
                     runner.drop(gone)
-        return self._trials(candidates, runners, ended)
+            if out_of_time():
+                ended = ["out of time" if number in alive else how for number, how in enumerate(ended)]
+            outcomes = self._outcomes(pool, runners)
+        held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
+        return [
+            self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
+            for number in sorted(held)
+        ]
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Whatever ends the body (Ctrl-C too) ends the threads at their next epoch, so that nobody waits for them."""
+        try:
+            yield
+        finally:
+            self._stopped = True
 
     def _steps_an_epoch(self, candidates: Sequence[Candidate]) -> int:
         n_rows = len(self._sweep.folds[0].train)
@@ -116,11 +134,9 @@ class Search:
         n_done: int,
     ) -> None:
         """Let all runners train up to the rung, and tell of the best whenever one of the first run is there."""
-        first, stopped = {id(one) for one in runners[0]}, threading.Event()
+        first = {id(one) for one in runners[0]}
         tasks: dict[Future[None], Runner] = {
-            pool.submit(one.advance, rung, lambda: stopped.is_set() or out_of_time()): one
-            for of_run in runners
-            for one in of_run
+            pool.submit(one.advance, rung, out_of_time): one for of_run in runners for one in of_run
         }
         best: tuple[float, int] | None = None
         waiting = set(tasks)
@@ -139,7 +155,6 @@ class Search:
                 if best is not None:
                     self._watch(Best(candidates[best[1]], best[0], n_done))
         finally:
-            stopped.set()  # after Ctrl-C or an error nobody is to train on to the rung
             for task in waiting:
                 task.cancel()
 
@@ -164,15 +179,10 @@ class Search:
             for number in everywhere
         }
 
-    def _trials(
-        self, candidates: Sequence[Candidate], runners: Sequence[Sequence[Runner]], ended: Sequence[str]
-    ) -> list[Trial]:
-        outcomes = [{k: v for one in of_run for k, v in one.outcomes().items()} for of_run in runners]
-        held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
-        return [
-            self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
-            for number in sorted(held)
-        ]
+    def _outcomes(self, pool: ThreadPoolExecutor, runners: Sequence[Sequence[Runner]]) -> list[dict[int, Outcome]]:
+        """What became of each candidate, for each run."""
+        tasks = [[pool.submit(runner.outcomes) for runner in of_run] for of_run in runners]
+        return [{k: v for task in of_run for k, v in task.result().items()} for of_run in tasks]
 
     def _trial(
         self, candidate: Candidate, outcomes: Sequence[Outcome], predicted: NDArray[np.int64], ended: str
@@ -207,10 +217,6 @@ def _one_thread_each() -> Iterator[None]:
     """Libraries below NumPy and scikit-learn would each start a thread for every core, in each of ours."""
     with threadpool_limits(limits=max(1, _cores() // _n_workers()), user_api="blas"):
         yield
-
-
-def _never() -> bool:
-    return False
 
 
 def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:

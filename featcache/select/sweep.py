@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.heads.logistic import C_PATH
 from featcache.heads.shape import HeadShape
 from featcache.select.views import View
 
@@ -61,13 +62,14 @@ class Sweep:
 class Candidate:
     """A head to be tried on a view. recipe: how it is trained; None for logistic regression, which has a path over C.
 
-    factory: makes the module of a custom head.
+    path: of rising C.  factory: makes the module of a custom head.
     """
 
     view: View
     head: HeadShape
     recipe: Recipe | None = None
     factory: Factory | None = None
+    path: tuple[float, ...] = C_PATH
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Trial:
     """A candidate and what became of it.
 
     settings: what a refit needs (C, or epochs and the recipe).  train, validation: metrics, means over seeds (and,
-    on training rows, folds).  curve: of the first fold and seed, over epochs or C.  ended: "done", or the epoch at
-    which others were better ("dropped at 3").  predicted: (S, V) classes of the sweep's validation rows by seed.
+    on training rows, folds).  curve: of the first fold and seed, over epochs or C.  ended: "done", "out of time", or
+    the epoch at which others were better ("dropped at 3").  predicted: (S, V) classes of the validation rows, by seed.
     """
 
     candidate: Candidate
@@ -98,9 +100,9 @@ class Trial:
         return self.candidate.view
 
     @property
-    def done(self) -> bool:
-        """Whether it was trained to its end; only such a head can be chosen."""
-        return self.ended == "done"
+    def dropped(self) -> bool:
+        """Whether others were preferred before its end; such a head cannot be chosen."""
+        return self.ended.startswith("dropped")
 
     def record(self) -> dict[str, Any]:
         """The trial as JSON, as `trials.jsonl` keeps it."""

@@ -1,0 +1,91 @@
+"""A run's folder: its name, and what is written there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.data.parts import Parts
+from featcache.errors import InputError, MachineError
+from featcache.files import write_durably
+from featcache.heads.bundle import Description, save_bundle
+from featcache.heads.network import Network
+from featcache.report.card import model_card
+from featcache.report.tables import report_text
+from featcache.select.outcome import FitResult
+from featcache.select.sweep import Trial
+from featcache.select.wanted import Wanted
+
+if TYPE_CHECKING:
+    from featcache.heads.custom import CustomHead
+
+
+def check_out(out: str | os.PathLike[str] | None) -> None:
+    """A folder that cannot be written is worth knowing before the sweep, not after it."""
+    place = Path(out or "runs")
+    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        msg = f"{existing} is a file, so no run can be kept in {place}"
+        raise InputError(msg, cure="Choose a folder: --out DIR.")
+    if not os.access(existing, os.W_OK):
+        msg = f"the folder {existing} cannot be written"
+        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.")
+
+
+def signature_of(space: str, trial: Trial, parts: Parts, wanted: Wanted) -> str:
+    """Everything the scores depend on, in one line: print it beside a score that is to be compared."""
+    named = {
+        "space": space,
+        "head": str(trial.head).replace(" ", "-"),
+        "view": str(trial.view).replace(" ", "-"),
+        "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[:12],
+        "rows": hashlib.sha256(b"".join(part.keys.tobytes() for part in parts.present())).hexdigest()[:12],
+        "metric": wanted.metric,
+        "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],
+        "seed": wanted.seeds[0],
+        "version": version("featcache"),
+    }
+    return "|".join(f"{name}:{value}" for name, value in named.items())
+
+
+def run_folders(out: str | os.PathLike[str] | None, source: str, labels: Sequence[str]) -> list[Path]:
+    """A folder for each label: the one asked for, or `runs/<data>-<label>`; numbered where it is taken.
+
+    Of several labels, a folder asked for holds one for each.
+    """
+    if out is not None and len(labels) == 1:
+        return [Path(out)]
+    stem = Path(source.split(", ", maxsplit=1)[0].split(":", maxsplit=1)[0]).name.split(".")[0]
+    found: list[Path] = []
+    for label in labels:
+        name = _name(label) or "label"
+        place = Path("runs") / (_name(f"{stem}-{label}") or "run") if out is None else Path(out) / name
+        folder, number = place, 2
+        while folder in found or (out is None and folder.exists()):
+            folder, number = place.with_name(f"{place.name}-{number}"), number + 1
+        found.append(folder)
+    return found
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+
+
+def write_run(folder: Path, result: FitResult, head: Network | CustomHead, description: Description) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"the folder {folder} cannot be made: {error.strerror}"
+        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    lines = "".join(json.dumps(trial.record(), ensure_ascii=False) + "\n" for trial in result.trials)
+    write_durably(folder, "trials.jsonl", lines.encode())
+    save_bundle(folder / "bundle", head, description, model_card(result, asdict(description)))
+    write_durably(folder, "report.txt", report_text(result).encode())
+    write_durably(folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode())

@@ -196,7 +196,7 @@ def fit_heads(
     wanted.check_views(views_there)
     from featcache.select.features import Room, States
 
-    results: dict[str, FitResult] = {}
+    results = {}
     with Room() as room:
         rows = [found.find(part.keys) for one in parts.values() for part in one.present()]
         states = States(found, np.concatenate(rows), room)
@@ -285,6 +285,7 @@ def _fit(task: _Task, reading: Reading, folder: Path, room: Room, progress: Prog
     started = time.perf_counter()
     parts, classes, sweep, wanted = task.parts, task.classes, task.sweep, task.wanted
     trials, linear = _searched(task, room, progress)
+    trials = trials or [linear]  # there was no time for any other
     chosen, compared = _chosen(trials, task, room, progress)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")

@@ -93,6 +93,15 @@ def test_those_that_stay_are_never_dropped() -> None:
     assert not all(not trial.dropped for trial in trials)
 
 
+def test_the_best_of_a_shape_goes_on_however_bad_it_looks() -> None:
+    """It may be the simplest that will do, or be slow at first."""
+    sweep = planted()
+    still = grid(sweep, VIEWS, mlp(2, 4), learning_rate=1e-9, max_epochs=21)
+    good = grid(sweep, [*VIEWS, TWO, MIX], LINEAR, mlp(1, 4), max_epochs=21, learning_rate=1e-2)
+    trials = searched(sweep, [*good, *still], halving=True)
+    assert [trial.ended for trial in trials if trial.head == mlp(2, 4)].count("done") == 1
+
+
 def test_few_candidates_are_all_trained_to_the_end() -> None:
     sweep = planted()
     assert all(not trial.dropped for trial in searched(sweep, candidates_of(sweep)[:9], halving=True))

@@ -65,32 +65,30 @@ def fit(cache: Path, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("search", ["halving", "grid", "random", "optuna"])
 def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, search: str) -> None:
-    """And the linear reference, which was not asked for. The same call again finds the same."""
+    """The linear reference, which was not, is none of them. The same call again finds the same."""
     options = {"heads": "linear,mlp", "depths": (1,), "widths": (8,), "views": "single,layers,mix"}
     first, again = (
         fit(search=search, trials=12 if search != "grid" else 5, out=tmp_path / name, **options) for name in "ab"
     )
-    asked = [trial for trial in first.trials if str(trial.head) != "logreg"]
-    assert len(asked) == (5 if search == "grid" else 12)
-    assert len(first.trials) == len(asked) + 1
+    assert len(first.trials) == (5 if search == "grid" else 12)
     assert len({trial.candidate for trial in first.trials}) == len(first.trials)
     assert first.searched["search"] == search
-    assert first.best.trial in asked
+    assert first.best.trial in first.trials
     for one, other in zip(first.trials, again.trials, strict=True):
         assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
-    assert {str(trial.head) for trial in first.trials} == {"linear", "mlp 1×8", "logreg"}
+    assert {str(trial.head) for trial in first.trials} == {"linear", "mlp 1×8"}
     if search == "halving":
-        dropped = [trial for trial in first.trials if not trial.done]
+        dropped = [trial for trial in first.trials if trial.ended != "done"]
         assert dropped
         assert all(trial.ended.startswith("dropped at ") for trial in dropped)
-        assert first.best.trial.done
-        assert first.linear.trial.done
+        assert first.best.trial.ended == "done"
+        assert first.linear.trial.ended == "done"
 
 
 @pytest.mark.parametrize("search", ["halving", "random", "optuna"])
 def test_no_time_is_enough_for_a_usable_result(fit: Any, cache: Path, search: str) -> None:
     result = fit(search=search, seconds=1e-9, heads="linear,mlp", widths=(8,), views="single,layers", test=TEST)
-    assert result.linear.trial.done
+    assert result.linear.trial.ended == "done"
     assert (str(result.linear.trial.head), str(result.linear.trial.view)) == ("logreg", "layer 2 mean")
     assert result.linear.test is not None
     predictor = featcache.load_bundle(result.bundle, cache=cache)
@@ -113,7 +111,7 @@ def test_time_that_is_enough_changes_nothing(fit: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [{}, {"activation": "relu", "layer_norm": True, "residual": True}])
 def test_the_form_of_an_mlp_goes_into_trials_and_bundle(fit: Any, form: dict[str, Any]) -> None:
     result = fit(heads="mlp", depths=(2,), widths=(8,), layers="2", **form)
-    (trial, _) = result.trials
+    (trial,) = result.trials
     expected = {"activation": "gelu", "layer_norm": False, "residual": False, **form}
     assert {name: trial.record()[name] for name in expected} == expected
     _, description = read_bundle(Path(result.bundle))
@@ -223,7 +221,7 @@ def test_a_head_that_is_code_is_tried_chosen_saved_and_loaded(fit: Any, cache: P
     result = fit(heads=[small], search=search, trials=4, test=TEST, views="single,layers,mix")
     customs = [trial for trial in result.trials if trial.head.kind == "custom"]
     assert result.best.trial in customs
-    assert (len(customs), len(result.trials)) == (4 if search != "grid" else 3, len(customs) + 1)
+    assert len(customs) == len(result.trials) == (4 if search != "grid" else 3)
     assert result.best.test["macro_f1"].value > 0.8
     with pytest.raises(BundleError, match=r"is code, made by .*:small"):
         featcache.load_bundle(result.bundle, cache=cache)
@@ -236,7 +234,7 @@ def test_a_head_that_is_code_is_tried_chosen_saved_and_loaded(fit: Any, cache: P
 
 def test_a_head_that_is_code_joins_the_others_and_is_no_linear_one(fit: Any) -> None:
     result = fit(heads=["linear", small], views="single", layers="2")
-    assert [str(trial.head) for trial in result.trials] == ["linear", "custom", "logreg"]
+    assert [str(trial.head) for trial in result.trials] == ["linear", "custom"]
     assert "custom" not in result.verdict.why or result.verdict.kind == "capacity"
 
 
@@ -367,15 +365,15 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(fit: Any
     [
         ({"seed": -1}, "the seed -1 is not between 0 and 2^32 - 1"),
         ({"seed": 2**32}, "the seed 4294967296 is not between"),
-        ({"seeds": 0}, "0 seeds are not between 1 and 20"),
-        ({"seeds": 21}, "21 seeds are not between 1 and 20"),
-        ({"cv": 1}, "1 folds are not between 2 and 50"),
-        ({"cv": 51}, "51 folds are not between 2 and 50"),
-        ({"trials": 0}, "0 trials are no trial"),
-        ({"seconds": 0}, "0 seconds are no time"),
-        ({"seconds": float("nan")}, "nan seconds are no time"),
-        ({"focal": -0.1}, "the focal exponent -0.1 is not between 0 and 10"),
-        ({"focal": float("inf")}, "the focal exponent inf is not between 0 and 10"),
+        ({"seeds": 0}, "a sweep with 0 seeds cannot be"),
+        ({"seeds": 21}, "a sweep with 21 seeds cannot be"),
+        ({"cv": 1}, "a sweep with 1 folds cannot be"),
+        ({"cv": 51}, "a sweep with 51 folds cannot be"),
+        ({"trials": 0}, "a sweep with 0 trials cannot be"),
+        ({"seconds": 0}, "a sweep with 0 seconds cannot be"),
+        ({"seconds": float("nan")}, "a sweep with nan seconds cannot be"),
+        ({"focal": -0.1}, "the focal exponent -0.1 cannot be"),
+        ({"focal": float("inf")}, "the focal exponent inf cannot be"),
         ({"search": "annealing"}, "there is no search 'annealing'"),
         ({"balance": "smote"}, "there is no balance 'smote'"),
         ({"views": "single,all"}, "there is no view 'all'"),

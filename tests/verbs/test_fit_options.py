@@ -66,11 +66,11 @@ def fit(cache: Path, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("search", ["halving", "grid", "random", "optuna"])
 def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, search: str) -> None:
     """The linear reference, which was not, is none of them. The same call again finds the same."""
-    options = {"heads": "linear,mlp", "depths": (1,), "widths": (8,), "views": "single,layers,mix"}
+    options = {"heads": "linear,mlp", "depths": (1,), "widths": (8,), "views": "single,layers,mix", "seconds": 600}
     first, again = (
-        fit(search=search, trials=12 if search != "grid" else 5, out=tmp_path / name, **options) for name in "ab"
+        fit(search=search, trials=10 if search != "grid" else 5, out=tmp_path / name, **options) for name in "ab"
     )
-    assert len(first.trials) == (5 if search == "grid" else 12)
+    assert len(first.trials) == (5 if search == "grid" else 10)
     assert len({trial.candidate for trial in first.trials}) == len(first.trials)
     assert first.searched["search"] == search
     assert first.best.trial in first.trials
@@ -121,7 +121,15 @@ def test_the_form_of_an_mlp_goes_into_trials_and_bundle(fit: Any, form: dict[str
 def test_what_scores_depend_on_is_in_the_signature(fit: Any, tmp_path: Path) -> None:
     """Among other candidates a head of the same name may have another recipe."""
     found = [
-        fit(search="random", heads=heads, layers=layers, widths=(4,), trials=5, out=tmp_path / f"{heads} {layers}")
+        fit(
+            search="random",
+            heads=heads,
+            layers=layers,
+            widths=(4,),
+            trials=5,
+            seconds=600,
+            out=tmp_path / f"{heads} {layers}",
+        )
         for heads in ("linear", "linear,mlp")
         for layers in ("2", "1,2", "0,2")
     ]

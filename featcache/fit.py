@@ -28,6 +28,7 @@ from featcache.data.labels import Label
 from featcache.data.parts import Parts, class_numbers, classes_of, read_parts
 from featcache.data.texts import Reading
 from featcache.errors import InputError, MachineError
+from featcache.heads.balance import epoch_size
 from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
 from featcache.report.progress import Progress, Silent
@@ -349,7 +350,10 @@ def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial],
 
     sweep, wanted, reference = task.sweep, task.wanted, task.reference
     recipe = base_recipe(
-        len(sweep.folds[0].train), seed=sweep.seed, balanced=wanted.balance == "weights", focal=wanted.focal
+        epoch_size(sweep.part.labels[sweep.folds[0].train], wanted.balance),
+        seed=sweep.seed,
+        balanced=wanted.balance == "weights",
+        focal=wanted.focal,
     )
     space = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
     deadline = None if wanted.seconds is None else time.monotonic() + wanted.seconds

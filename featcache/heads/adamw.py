@@ -12,9 +12,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw  # the class imports torch's compiler when it is first used, which takes a second
 
 from featcache.heads.recipe import Recipe
 
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
 _AVERAGED = 16  # times that the average takes the weights in, an epoch: each step would cost a third of the update
 
 
@@ -39,9 +42,13 @@ class AdamW:
     @torch.no_grad()
     def update(self, gradients: Sequence[Tensor]) -> None:
         """One step. gradients: as the parameters."""
-        for step, gradient in zip(self._steps, gradients, strict=True):
-            step.zero_().grad = gradient
-        self._optimizer.step()
+        for step in self._steps:
+            step.zero_()
+        adamw(
+            self._steps, list(gradients), [one for one, _ in self._moments], [one for _, one in self._moments], [],
+            self._counts, fused=True, amsgrad=False, lr=1.0, beta1=_BETAS[0], beta2=_BETAS[1], weight_decay=0.0,
+            eps=_EPSILON, maximize=False,
+        )  # fmt: skip
         for value, step in zip(self.parameters, self._steps, strict=True):
             value.mul_(_broadcast(self._kept, value)).addcmul_(step, _broadcast(self._rates, value))
         self._step += 1
@@ -55,10 +62,7 @@ class AdamW:
         self._kept = torch.tensor([1 - one.learning_rate * one.weight_decay for one in recipes], dtype=kind)
         self._horizons = [one.average_epochs * self._steps_per_epoch for one in recipes]
         self._steps = [torch.zeros_like(value) for value in self.parameters]
-        self._optimizer = torch.optim.AdamW(self._steps, lr=1.0, weight_decay=0.0, fused=True)
-        for step, (first, second) in zip(self._steps, self._moments, strict=True):
-            count = torch.tensor(float(self._step))
-            self._optimizer.state[step] = {"step": count, "exp_avg": first, "exp_avg_sq": second}
+        self._counts = [torch.tensor(float(self._step)) for _ in self.parameters]
 
     def _take_average(self) -> None:
         """A plain mean at first, so that the random start is soon forgotten; then a moving one."""

@@ -14,6 +14,14 @@ BALANCES = ("none", "weights", "oversample", "undersample")
 DRAWN = ("oversample", "undersample")
 
 
+def epoch_size(labels: NDArray[np.int64], balance: str) -> int:
+    """Rows of an epoch."""
+    sizes = np.bincount(labels)
+    sizes = sizes[sizes > 0]
+    each = {"oversample": sizes.max(), "undersample": sizes.min()}.get(balance)
+    return len(labels) if each is None else int(each) * len(sizes)
+
+
 def drawn_rows(labels: NDArray[np.int64], balance: str, generator: np.random.Generator) -> NDArray[np.int64]:
     """Places of an epoch's rows among `labels` (N,), shuffled.
 

@@ -120,7 +120,7 @@ class Candidates:
             learning_rate=between(*LEARNING_RATES),
             weight_decay=between(*WEIGHT_DECAYS),
             dropout=float(generator.choice(DROPOUTS)) if head.depth else self.base.dropout,
-            label_smoothing=float(generator.choice(SMOOTHINGS)),
+            label_smoothing=float(generator.choice(SMOOTHINGS)) if head.kind != "custom" else 0.0,
         )
 
 

@@ -71,8 +71,8 @@ class Room:
     def keep(self, array: NDArray[np.float32]) -> Tensor:
         """The array, or a mapped copy of it."""
         with self._lock:  # folds keep theirs side by side
-            self._left -= array.nbytes
-            if self._left >= 0:
+            if array.nbytes <= self._left:
+                self._left -= array.nbytes
                 return torch.from_numpy(array)
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="featcache-", ignore_cleanup_errors=True)
             self._count += 1

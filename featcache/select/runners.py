@@ -209,11 +209,7 @@ class _Path:
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         started = time.perf_counter()
         prepared = self._features.view(self._view)
-        while (
-            not self._dropped
-            and len(self._points) < min(rung.points, len(self._path_of_c))
-            and not (self._points and out_of_time())
-        ):
+        while not self._dropped and len(self._points) < min(rung.points, len(self._path_of_c)) and not out_of_time():
             self._path = self._path or logistic_path(
                 prepared.train.numpy(), self._labels(self._fold.train), self._sweep
             )

@@ -27,7 +27,9 @@ from featcache.select.runners import Outcome, Rung, Runner, runners_of
 from featcache.select.sweep import Candidate, Sweep, Trial
 
 ETA = 3  # one in so many goes on
-_FIRST_EPOCHS, _FIRST_STEPS = 3, 100  # before anyone is dropped: so many epochs, and steps of the optimiser
+# Before anyone is dropped: epochs, and steps of the optimiser. On ai_text, ag_news, cola and sms_spam the choice of a
+# sweep without dropping was never more than 0.2 points better on validation than with these, nor with 3 and 100.
+_FIRST_EPOCHS, _FIRST_STEPS = 1, 30
 _MOST_WORKERS = 8
 _FEW = 9  # candidates that are not worth choosing among early
 
@@ -198,7 +200,8 @@ class Search:
         if "epochs" in settings:
             settings["epochs"] = round(float(np.mean([one.settings["epochs"] for one in outcomes])))
         elif len(outcomes) > 1:
-            settings["c"] = float(np.exp(np.mean([np.log(one.settings["c"]) for one in outcomes])))
+            mean = np.exp(np.mean([np.log(one.settings["c"]) for one in outcomes]))
+            settings["c"] = float(f"{mean:.6g}")
         return Trial(
             candidate=candidate,
             settings=settings,

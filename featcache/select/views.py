@@ -37,22 +37,23 @@ class View:
 def views_of(layers: Sequence[int], poolings: Sequence[str], width: int, kinds: Sequence[str] = VIEWS) -> list[View]:
     """Every view of the kinds asked for. width: of one layer's states.
 
-    single: each (layer, pooling).  layers: all layers side by side, and the last four; as many as 8,192 inputs hold,
-    evenly spaced.  poolings: all poolings of the last layer.  mix: one weighted mean of all layers. What stands for
-    all layers is their mean, or the first pooling where no mean is cached.
+    single: each (layer, pooling).  layers: all layers side by side, and the last four.  poolings: all poolings of the
+    last layer.  mix: one weighted mean of all layers. What stands for all layers is their mean, or the first pooling
+    where no mean is cached. Of all layers so many as 8,192 numbers hold are taken, evenly spaced; the last four and
+    the poolings are left out where they are more.
     """
-    pooling = (reference_pooling(poolings),)
+    pooling, most = (reference_pooling(poolings),), max(2, _WIDEST // width)
     found: list[View] = []
     if "single" in kinds:
         found += [View((layer,), (one,)) for one in poolings for layer in layers]
     if "layers" in kinds and len(layers) > 1:
-        found.append(View(_spread(layers, max(2, _WIDEST // width)), pooling))
-        if len(layers) > _LAST_FOUR + 1:
+        found.append(View(_spread(layers, most), pooling))
+        if len(layers) > _LAST_FOUR + 1 and most >= _LAST_FOUR:
             found.append(View(tuple(layers[-_LAST_FOUR:]), pooling))
-    if "poolings" in kinds and len(poolings) > 1:
+    if "poolings" in kinds and 1 < len(poolings) <= most:
         found.append(View((layers[-1],), tuple(poolings)))
     if "mix" in kinds and len(layers) > 1:
-        found.append(View(tuple(layers), pooling, mixed=True))
+        found.append(View(_spread(layers, most), pooling, mixed=True))
     return list(dict.fromkeys(found))
 
 

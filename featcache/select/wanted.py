@@ -46,6 +46,9 @@ class Wanted:
             msg = "no head is left to try: mlp needs depths and widths"
             raise InputError(msg, cure="For example --heads logreg,mlp --depths 1,2 --widths 64,256.")
         cv, trials, seconds, focal = self.cv, self.trials, self.seconds, self.focal
+        if self.factories and (self.balance != "none" or self.focal):
+            msg = "heads of your own are trained with plain cross-entropy on the rows as they are"
+            raise InputError(msg, cure="Leave out balance and focal, or the factories.")
         for holds, what, cure in (
             (
                 cv is None or _FEWEST_FOLDS <= cv <= _MOST_FOLDS,

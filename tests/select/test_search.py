@@ -68,9 +68,10 @@ def test_halving_takes_the_best_third_and_the_best_of_each_shape_to_the_end() ->
     assert {trial.head for trial in done} == set(SHAPES)
     assert len(done) <= math.ceil(N / ETA) + len(SHAPES)
     dropped = [trial for trial in trials if trial.dropped]
-    assert {trial.ended for trial in dropped} == {"dropped at 7"}  # 16 steps an epoch: the first after 100 steps
+    trained = {"dropped at 2": (2, 2), "dropped at 6": (6, 3)}  # 16 steps an epoch: the first after 30 steps
+    assert {trial.ended for trial in dropped} == set(trained)
     for trial in dropped:
-        assert len(trial.curve["train_score"]) == (2 if trial.head == LOGREG else 7)
+        assert len(trial.curve["train_score"]) == trained[trial.ended][trial.head == LOGREG]
     assert not any(not trial.dropped for trial in trials if trial.view == VIEWS[0])  # noise
     assert not max(trials, key=lambda trial: trial.validation["accuracy"]).dropped
 
@@ -79,7 +80,7 @@ def test_who_goes_to_the_end_is_what_a_search_without_dropping_finds() -> None:
     full, halved = told(found(halving=False)), told(found(halving=True))
     assert {one["ended"] for one in full} == {"done"}
     pairs = [(mine, theirs) for mine, theirs in zip(halved, full, strict=True) if mine["ended"] == "done"]
-    assert len(pairs) > 5
+    assert len(pairs) > 4
     for mine, theirs in pairs:
         assert mine == theirs
 
@@ -190,7 +191,8 @@ def test_a_search_that_runs_out_of_time_leaves_what_it_has(asked: int) -> None:
     for trial in trials:
         assert trial.curve["validation_score"]
         assert trial.predicted.shape == (1, 80)
-    assert choose(trials, sweep) in trials
+    assert trials if asked else not trials
+    assert not trials or choose(trials, sweep) in trials
 
 
 def n_points(trials: Sequence[Trial]) -> int:

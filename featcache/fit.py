@@ -209,7 +209,7 @@ def fit_heads(
         for task, folder in zip(tasks, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
-            results[task.label] = _fit(task, reading, folder, room, progress)
+            results[task.label] = _fit(task, reading, folder, progress)
     return results[label] if isinstance(label, str) else results
 
 
@@ -279,15 +279,17 @@ class _Task:
         return Part(self.space.find(self.parts.test.keys), self.numbers[2])
 
 
-def _fit(task: _Task, reading: Reading, folder: Path, room: Room, progress: Progress) -> FitResult:
+def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> FitResult:
     """Search, choice, refit, test, run."""
+    from featcache.select.features import Room
     from featcache.select.final import finished
 
     started = time.perf_counter()
     parts, classes, sweep, wanted = task.parts, task.classes, task.sweep, task.wanted
-    trials, linear = _searched(task, room, progress)
-    trials = trials or [linear]  # there was no time for any other
-    chosen, compared = _chosen(trials, task, room, progress)
+    with Room() as room:
+        trials, linear = _searched(task, room, progress)
+        trials = trials or [linear]  # there was no time for any other
+        chosen, compared = _chosen(trials, task, room, progress)
 
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -91,20 +94,20 @@ def test_a_small_room_goes_on_in_a_file_with_the_same_numbers_and_leaves_none(ow
 
 
 def test_what_a_room_keeps_is_in_a_file_once_memory_is_used_up(own_folder: Path) -> None:
-    arrays = [np.full((10, 5), number, dtype=np.float32) for number in range(4)]  # 200 bytes each
+    arrays = [torch.full((10, 5), float(number)) for number in range(4)]  # 200 bytes each
     with Room(450) as room:
         kept = [room.keep(array) for array in arrays]
         (folder,) = ours(own_folder)
         assert sorted(path.stat().st_size for path in folder.iterdir()) == [200, 200]
         for array, one in zip(arrays, kept, strict=True):
-            assert np.array_equal(one.numpy(), array)
+            assert torch.equal(one, array)
     assert ours(own_folder) == []
 
 
 def test_a_room_s_file_is_gone_after_an_error_too(own_folder: Path) -> None:
     def fail() -> None:
         with Room(0) as room:
-            room.keep(np.ones((3, 3), dtype=np.float32))
+            room.keep(torch.ones(3, 3))
             assert len(ours(own_folder)) == 1
             raise KeyboardInterrupt
 
@@ -115,10 +118,27 @@ def test_a_room_s_file_is_gone_after_an_error_too(own_folder: Path) -> None:
 
 def test_threads_of_several_folds_share_a_room(own_folder: Path) -> None:
     """None writes over what another keeps."""
-    arrays = [np.full((64, 64), number, dtype=np.float32) for number in range(200)]
+    arrays = [torch.full((64, 64), number, dtype=torch.bfloat16) for number in range(200)]
     with Room(0) as room, ThreadPoolExecutor(8) as pool:
         kept = list(pool.map(room.keep, arrays))
         (folder,) = ours(own_folder)
         assert len(list(folder.iterdir())) == len(arrays)
         for number, one in enumerate(kept):
             assert bool((one == number).all())
+
+
+def test_a_disk_without_room_for_features_is_an_error_with_a_cure(own_folder: Path) -> None:
+    """In a process whose files may have 64 KiB, so that the system itself refuses."""
+    code = (
+        "import resource, torch; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536));"
+        "from featcache.select.features import Room\n"
+        "with Room(0) as room:\n"
+        "    room.keep(torch.ones(100, 100)); room.keep(torch.ones(200, 200))"
+    )
+    place = {**os.environ, "TMPDIR": str(own_folder)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=place)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-2:]
+    assert "has no room for another 0.0 GiB of features" in last[0], done.stderr
+    assert "TMPDIR" in last[1]
+    assert ours(own_folder) == []

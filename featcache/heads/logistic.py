@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,38 @@ _MAX_ITERATIONS = 1000
 _TOLERANCE = 1e-3
 
 
+class _Unheard:
+    """A context in which warnings are not heard, for several threads at a time.
+
+    Python keeps filters once for all threads: `catch_warnings` in each of them ends with the filters of another.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside, self._before = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._before.__exit__(None, None, None)
+
+
+_UNHEARD = _Unheard()
+
+
 @dataclass(frozen=True)
 class Point:
     """A fitted logistic regression on standardised features: weights (H, C), biases (C,).
 
-    converged: whether the solver stopped by itself.
+    converged: whether the solver stopped before its last iteration.
     """
 
     c: float
@@ -58,15 +86,11 @@ class LogisticPath:
 
     def fit(self, c: float) -> Point:
         """The next point of the path."""
-        from sklearn.exceptions import ConvergenceWarning
-
         self._model.set_params(C=c)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _UNHEARD:
             self._model.fit(self._x, self._y)
-        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
         weights, biases = _weights(self._model, self._n_classes)
-        return Point(c, weights, biases, converged)
+        return Point(c, weights, biases, converged=bool(np.max(self._model.n_iter_) < _MAX_ITERATIONS))
 
 
 def _weights(model: object, n_classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

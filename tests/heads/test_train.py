@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from featcache.heads import logistic
 from featcache.heads.logistic import LogisticPath
 from featcache.heads.network import Network, folded, softmax
 from featcache.heads.recipe import Examples, Metric, Recipe
@@ -181,3 +184,19 @@ def test_features_of_another_width_are_refused() -> None:
 
 def test_softmax_survives_large_logits() -> None:
     np.testing.assert_allclose(softmax(np.array([[1e4, 0.0], [0.0, 0.0]])), [[1.0, 0.0], [0.5, 0.5]])
+
+
+def test_paths_in_several_threads_leave_the_warnings_of_the_process_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`warnings.catch_warnings` in each thread would end with the filters of another."""
+    monkeypatch.setattr(logistic, "_MAX_ITERATIONS", 3)
+    before = list(warnings.filters), warnings.showwarning
+    train = examples()
+
+    def converged(c: float) -> bool:
+        return LogisticPath(train.features, train.labels, n_classes=3).fit(c).converged
+
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(converged, [1.0] * 64))
+    assert (list(warnings.filters), warnings.showwarning) == before

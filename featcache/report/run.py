@@ -46,13 +46,19 @@ def signature_of(space: str, trial: Trial, parts: Parts, wanted: Wanted) -> str:
         "head": str(trial.head).replace(" ", "-"),
         "view": str(trial.view).replace(" ", "-"),
         "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[:12],
-        "rows": hashlib.sha256(b"".join(part.keys.tobytes() for part in parts.present())).hexdigest()[:12],
+        "rows": _sum_of(parts),
         "metric": wanted.metric,
         "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],
         "seed": wanted.seeds[0],
         "version": version("featcache"),
     }
     return "|".join(f"{name}:{value}" for name, value in named.items())
+
+
+def _sum_of(parts: Parts) -> str:
+    """12 hex digits for the texts and labels of all parts, in their order."""
+    rows = b"".join(part.keys.tobytes() + repr(part.labels).encode() for part in parts.present())
+    return hashlib.sha256(rows).hexdigest()[:12]
 
 
 def run_folders(out: str | os.PathLike[str] | None, source: str, labels: Sequence[str]) -> list[Path]:

@@ -236,7 +236,8 @@ class Training:
             return self.architecture.logits(parameters, views, batches, dropout).to(self._dtype)
 
     def _portions(self, n_rows: int, n_heads: int) -> Iterator[slice]:
-        step = max(1, _HIDDEN // (n_heads * max(self.architecture.sizes[1:])))
+        sizes = self.architecture.sizes  # where layers are mixed, each head has inputs of its own
+        step = max(1, _HIDDEN // (n_heads * max(sizes if self.architecture.n_mixed else sizes[1:])))
         return (slice(start, start + step) for start in range(0, n_rows, step))
 
     def _keep(self, places: list[int]) -> None:

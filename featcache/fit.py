@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
-_MOST_SEEDS, _FEWEST_FOLDS, _MOST_FOLDS, _LARGEST_FOCAL = 20, 2, 50, 10
 
 
 class _Options(TypedDict, total=False):

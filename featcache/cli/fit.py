@@ -61,7 +61,11 @@ def search_options(command: Command) -> Command:
     for option in (
         click.option("--thresholds", is_flag=True, help="Labels by thresholds tuned on validation rows for macro-F1."),
         click.option(
-            "--focal", type=float, default=0.0, metavar="GAMMA", help="Focal loss with this exponent, e.g. 2."
+            "--focal",
+            type=float,
+            default=0.0,
+            metavar="GAMMA",
+            help="Focal loss with this exponent, e.g. 2; not of logreg.",
         ),
         click.option(
             "--balance", type=balances, default="none", show_default=True, help="For classes of unequal size."

@@ -40,11 +40,12 @@ def search_with_optuna(search: Search, candidates: Candidates, count: int, *, me
         for _ in range(min(_ASKED, count - n_asked)):
             one = study.ask()
             view, head = pairs[one.suggest_categorical("head", list(pairs))]
+            dropout = one.suggest_categorical("dropout", DROPOUTS)
             recipe = replace(
                 candidates.base,
                 learning_rate=one.suggest_float("learning_rate", *LEARNING_RATES, log=True),
                 weight_decay=one.suggest_float("weight_decay", *WEIGHT_DECAYS, log=True),
-                dropout=one.suggest_categorical("dropout", DROPOUTS),
+                dropout=dropout if head.depth else candidates.base.dropout,
                 label_smoothing=one.suggest_categorical("label_smoothing", SMOOTHINGS),
             )
             asked.append((one, candidates.candidate(view, head, recipe)))

@@ -49,6 +49,9 @@ class Wanted:
         if self.factories and (self.balance != "none" or self.focal):
             msg = "heads of your own are trained with plain cross-entropy on the rows as they are"
             raise InputError(msg, cure="Leave out balance and focal, or the factories.")
+        if self.focal and all(head.kind == "logreg" for head in self.heads):
+            msg = "logreg knows no focal loss, and no other head is asked for"
+            raise InputError(msg, cure="Leave out --focal, or add --heads linear,mlp; --balance weights is for all.")
         for holds, what, cure in (
             (
                 cv is None or _FEWEST_FOLDS <= cv <= _MOST_FOLDS,

@@ -146,6 +146,8 @@ class _Stack:
         self._dtype = torch.bfloat16 if fast else torch.float32
 
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
+        if self._training is None and out_of_time():
+            return  # reading its views may take long
         started = time.perf_counter()
         training = self._training = self._training or self._begin()
         running = training.running
@@ -213,8 +215,8 @@ class _Path:
 
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         started = time.perf_counter()
-        prepared = self._features.view(self._view)
         while not self._dropped and len(self._points) < min(rung.points, len(self._path_of_c)) and not out_of_time():
+            prepared = self._features.view(self._view)
             self._path = self._path or logistic_path(
                 prepared.train.numpy(), self._labels(self._fold.train), self._sweep
             )
@@ -298,7 +300,7 @@ class _Customs:
             candidate.factory, train, held, n_classes=self._sweep.n_classes, recipe=recipe, metric=self._metric
         )
         classes = [head.logits(one.features).argmax(axis=1) for one in (train, held)]
-        settings = {"epochs": best_epoch, **_told(recipe)}
+        settings = {"epochs": best_epoch, "factory": head.factory, **_told(recipe)}
         seconds = time.perf_counter() - started
         curve = _rounded(curves)
         return Outcome(classes[0], classes[1], settings, curve, head.n_parameters, seconds, recipe.max_epochs)

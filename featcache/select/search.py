@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from featcache.heads.balance import epoch_size
 from featcache.heads.logistic import C_PATH
 from featcache.select.features import FoldFeatures, Room
 from featcache.select.metrics import scores, scores_of_many
@@ -115,7 +116,7 @@ class Search:
             self._stopped = True
 
     def _steps_an_epoch(self, candidates: Sequence[Candidate]) -> int:
-        n_rows = len(self._sweep.folds[0].train)
+        n_rows = epoch_size(self._sweep.part.labels[self._sweep.folds[0].train], self._sweep.balance)
         return max((math.ceil(n_rows / one.recipe.batch_size) for one in candidates if one.recipe), default=1)
 
     def _runners(self, candidates: Sequence[Candidate], fold: int, seed: int) -> list[Runner]:
@@ -123,8 +124,8 @@ class Search:
             (number, one if one.recipe is None else replace(one, recipe=replace(one.recipe, seed=seed)))
             for number, one in enumerate(candidates)
         ]
-        some = self._sweep.folds[fold]
-        return runners_of(numbered, self._sweep, some, self._features[fold], self._metric, self._width)
+        sweep, some = replace(self._sweep, seed=seed), self._sweep.folds[fold]  # drawn rows of logreg follow it
+        return runners_of(numbered, sweep, some, self._features[fold], self._metric, self._width)
 
     def _climb(
         self,
@@ -142,23 +143,19 @@ class Search:
         }
         best: tuple[float, int] | None = None
         waiting = set(tasks)
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for task in finished:
-                    task.result()
-                    runner = tasks[task]
-                    if id(runner) not in first:
-                        continue
-                    truth = self._sweep.part.labels[self._sweep.folds[0].held]
-                    for number, predicted in runner.held().items():
-                        (score,) = self._metric(truth, predicted[None])
-                        best = max(best or (-math.inf, 0), (float(score), number))
-                if best is not None:
-                    self._watch(Best(candidates[best[1]], best[0], n_done))
-        finally:
-            for task in waiting:
-                task.cancel()
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+                runner = tasks[task]
+                if id(runner) not in first:
+                    continue
+                truth = self._sweep.part.labels[self._sweep.folds[0].held]
+                for number, predicted in runner.held().items():
+                    (score,) = self._metric(truth, predicted[None])
+                    best = max(best or (-math.inf, 0), (float(score), number))
+            if best is not None:
+                self._watch(Best(candidates[best[1]], best[0], n_done))
 
     def _ranked(self, runners: Sequence[Sequence[Runner]], alive: set[int]) -> list[int]:
         """Numbers of those that go on running, the best first."""
@@ -247,10 +244,16 @@ def _going_on(ranked: Sequence[int], candidates: Sequence[Candidate], stays: Cal
     return going | {number for number in ranked if stays(candidates[number])}
 
 
-def _workers() -> ThreadPoolExecutor:
-    """Threads that compute with their share of the cores each."""
-    share = max(1, _cores() // _n_workers())
-    return ThreadPoolExecutor(_n_workers(), "featcache-sweep", initializer=partial(torch.set_num_threads, share))
+@contextlib.contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute with their share of the cores each. What waits for one when the body ends is not begun."""
+    cores, share = _cores(), max(1, _cores() // _n_workers())
+    pool = ThreadPoolExecutor(_n_workers(), "featcache-sweep", initializer=partial(torch.set_num_threads, share))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # torch gives the number last set to every thread that is started later
 
 
 def _cores() -> int:

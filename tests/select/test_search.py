@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from featcache.heads.custom import Factory
 from featcache.select.choice import choose
+from featcache.select.features import Room
 from featcache.select.folds import folds_of
-from featcache.select.search import ETA
+from featcache.select.search import ETA, Search
 from featcache.select.sweep import Candidate, Sweep, Trial
 from featcache.select.views import View
 from tests.select.planted import LINEAR, LOGREG, ONE, grid, mlp, searched, sweep_of
@@ -177,7 +180,7 @@ def test_seeds_and_folds_give_a_prediction_of_every_row_by_each_seed() -> None:
     assert not (linear.predicted == linear.predicted[0]).all()
 
 
-@pytest.mark.parametrize("asked", [0, 1, 20, 60])
+@pytest.mark.parametrize("asked", [0, 20, 60])
 def test_a_search_that_runs_out_of_time_leaves_what_it_has(asked: int) -> None:
     """asked: how often it is asked for the time before that is up. Candidates without a single epoch have no trial."""
     sweep, left = planted(), [asked]
@@ -193,6 +196,39 @@ def test_a_search_that_runs_out_of_time_leaves_what_it_has(asked: int) -> None:
         assert trial.predicted.shape == (1, 80)
     assert trials if asked else not trials
     assert not trials or choose(trials, sweep) in trials
+
+
+def test_views_are_not_read_when_the_time_is_up() -> None:
+    sweep = planted()
+
+    def gather(_: View, __: NDArray[np.int64]) -> NDArray[np.float32]:
+        pytest.fail("some states were read")
+
+    candidates = candidates_of(sweep)
+    assert not runs_of(replace(sweep, gather=gather), candidates)
+
+
+def runs_of(sweep: Sweep, candidates: Sequence[Candidate]) -> list[Trial]:
+    with Room() as room:
+        search = Search(sweep, 9, room=room, watch=lambda _: None, out_of_time=lambda: True)
+        return search.run(candidates, halving=True)
+
+
+def test_threads_that_are_started_after_a_search_have_all_cores(threads: int) -> None:
+    """Torch gives new threads the number that was set last, in whichever thread."""
+    searched(planted(), [Candidate(LAST, LOGREG)])
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == threads
+
+
+def test_drawn_rows_of_logistic_regression_follow_the_seed() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [200, 40])
+    x = generator.standard_normal((240, 3)) + 0.5 * labels[:, None]
+    order = generator.permutation(240)
+    sweep = sweep_of({ONE: x[order]}, labels[order], train=120, held=120, balance="undersample", seeds=(0, 1))
+    (trial,) = searched(sweep, [Candidate(ONE, LOGREG)])
+    assert not (trial.predicted[0] == trial.predicted[1]).all()
 
 
 def n_points(trials: Sequence[Trial]) -> int:

@@ -140,6 +140,15 @@ def test_what_scores_depend_on_is_in_the_signature(fit: Any, tmp_path: Path) -> 
     assert all(len(scores) == 1 for scores in by_signature.values())
 
 
+def test_other_labels_of_the_same_rows_have_another_signature(fit: Any, tmp_path: Path) -> None:
+    held = [{name: values[half] for name, values in TEST.items()} for half in (slice(60), slice(60, None))]
+    options = {"heads": "logreg", "layers": "2", "validation": held[0], "test": held[1]}
+    wrong = {name: values[1:] + values[:1] if name == "label" else values for name, values in TRAIN.items()}
+    one, other = (fit(data, out=tmp_path / name, **options) for name, data in (("one", TRAIN), ("other", wrong)))
+    assert one.best.test["macro_f1"] != other.best.test["macro_f1"]
+    assert one.signature.split("|rows:")[1][:12] != other.signature.split("|rows:")[1][:12]
+
+
 # -- folds and seeds --------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +238,7 @@ def test_a_head_that_is_code_is_tried_chosen_saved_and_loaded(fit: Any, cache: P
     result = fit(heads=[small], search=search, trials=4, test=TEST, views="single,layers,mix")
     customs = [trial for trial in result.trials if trial.head.kind == "custom"]
     assert result.best.trial in customs
+    assert {trial.settings["factory"].split(":")[1] for trial in customs} == {"small"}
     assert len(customs) == len(result.trials) == (4 if search != "grid" else 3)
     assert result.best.test["macro_f1"].value > 0.8
     with pytest.raises(BundleError, match=r"is code, made by .*:small"):
@@ -381,6 +391,7 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(fit: Any
         ({"seconds": 0}, "0 seconds are no time"),
         ({"seconds": float("nan")}, "nan seconds are no time"),
         ({"focal": -0.1}, "the focal exponent -0.1 is not between"),
+        ({"focal": 2.0, "heads": "logreg"}, "logreg knows no focal loss"),
         ({"focal": float("inf")}, "the focal exponent inf is not between"),
         ({"search": "annealing"}, "there is no search 'annealing'"),
         ({"balance": "smote"}, "there is no balance 'smote'"),

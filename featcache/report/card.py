@@ -13,6 +13,10 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
     trial = result.best.trial
     view = f"{str(trial.head).capitalize()} on {trial.view} of the frozen backbone `{description['backbone']}`"
     parts = f"{result.rows.train:,} to fit, {result.rows.validation:,} to choose, then on both"
+    before = "Train and validation scores are of the head before it was refitted on both."
+    if result.searched["cv"] is not None:
+        parts = f"chosen by {result.searched['cv']} folds, then fitted on all"
+        before = "Train and validation scores are of the heads of the folds, before it was fitted on all rows."
     lines = [
         f"# A head for `{description['label']}`",
         "",
@@ -33,7 +37,7 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {trial.train[name]:.3f} | {trial.validation[name]:.3f} | {test} |")
     lines += [
         "",
-        f"Train and validation scores are of the head before it was refitted on both. {result.verdict.why}.",
+        f"{before} {result.verdict.why[0].upper()}{result.verdict.why[1:]}.",
         "",
         f"The head takes features of exactly this backbone and is refused others. {_probabilities(description)}",
         "",

@@ -100,9 +100,15 @@ class Candidates:
         return self._part_of(grid, count)
 
     def _part_of(self, grid: list[Candidate], count: int) -> list[Candidate]:
-        """The simplest head on each single layer, and as many of the others, drawn at random, as there is room for."""
+        """The simplest head on each single layer, and as many of the others, drawn at random, as there is room for.
+
+        Where there is no room for all of the first, two thirds are evenly spaced ones of them.
+        """
         simplest = min(grid, key=lambda one: (one.head.kind != "linear", one.head.depth, one.head.width or 0)).head
-        first = [one for one in grid if one.head == simplest and one.view.single][:count]
+        first = [one for one in grid if one.head == simplest and one.view.single]
+        if len(first) >= count:
+            places = np.linspace(len(first) - 1, 0, max(1, 2 * count // 3)).round().astype(int)
+            first = [first[place] for place in sorted(places)]
         known = set(first)
         others = [one for one in grid if one not in known]
         order = np.random.default_rng(self.base.seed).permutation(len(others))

@@ -142,6 +142,16 @@ def test_the_usual_search_is_the_grid_filled_up_with_draws() -> None:
     assert len(drawn) == len(found) - len(grid)
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 20, 50])
+def test_few_trials_are_not_all_of_the_simplest_head_on_the_first_layers(count: int) -> None:
+    given_space = candidates(25)
+    found = given_space.asked_for("halving", count)
+    assert len(found) == len(set(found)) == count
+    simplest = [one.view for one in found if one.head == LINEAR]
+    assert [view for view in given_space.views if view.single][-1] in simplest
+    assert count == 1 or {one.head for one in found} != {LINEAR}
+
+
 @pytest.mark.parametrize("search", ["halving", "grid"])
 def test_of_a_grid_that_is_too_large_the_simplest_head_is_tried_on_every_single_view(search: str) -> None:
     given_space = candidates(25)

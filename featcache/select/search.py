@@ -41,7 +41,7 @@ class Best:
 
     candidate: Candidate
     score: float
-    n_done: int  # candidates that are dropped or at their end
+    n_done: int  # candidates that are dropped or, in the first fold with the first seed, at their end
 
 
 class Search:
@@ -59,6 +59,7 @@ class Search:
         """width: of one layer's states."""
         self._sweep, self._width, self._watch, self.out_of_time = sweep, width, watch, out_of_time
         self._features = [FoldFeatures(sweep, fold, room) for fold in sweep.folds]
+        self._n_done = 0  # candidates of the runs before
         self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
 
     def run(
@@ -88,7 +89,7 @@ class Search:
         with _workers() as pool, _one_thread_each(), self._stopping():
             for rung, following in pairwise([*rungs, None]):
                 assert rung is not None  # noqa: S101 - only the last of pairs is
-                self._climb(pool, runners, rung, candidates, out_of_time, len(candidates) - len(alive))
+                self._climb(pool, runners, rung, candidates, out_of_time, alive, last=following is None)
                 if following is None or out_of_time():
                     break
                 ranked = self._ranked(runners, alive)
@@ -101,6 +102,7 @@ class Search:
             if out_of_time():
                 ended = ["out of time" if number in alive else how for number, how in enumerate(ended)]
             outcomes = self._outcomes(pool, runners)
+        self._n_done += len(candidates)
         held = self._pooled([{number: one.held for number, one in of_run.items()} for of_run in outcomes])
         return [
             self._trial(candidates[number], [of_run[number] for of_run in outcomes], held[number], ended[number])
@@ -134,9 +136,15 @@ class Search:
         rung: Rung,
         candidates: Sequence[Candidate],
         out_of_time: Callable[[], bool],
-        n_done: int,
+        alive: set[int],
+        *,
+        last: bool,
     ) -> None:
-        """Let all runners train up to the rung, and tell of the best whenever one of the first run is there."""
+        """Let all runners train up to the rung, and tell of the best whenever one of the first run is there.
+
+        last: whether those that get there are at their end.
+        """
+        n_done = self._n_done + len(candidates) - len(alive)
         first = {id(one) for one in runners[0]}
         tasks: dict[Future[None], Runner] = {
             pool.submit(one.advance, rung, out_of_time): one for of_run in runners for one in of_run
@@ -151,6 +159,7 @@ class Search:
                 if id(runner) not in first:
                     continue
                 truth = self._sweep.part.labels[self._sweep.folds[0].held]
+                n_done += len(alive & set(runner.held())) if last else 0
                 for number, predicted in runner.held().items():
                     (score,) = self._metric(truth, predicted[None])
                     best = max(best or (-math.inf, 0), (float(score), number))

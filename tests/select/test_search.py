@@ -198,6 +198,20 @@ def test_a_search_that_runs_out_of_time_leaves_what_it_has(asked: int) -> None:
     assert not trials or choose(trials, sweep) in trials
 
 
+@pytest.mark.parametrize("halving", [False, True])
+def test_whoever_waits_is_told_of_every_candidate(halving: bool) -> None:
+    """Over the runs of a search, too: Optuna's candidates come some at a time."""
+    sweep, told_of = planted(), []
+    candidates = candidates_of(sweep)
+    with Room() as room:
+        search = Search(sweep, 9, room=room, watch=lambda best: told_of.append(best.n_done), out_of_time=lambda: False)
+        search.run(candidates, halving=halving)
+        assert told_of[-1] == N
+        search.run(candidates[:3])
+    assert told_of == sorted(told_of)
+    assert told_of[-1] == N + 3
+
+
 def test_views_are_not_read_when_the_time_is_up() -> None:
     sweep = planted()
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 # A dimension that varies less than this share of its size holds rounding, not signal: the first token of a
 # causal model and [CLS] of layer 0 are the same for every text.
 _CONSTANT = 1e-4
+_COLUMNS = 256  # at a time: NumPy holds a float64 copy of what it takes the deviation of; the numbers are the same
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Standardization:
     def of(cls, features: NDArray[np.float32]) -> Standardization:
         """Statistics of training features (N, H), summed in float64."""
         mean = features.mean(axis=0, dtype=np.float64)
-        std = features.std(axis=0, dtype=np.float64)
+        blocks = range(0, features.shape[1], _COLUMNS)
+        std = np.concatenate([features[:, at : at + _COLUMNS].std(axis=0, dtype=np.float64) for at in blocks])
         constant = std <= _CONSTANT * np.maximum(np.abs(mean), 1e-3)
         return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
 

@@ -7,11 +7,12 @@ write the run. No backbone is ever loaded here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -183,6 +184,8 @@ def fit_heads(
         )
         for one in labels
     }  # fmt: skip
+    if wanted.cv is not None and validation is not None:
+        progress.note("warning    with --cv, folds are made of training and validation rows together")
     found = find_space(  # every label has the same rows, in other parts
         Path(cache), parts[labels[0]].present(), backbone=backbone, name=space, layers=layers, pool=pool,
         reading=reading.options(),
@@ -208,8 +211,21 @@ def fit_heads(
         for task, folder in zip(tasks, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
-            results[task.label] = _fit(task, reading, folder, progress)
+            with _memory_told():
+                results[task.label] = _fit(task, reading, folder, progress)
     return results[label] if isinstance(label, str) else results
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    """Memory that runs out as an error of ours; of torch's a RuntimeError that says so."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        msg = "memory ran out while heads were trained"
+        raise MachineError(msg, cure="Try fewer --widths, --layers, --pool, --trials or --cv.") from error
 
 
 @dataclass(frozen=True)
@@ -381,11 +397,6 @@ def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial],
         else:
             stays = reference.__eq__
             trials = search.run(candidates, halving=wanted.search == "halving", stays=stays)
-    except (RuntimeError, MemoryError) as error:
-        if "memory" not in str(error) and not isinstance(error, MemoryError):
-            raise
-        msg = f"memory ran out while {len(candidates)} heads were trained"
-        raise MachineError(msg, cure="Try fewer --widths, --layers, --pool, --trials or --cv.") from error
     finally:
         progress.end()
     known = [trial for trial in trials if trial.candidate == reference]

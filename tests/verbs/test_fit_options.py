@@ -16,7 +16,7 @@ from torch import nn
 
 import featcache
 from featcache.cache.space import Space
-from featcache.errors import BundleError, FeatcacheError, InputError, LabelError
+from featcache.errors import BundleError, FeatcacheError, InputError, LabelError, MachineError
 from featcache.heads.bundle import read_bundle
 from featcache.report.progress import Silent
 from featcache.select.outcome import FitResult
@@ -161,6 +161,22 @@ def test_folds_choose_on_all_rows_but_those_of_the_test(fit: Any) -> None:
     assert (result.searched["cv"], result.searched["seeds"]) == (4, [7, 8])
     assert result.best.test is not None
     assert result.best.test["macro_f1"].value > 0.8
+
+
+def test_a_validation_file_that_folds_do_not_keep_apart_is_said(fit: Any) -> None:
+    notes = Notes()
+    fit(validation=TEST, cv=2, layers="2", heads="logreg", progress=notes)
+    assert sum("folds are made of training and validation rows" in note for note in notes.told) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
+def test_memory_that_runs_out_in_the_refit_is_said(fit: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featcache.select.final.refit", fail)
+    with pytest.raises(MachineError, match="memory ran out while heads were trained"):
+        fit(layers="2", heads="logreg")
 
 
 def test_a_class_with_fewer_texts_than_folds_is_refused(fit: Any) -> None:

@@ -155,8 +155,8 @@ def fit_heads(
     layers, pool: a part of what is cached.  views: of single, layers (side by side), poolings (side by side), mix.
     metric: accuracy, macro_f1, weighted_f1 or mcc, on validation rows.
     search: halving, grid, random or optuna; trials: how many candidates [128; grid: all]; seconds: at most so long
-    (the result then depends on the machine).  cv: folds over training and validation rows.  seeds: each candidate is
-    trained so often, with seeds that follow `seed`.
+    for each label (the result then depends on the machine, and close heads are not compared in folds).
+    cv: folds over training and validation rows.  seeds: each candidate is trained so often, with seeds from `seed` on.
     balance: none, weights, oversample or undersample; focal: exponent of the focal loss, 0 for cross-entropy.
     thresholds: labels by thresholds that are tuned on validation rows for macro-F1.  out: the run's folder; of
     several labels, the folder of their folders.
@@ -311,7 +311,7 @@ def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> Fit
     rival = final if chosen is linear else finished(linear, sweep, thresholds=wanted.thresholds)
     best, plain, gain, disagreement = _read_test(task, final, rival)
     bundle = folder / "bundle"
-    before = _entered(task, chosen, folder)
+    before = _entered(task, chosen, folder, progress)
     if before:
         progress.note(_flag(before))
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
@@ -443,7 +443,7 @@ def _read_test(
     return scored, Scored(rival.trial, plain), gain, mcnemar(test.labels, mine, theirs)
 
 
-def _entered(task: _Task, chosen: Trial, folder: Path) -> list[TestReading]:
+def _entered(task: _Task, chosen: Trial, folder: Path, progress: Progress) -> list[TestReading]:
     """Other choices that the cache remembers on these test rows; this one is added to them."""
     if task.parts.test is None:
         return []
@@ -456,7 +456,8 @@ def _entered(task: _Task, chosen: Trial, folder: Path) -> list[TestReading]:
         run=str(folder),
     )
     before = earlier_choices(task.space.path, reading)
-    enter(task.space.path, reading)
+    if not enter(task.space.path, reading):
+        progress.note("warning    the cache is read-only: that these test rows were read is not recorded")
     return before
 
 

@@ -74,7 +74,13 @@ def search_options(command: Command) -> Command:
             "--seeds", type=int, default=1, show_default=True, help="Train each candidate with so many seeds."
         ),
         click.option("--cv", type=int, metavar="K", help="Choose by K folds over training and validation rows."),
-        click.option("--time", "seconds", type=float, metavar="SECONDS", help="Stop searching after so long."),
+        click.option(
+            "--time",
+            "seconds",
+            type=float,
+            metavar="SECONDS",
+            help="Stop searching each label after so long; no folds then.",
+        ),
         click.option("--trials", type=int, metavar="N", help="Candidates to try [128; grid: all]."),
         click.option(
             "--search", type=searches, default="halving", show_default=True, help="How candidates are searched."

@@ -19,7 +19,8 @@ class Recipe:
     Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on. Without
     patience (None) it runs to max_epochs whatever the scores, and is kept as it is then.
     balanced: errors weigh by the inverse of their class's frequency, as scikit-learn's `class_weight="balanced"`.
-    focal: exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is cross-entropy.
+    focal: exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is cross-entropy.  average_epochs: of the
+    moving average of the weights, in epochs of all rows, however many an epoch draws.
     """
 
     learning_rate: float = 1e-3

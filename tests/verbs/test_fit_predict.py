@@ -36,6 +36,16 @@ def rated(n: int, seed: int) -> dict[str, list[str]]:
     return {"text": texts[:n], "label": labels[:n]}
 
 
+def refused(fit: Any, folder: Path, options: dict[str, Any], what: str) -> None:
+    """Exit code 2 with that sentence and a cure, and no run in the folder."""
+    with pytest.raises(FeatcacheError) as caught:
+        fit(**options)
+    assert what in caught.value.what
+    assert caught.value.cure
+    assert caught.value.exit_code == 2
+    assert not (folder / "run").exists()
+
+
 @pytest.fixture(scope="session")
 def cache(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("fit") / "cache"
@@ -285,12 +295,7 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
 def test_bad_input_is_refused_and_nothing_is_written(
     fit: Any, tmp_path: Path, options: dict[str, Any], what: str
 ) -> None:
-    with pytest.raises(FeatcacheError) as caught:
-        fit(**options)
-    assert what in caught.value.what
-    assert caught.value.cure
-    assert caught.value.exit_code == 2
-    assert not (tmp_path / "run").exists()
+    refused(fit, tmp_path, options, what)
 
 
 # -- predict ------------------------------------------------------------------------------------------------------

@@ -34,7 +34,6 @@ from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
 from featcache.report.progress import Progress, Silent
 from featcache.report.run import check_out, run_folders, signature_of, write_run
-from featcache.select.breakdown import McNemar, mcnemar
 from featcache.select.candidates import (
     HEADS,
     TRIALS,
@@ -44,8 +43,7 @@ from featcache.select.candidates import (
 from featcache.select.choice import indistinct
 from featcache.select.floors import floors
 from featcache.select.folds import N_FOLDS, folds_of, most_folds, one_fold
-from featcache.select.metrics import Difference, difference
-from featcache.select.outcome import Calibration, FitResult, Rows, Scored
+from featcache.select.outcome import FitResult, Rows
 from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
 from featcache.select.verdict import judge
 from featcache.select.views import VIEWS, View, reference_view, views_of
@@ -55,7 +53,6 @@ from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poo
 if TYPE_CHECKING:
     from featcache.heads.custom import Factory
     from featcache.select.features import Room, States
-    from featcache.select.final import Final
     from featcache.select.finalists import Compared
 
 DEFAULT_DEPTHS = (1, 2)
@@ -288,7 +285,7 @@ class _Task:
 
     @property
     def test(self) -> Part | None:
-        """The test rows; nothing reads them but `_read_test`."""
+        """The test rows; nothing reads them but `read_test`."""
         if self.parts.test is None:
             return None
         return Part(self.space.find(self.parts.test.keys), self.numbers[2])
@@ -297,7 +294,7 @@ class _Task:
 def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> FitResult:
     """Search, choice, refit, test, run."""
     from featcache.select.features import Room
-    from featcache.select.final import finished
+    from featcache.select.final import finished, read_test
 
     started = time.perf_counter()
     parts, classes, sweep, wanted = task.parts, task.classes, task.sweep, task.wanted
@@ -309,7 +306,7 @@ def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> Fit
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)
     rival = final if chosen is linear else finished(linear, sweep, thresholds=wanted.thresholds)
-    best, plain, gain, disagreement = _read_test(task, final, rival)
+    read = read_test(final, rival, sweep, task.test, classes)
     bundle = folder / "bundle"
     before = _entered(task, chosen, folder, progress)
     if before:
@@ -317,13 +314,13 @@ def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> Fit
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
     n_test = len(parts.test.texts) if parts.test else 0
     result = FitResult(
-        best=best[0],
-        linear=plain,
+        best=read.best,
+        linear=read.linear,
         majority=majority_floor,
         tfidf=tfidf_floor,
-        gain=gain,
-        mcnemar=disagreement,
-        calibration=best[1],
+        gain=read.gain,
+        mcnemar=read.mcnemar,
+        calibration=read.calibration,
         verdict=judge(linear, trials, sweep, cure=shlex.join(["featcache", "predict", str(bundle), "DATA"])),
         metric=wanted.metric,
         classes=classes,
@@ -349,10 +346,10 @@ def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> Fit
         backbone=task.space.origin.backbone,
         template=reading.template,
         text=reading.text,
-        scores=best[0].to_json(),
+        scores=read.best.to_json(),
         versions={name: version(name) for name in ("featcache", "numpy", "scikit-learn", "torch")},
-        temperature=best[1].temperature,
-        offsets=best[1].offsets,
+        temperature=read.calibration.temperature,
+        offsets=read.calibration.offsets,
     )
     write_run(folder, result, final.head, description)
     return result
@@ -372,7 +369,7 @@ def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial],
         balanced=wanted.balance == "weights",
         focal=wanted.focal,
     )
-    space = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
+    offered = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
     deadline = None if wanted.seconds is None else time.monotonic() + wanted.seconds
     shown = 0
 
@@ -387,13 +384,13 @@ def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial],
         out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
     )  # fmt: skip
     count = wanted.trials or TRIALS
-    candidates = space.asked_for(wanted.search, wanted.trials)
+    candidates = offered.asked_for(wanted.search, wanted.trials)
     progress.begin("sweep", count if wanted.search == "optuna" else len(candidates))
     try:
         if wanted.search == "optuna":
             from featcache.select.tpe import search_with_optuna
 
-            trials = search_with_optuna(search, space, count, metric=wanted.metric, seed=sweep.seed)
+            trials = search_with_optuna(search, offered, count, metric=wanted.metric, seed=sweep.seed)
         else:
             stays = reference.__eq__
             trials = search.run(candidates, halving=wanted.search == "halving", stays=stays)
@@ -425,22 +422,6 @@ def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress
 
 
 # -- test and run -----------------------------------------------------------------------------------------------------
-
-
-def _read_test(
-    task: _Task, final: Final, rival: Final
-) -> tuple[tuple[Scored, Calibration], Scored, Difference | None, McNemar | None]:
-    """Scores of the chosen head and the reference on the test rows: the only place where these are read."""
-    from featcache.select.final import tested
-
-    test, sweep, classes = task.test, task.sweep, task.classes
-    if test is None:
-        return (Scored(final.trial, None), final.calibration), Scored(rival.trial, None), None, None
-    best, calibration, mine = tested(final, sweep, test, classes)
-    plain, _, theirs = tested(rival, sweep, test, classes)
-    gain = difference(sweep.metric, test.labels, mine, theirs, sweep.n_classes, seed=sweep.seed)
-    scored = Scored(final.trial, best), calibration
-    return scored, Scored(rival.trial, plain), gain, mcnemar(test.labels, mine, theirs)
 
 
 def _entered(task: _Task, chosen: Trial, folder: Path, progress: Progress) -> list[TestReading]:

@@ -13,10 +13,10 @@ from featcache.heads.calibration import expected_calibration_error, temperature
 from featcache.heads.custom import CustomHead
 from featcache.heads.network import Network, softmax
 from featcache.heads.thresholds import tuned_offsets
-from featcache.select.breakdown import confusion_matrix, per_class, probability_scores
+from featcache.select.breakdown import McNemar, confusion_matrix, mcnemar, per_class, probability_scores
 from featcache.select.features import raw_features
-from featcache.select.metrics import METRICS, interval
-from featcache.select.outcome import Calibration, Tested
+from featcache.select.metrics import METRICS, Difference, difference, interval
+from featcache.select.outcome import Calibration, Scored, Tested
 from featcache.select.refit import held_logits, refit
 from featcache.select.sweep import Part, Sweep, Trial
 
@@ -34,6 +34,20 @@ class Final:
         offsets = self.calibration.offsets
         shifted = logits if offsets is None else logits + np.asarray(offsets)
         return np.asarray(shifted.argmax(axis=1), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What test rows say of the chosen head and of the linear reference; without them None, as in FitResult.
+
+    calibration: of the chosen head.  gain: best less linear in the metric.  mcnemar: of the same two.
+    """
+
+    best: Scored
+    linear: Scored
+    calibration: Calibration
+    gain: Difference | None
+    mcnemar: McNemar | None
 
 
 def finished(trial: Trial, sweep: Sweep, *, thresholds: bool) -> Final:
@@ -73,3 +87,14 @@ def tested(
         test_after=expected_calibration_error(calibrated, test.labels),
     )
     return found, calibration, given
+
+
+def read_test(final: Final, rival: Final, sweep: Sweep, test: Part | None, classes: Sequence[Any]) -> Read:
+    """Scores of the chosen head and the reference on the test rows: the only place where these are read."""
+    if test is None:
+        return Read(Scored(final.trial, None), Scored(rival.trial, None), final.calibration, None, None)
+    best, calibration, mine = tested(final, sweep, test, classes)
+    linear, _, theirs = tested(rival, sweep, test, classes)
+    gain = difference(sweep.metric, test.labels, mine, theirs, sweep.n_classes, seed=sweep.seed)
+    scored = Scored(final.trial, best), Scored(rival.trial, linear)
+    return Read(*scored, calibration, gain, mcnemar(test.labels, mine, theirs))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from featcache.select.choice import best_of, indistinct
+from featcache.select.choice import best_of, choose
 from featcache.select.features import Room
 from featcache.select.search import Search
 from featcache.select.sweep import Candidate, Fold, Sweep, Trial
@@ -41,7 +41,7 @@ def chosen_among(
     origin = {_as_long(trial): trial for trial in [*simplest, best_of(finalists, sweep.metric)]}
     trials = search.run(list(origin))
     compared = [Compared(str(one.head), str(one.view), one.validation[sweep.metric]) for one in trials]
-    return origin[indistinct(trials, whole)[0].candidate], compared
+    return origin[choose(trials, whole).candidate], compared
 
 
 def _as_long(trial: Trial) -> Candidate:

@@ -14,12 +14,11 @@ from featcache.heads.custom import CustomHead, train_custom
 from featcache.heads.network import Network
 from featcache.heads.recipe import Examples
 from featcache.heads.stack import Architecture
-from featcache.heads.standardize import Standardization
 from featcache.heads.train import Seen, Training
-from featcache.select.features import raw_features
+from featcache.select.features import FoldFeatures, Room, raw_features
 from featcache.select.metrics import scores_of_many
 from featcache.select.runners import epoch_rows, logistic_path
-from featcache.select.sweep import Candidate, Sweep, Trial
+from featcache.select.sweep import Candidate, Fold, Sweep, Trial
 
 
 def refit(trial: Trial, sweep: Sweep) -> Network | CustomHead:
@@ -40,36 +39,23 @@ def _fitted(
     candidate: Candidate, settings: dict[str, Any], sweep: Sweep, places: NDArray[np.int64]
 ) -> Network | CustomHead:
     """places: of the rows to train on, among the sweep's rows."""
-    rows, labels = sweep.part.rows[places], sweep.part.labels[places]
-    recipe = candidate.recipe
-    if recipe is None:
-        return _logistic(candidate, settings["c"], sweep, rows, labels)
-    recipe = replace(recipe, max_epochs=settings["epochs"], seed=sweep.seed)
+    labels, recipe = sweep.part.labels[places], candidate.recipe
     metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
-    if candidate.factory is not None:
-        examples = Examples(raw_features(sweep, candidate.view, rows), labels)
-        head, _, _ = train_custom(
-            candidate.factory, examples, None, n_classes=sweep.n_classes, recipe=recipe, metric=metric
-        )
-        return head
-    states = [sweep.gather(part, rows) for part in candidate.view.parts()]
-    scales = [Standardization.of(one) for one in states]
-    parts = [torch.from_numpy(scale.apply(one)) for scale, one in zip(scales, states, strict=True)]
-    mixed = candidate.view.mixed
-    view = torch.stack(parts) if mixed else torch.cat(parts, dim=1)
-    architecture = Architecture(candidate.head, view.shape[-1], sweep.n_classes, len(parts) if mixed else 0)
-    seen = Seen([view], torch.from_numpy(labels))
-    training = Training(
-        architecture, seen, None, [(0, recipe)], metric=metric, seed=recipe.seed, rows=epoch_rows(labels, sweep.balance)
-    )
-    training.advance(recipe.max_epochs)
-    return training.trained(0).network(scales)
-
-
-def _logistic(
-    candidate: Candidate, c: float, sweep: Sweep, rows: NDArray[np.int64], labels: NDArray[np.int64]
-) -> Network | CustomHead:
-    states = raw_features(sweep, candidate.view, rows)
-    scale = Standardization.of(states)
-    path = logistic_path(scale.apply(states), labels, sweep)
-    return path.fit(c).network([scale])
+    if recipe is not None:
+        recipe = replace(recipe, max_epochs=settings["epochs"], seed=sweep.seed)
+        if candidate.factory is not None:
+            examples = Examples(raw_features(sweep, candidate.view, sweep.part.rows[places]), labels)
+            head, _, _ = train_custom(
+                candidate.factory, examples, None, n_classes=sweep.n_classes, recipe=recipe, metric=metric
+            )
+            return head
+    with Room() as room:
+        view = FoldFeatures(sweep, Fold(places, places[:0]), room).view(candidate.view)
+        if recipe is None:
+            return logistic_path(view.train.numpy(), labels, sweep).fit(settings["c"]).network(view.scales)
+        n_mixed = len(view.scales) if candidate.view.mixed else 0
+        architecture = Architecture(candidate.head, view.train.shape[-1], sweep.n_classes, n_mixed)
+        seen, rows = Seen([view.train], torch.from_numpy(labels)), epoch_rows(labels, sweep.balance)
+        training = Training(architecture, seen, None, [(0, recipe)], metric=metric, seed=recipe.seed, rows=rows)
+        training.advance(recipe.max_epochs)
+        return training.trained(0).network(view.scales)

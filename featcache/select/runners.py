@@ -50,7 +50,6 @@ class Outcome:
     curve: dict[str, list[float]]
     n_parameters: int
     seconds: float
-    epochs_run: int
 
 
 class Runner(Protocol):
@@ -181,7 +180,7 @@ class _Stack:
                 settings["mixing"] = [round(float(share), 4) for share in one.mixing]
             found[self._numbers[place]] = Outcome(
                 train[place], held[place], settings, _rounded(one.curves), training.architecture.n_parameters,
-                float(self._seconds[place]), len(one.curves.train_loss),
+                float(self._seconds[place]),
             )  # fmt: skip
         return found
 
@@ -247,7 +246,7 @@ class _Path:
         place = [point.c for _, point, _ in self._points].index(best.c)
         n_parameters = best.weights.size + best.biases.size
         settings = {"c": best.c, "converged": best.converged}
-        outcome = Outcome(predicted[place], held, settings, curve, n_parameters, self._seconds, len(self._points))
+        outcome = Outcome(predicted[place], held, settings, curve, n_parameters, self._seconds)
         return {self._number: outcome}
 
     def _best(self) -> tuple[float, Point, Classes]:
@@ -269,11 +268,11 @@ class _Customs:
 
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:
         for number in sorted(self._running):
-            known = self._outcomes.get(number)
             if out_of_time():
                 return
-            if known is None or known.epochs_run < rung.epochs:
-                self._outcomes[number] = self._train(self._group[number], rung.epochs)
+            outcome = self._outcomes[number] = self._train(self._group[number], rung.epochs)
+            if len(outcome.curve["train_loss"]) < rung.epochs:
+                self._running.remove(number)  # it stopped by itself, and would do so again
 
     def held(self) -> dict[int, Classes]:
         return {number: one.held for number, one in self._outcomes.items()}
@@ -302,8 +301,7 @@ class _Customs:
         classes = [head.logits(one.features).argmax(axis=1) for one in (train, held)]
         settings = {"epochs": best_epoch, "factory": head.factory, **_told(recipe)}
         seconds = time.perf_counter() - started
-        curve = _rounded(curves)
-        return Outcome(classes[0], classes[1], settings, curve, head.n_parameters, seconds, recipe.max_epochs)
+        return Outcome(classes[0], classes[1], settings, _rounded(curves), head.n_parameters, seconds)
 
 
 def logistic_path(standardized: NDArray[np.float32], labels: Classes, sweep: Sweep) -> LogisticPath:

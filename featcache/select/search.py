@@ -86,7 +86,7 @@ class Search:
         runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
         runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
         alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
-        with _workers() as pool, _one_thread_each(), self._stopping():
+        with _workers() as pool, self._stopping():
             for rung, following in pairwise([*rungs, None]):
                 assert rung is not None  # noqa: S101 - only the last of pairs is
                 self._climb(pool, runners, rung, candidates, out_of_time, alive, last=following is None)
@@ -145,7 +145,7 @@ class Search:
         last: whether those that get there are at their end.
         """
         n_done = self._n_done + len(candidates) - len(alive)
-        first = {id(one) for one in runners[0]}
+        first, truth = {id(one) for one in runners[0]}, self._sweep.part.labels[self._sweep.folds[0].held]
         tasks: dict[Future[None], Runner] = {
             pool.submit(one.advance, rung, out_of_time): one for of_run in runners for one in of_run
         }
@@ -158,11 +158,11 @@ class Search:
                 runner = tasks[task]
                 if id(runner) not in first:
                     continue
-                truth = self._sweep.part.labels[self._sweep.folds[0].held]
-                n_done += len(alive & set(runner.held())) if last else 0
-                for number, predicted in runner.held().items():
-                    (score,) = self._metric(truth, predicted[None])
-                    best = max(best or (-math.inf, 0), (float(score), number))
+                held = runner.held()
+                if held:
+                    scored = self._metric(truth, np.stack(list(held.values()))).tolist()
+                    best = max([*zip(scored, held, strict=True), *([best] if best else [])])
+                n_done += len(alive & set(held)) if last else 0
             if best is not None:
                 self._watch(Best(candidates[best[1]], best[0], n_done))
 
@@ -221,13 +221,6 @@ class Search:
         )
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Libraries below NumPy and scikit-learn would each start a thread for every core, in each of ours."""
-    with threadpool_limits(limits=max(1, _cores() // _n_workers()), user_api="blas"):
-        yield
-
-
 def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:
     """Three times as far each time; the path over C gains a point at each rung and ends with the last."""
     first = max(_FIRST_EPOCHS, math.ceil(_FIRST_STEPS / steps_an_epoch))
@@ -256,22 +249,17 @@ def _going_on(ranked: Sequence[int], candidates: Sequence[Candidate], stays: Cal
 @contextlib.contextmanager
 def _workers() -> Iterator[ThreadPoolExecutor]:
     """Threads that compute with their share of the cores each. What waits for one when the body ends is not begun."""
-    cores, share = _cores(), max(1, _cores() // _n_workers())
-    pool = ThreadPoolExecutor(_n_workers(), "featcache-sweep", initializer=partial(torch.set_num_threads, share))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(cores)  # torch gives the number last set to every thread that is started later
-
-
-def _cores() -> int:
-    """As many as torch may use: OMP_NUM_THREADS holds here, too."""
-    return max(1, torch.get_num_threads())
-
-
-def _n_workers() -> int:
-    return min(_cores(), _MOST_WORKERS)
+    cores = max(1, torch.get_num_threads())  # as many as torch may use: OMP_NUM_THREADS holds here, too
+    n_workers = min(cores, _MOST_WORKERS)
+    share = cores // n_workers
+    pool = ThreadPoolExecutor(n_workers, "featcache-sweep", initializer=partial(torch.set_num_threads, share))
+    # Libraries below NumPy and scikit-learn would each start a thread for every core, in each of ours.
+    with threadpool_limits(limits=share, user_api="blas"):
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(cores)  # torch gives the number last set to every thread that is started later
 
 
 def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:

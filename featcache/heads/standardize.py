@@ -31,6 +31,11 @@ class Standardization:
         return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
 
     @classmethod
+    def none(cls, n_inputs: int) -> Standardization:
+        """What leaves features as they are."""
+        return cls(np.zeros(n_inputs, dtype=np.float32), np.ones(n_inputs, dtype=np.float32))
+
+    @classmethod
     def joined(cls, scales: Sequence[Standardization]) -> Standardization:
         """Statistics of features side by side."""
         return cls(np.concatenate([one.mean for one in scales]), np.concatenate([one.std for one in scales]))

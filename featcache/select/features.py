@@ -129,14 +129,14 @@ class FoldFeatures:
 
     def _single(self, view: View) -> Prepared:
         rows = self._sweep.part.rows
-        states = self._sweep.gather(view, rows[np.concatenate([self._fold.train, self._fold.held])])
+        states = self._sweep.gather(view.standardised(), rows[np.concatenate([self._fold.train, self._fold.held])])
         n_train = len(self._fold.train)
-        scale = Standardization.of(states[:n_train])
+        scale = Standardization.of(states[:n_train]) if view.scaled else Standardization.none(states.shape[1])
         parts = (torch.from_numpy(scale.apply(some)) for some in (states[:n_train], states[n_train:]))
         return Prepared((scale,), *map(self._room.keep, parts))
 
     def _joined(self, view: View) -> Prepared:
-        parts = [self._view(part) for part in view.parts()]
+        parts = [self._view(part.standardised(view.scaled)) for part in view.parts()]
         join = torch.stack if view.mixed else partial(torch.cat, dim=1)
         sides = (join([getattr(part, side) for part in parts]) for side in ("train", "held"))
         return Prepared(tuple(scale for part in parts for scale in part.scales), *map(self._room.keep, sides))

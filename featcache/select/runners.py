@@ -102,7 +102,7 @@ def _stack_key(one: tuple[int, Candidate]) -> tuple[Any, ...]:
     assert recipe is not None  # noqa: S101 - only logistic regression has none
     form = (head.activation, head.layer_norm, head.residual)
     layout = (len(view.layers), len(view.poolings), view.mixed)
-    return head.depth, head.width or 0, form, not view.single, layout, recipe.batch_size
+    return head.depth, head.width or 0, form, not view.single, layout, not view.scaled, recipe.batch_size
 
 
 def _chunks(group: Sequence[tuple[int, Candidate]], width: int) -> Iterator[list[tuple[int, Candidate]]]:
@@ -141,7 +141,8 @@ class _Stack:
         self._training: Training | None = None
         self._seconds = np.zeros(len(group))
         head = self._candidates[0].head
-        fast = head.depth > 0 and (head.width or 0) >= _WORTH_HALF and bfloat16_is_quicker()
+        # States as they are may differ by thousandths of their size, which bfloat16 does not hold.
+        fast = head.depth > 0 and (head.width or 0) >= _WORTH_HALF and self._views[0].scaled and bfloat16_is_quicker()
         self._dtype = torch.bfloat16 if fast else torch.float32
 
     def advance(self, rung: Rung, out_of_time: Callable[[], bool]) -> None:

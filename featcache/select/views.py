@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 VIEWS = ("single", "layers", "poolings", "mix")
 _WIDEST = 8192  # inputs of layers side by side: 16,000 rows of it are half a GiB
@@ -12,17 +12,22 @@ _LAST_FOUR = 4  # side by side they were the best features of BERT (Devlin et al
 
 @dataclass(frozen=True)
 class View:
-    """Layers and poolings whose states stand side by side, layer by layer; mixed: their mean by learned weights."""
+    """Layers and poolings whose states stand side by side, layer by layer; mixed: their mean by learned weights.
+
+    scaled: whether heads see it standardised. Only the subject of a diagnosis may be of another mind.
+    """
 
     layers: tuple[int, ...]
     poolings: tuple[str, ...]
     mixed: bool = False
+    scaled: bool = True
 
     def __str__(self) -> str:
         first, last = self.layers[0], self.layers[-1]
         numbers = f"{first}–{last}" if self.layers == tuple(range(first, last + 1)) else ",".join(map(str, self.layers))
         where = f"layer {first}" if first == last else f"layers {numbers}"
-        return f"{'mix of ' if self.mixed else ''}{where} {'+'.join(self.poolings)}"
+        named = f"{'mix of ' if self.mixed else ''}{where} {'+'.join(self.poolings)}"
+        return named if self.scaled else f"{named}, not standardised"
 
     @property
     def single(self) -> bool:
@@ -30,8 +35,12 @@ class View:
         return len(self.layers) == len(self.poolings) == 1
 
     def parts(self) -> list[View]:
-        """The single views that it is made of, in order."""
+        """The single views that it is made of, in order, as they are cached."""
         return [View((layer,), (pooling,)) for layer in self.layers for pooling in self.poolings]
+
+    def standardised(self, scaled: bool = True) -> View:  # noqa: FBT001, FBT002 - says itself what it is
+        """The same states, standardised or not."""
+        return replace(self, scaled=scaled)
 
 
 def views_of(layers: Sequence[int], poolings: Sequence[str], width: int, kinds: Sequence[str] = VIEWS) -> list[View]:

@@ -1,0 +1,100 @@
+"""Arms of an experiment: sets of heads, scored on rows that had no part in choosing among them.
+
+The best of forty heads on some validation rows is there partly by luck, so its score is no evidence that any of
+the forty is good. Here the held rows are dealt into groups, and the best head for a group is chosen on the others
+(cross-fitting): the score of an arm is that of "try these and take the best", without the luck. Differences between
+arms are then paired differences on the same rows, and 0 is what they are around where there is nothing to gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.select.metrics import METRICS, Classes, difference, scores_of_many
+from featcache.select.sweep import Sweep, Trial
+
+_GROUPS = 5
+_PERMUTATIONS = 999
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Heads and what choosing among them gives.
+
+    trials: the heads.  best: the one that is best on all held rows, for words.  predicted: (S, V) classes of the held
+    rows, of the head that the other groups chose.  score: its metric.  train: the metric of `best` on training rows.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    predicted: Classes = field(repr=False)
+    score: float
+    train: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one arm has more than another, in the metric (0.01 is a point), with its standard error.
+
+    The error is of the held rows and, where heads were trained with several seeds, of these.
+    """
+
+    value: float
+    standard_error: float
+
+    def beyond(self, errors: float, least: float = 0.0) -> bool:
+        """Whether it is at least so large and more than so many standard errors."""
+        return self.value >= least and self.value > errors * self.standard_error
+
+
+def arm_of(trials: Sequence[Trial], sweep: Sweep) -> Arm:
+    """The arm of some trials of a sweep, each of one seed or of all."""
+    runs = max(len(trial.predicted) for trial in trials)
+    predicted = np.stack([np.broadcast_to(trial.predicted, (runs, len(sweep.truth))) for trial in trials])
+    group = np.random.default_rng(sweep.seed).permutation(len(sweep.truth)) % _GROUPS
+    by_group = _scores_without(predicted, group, sweep)  # (M, G)
+    chosen = by_group.argmax(axis=0)
+    mixed = np.take_along_axis(predicted, chosen[group][None, None], axis=0)[0]
+    score = float(scores_of_many(sweep.metric, sweep.truth, mixed, sweep.n_classes).mean())
+    best = trials[int(by_group.mean(axis=1).argmax())]
+    return Arm(tuple(trials), best, mixed, score, best.train[sweep.metric])
+
+
+def effect(mine: Arm, theirs: Arm, sweep: Sweep) -> Effect:
+    """How much better one arm is than another."""
+    found = difference(sweep.metric, sweep.truth, mine.predicted, theirs.predicted, sweep.n_classes, seed=sweep.seed)
+    scored = [scores_of_many(sweep.metric, sweep.truth, one.predicted, sweep.n_classes) for one in (mine, theirs)]
+    gains = np.subtract(*scored)  # by seed; an arm of one seed stands beside each of the other's
+    of_seeds = float(np.std(gains, ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return Effect(found.value, math.hypot(found.standard_error, of_seeds))
+
+
+def chance(arm: Arm, sweep: Sweep) -> tuple[float, float]:
+    """Whether an arm is better than guessing: the share of shuffles of the truth that it scores as high on, and the
+    mean score of those.
+
+    A permutation test (Ojala and Garriga 2010, JMLR 11) of the predictions; (0, 1].
+    """
+    generator = np.random.default_rng(sweep.seed)
+    given = arm.predicted[0]
+    shuffled = np.stack([generator.permutation(given) for _ in range(_PERMUTATIONS)])
+    scores = scores_of_many(sweep.metric, sweep.truth, shuffled, sweep.n_classes)
+    reached = scores_of_many(sweep.metric, sweep.truth, given[None], sweep.n_classes)[0]
+    return float((1 + (scores >= reached).sum()) / (1 + _PERMUTATIONS)), float(scores.mean())
+
+
+def _scores_without(predicted: NDArray[np.int64], group: NDArray[np.int64], sweep: Sweep) -> NDArray[np.float64]:
+    """The metric (M, G) of each head on the rows outside each group, mean over runs. predicted: (M, S, V)."""
+    n_classes = sweep.n_classes
+    found = np.empty((len(predicted), _GROUPS))
+    for number, runs in enumerate(predicted):
+        cells = (group * n_classes + sweep.truth) * n_classes + runs + _GROUPS * n_classes**2 * np.arange(len(runs))[:, None]
+        counts = np.bincount(cells.ravel(), minlength=len(runs) * _GROUPS * n_classes**2).astype(np.float64)
+        counts = counts.reshape(len(runs), _GROUPS, n_classes, n_classes)
+        found[number] = METRICS[sweep.metric](counts.sum(axis=1, keepdims=True) - counts).mean(axis=0)
+    return found

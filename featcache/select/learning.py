@@ -102,7 +102,8 @@ class LearningCurve:
         nearest = min(abs(math.log2(rows / one)) for one in self.rows)
         variance = self.wander**2 * nearest
         if measured:
-            variance = variance + (self.noise * (self.rows[-1] / rows) ** self.noise_rate) ** 2
+            fresh = max(0.0, 1.0 - self.rows[-1] / rows)  # the others are those measured already
+            variance = variance + fresh * (self.noise * (self.rows[-1] / rows) ** self.noise_rate) ** 2
         return Estimate.of(np.minimum(self._law(rows) + np.sqrt(variance) * self._normal(), 1.0))
 
     def gain(self, rows_from: int, rows_to: int) -> Estimate:

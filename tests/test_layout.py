@@ -31,6 +31,7 @@ RANK = {
     "explain": 7,
     "fit": 7,
     "upkeep": 7,
+    "curves": 8,
     "plan": 8,
     "predict": 8,  # texts that are not cached yet go through `extract`
     "demo": 9,

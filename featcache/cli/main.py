@@ -18,6 +18,7 @@ _COMMANDS = {
     "demo": "featcache.cli.demo",
     "extract": "featcache.cli.extract",
     "fit-heads": "featcache.cli.fit",
+    "curves": "featcache.cli.curves",
     "predict": "featcache.cli.predict",
     "ls": "featcache.cli.inspect",
     "info": "featcache.cli.inspect",

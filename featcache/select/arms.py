@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from featcache.select.metrics import METRICS, Classes, difference, scores_of_many
 from featcache.select.sweep import Sweep, Trial
 
+STANDARD_ERRORS, LEAST = 2.0, 0.01  # from where on a gain counts: beyond noise, and a point at least
 _GROUPS = 5
 _PERMUTATIONS = 999
 
@@ -37,6 +38,13 @@ class Arm:
     train: float
 
 
+    def simplest(self, sweep: Sweep) -> Trial:
+        """The smallest head that is within a point of the best on all held rows."""
+        best = max(trial.validation[sweep.metric] for trial in self.trials)
+        close = [trial for trial in self.trials if trial.validation[sweep.metric] >= best - LEAST]
+        return min(close, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
+
+
 @dataclass(frozen=True)
 class Effect:
     """What one arm has more than another, in the metric (0.01 is a point), with its standard error.
@@ -47,7 +55,7 @@ class Effect:
     value: float
     standard_error: float
 
-    def beyond(self, errors: float, least: float = 0.0) -> bool:
+    def beyond(self, errors: float = STANDARD_ERRORS, least: float = LEAST) -> bool:
         """Whether it is at least so large and more than so many standard errors."""
         return self.value >= least and self.value > errors * self.standard_error
 
@@ -67,11 +75,17 @@ def arm_of(trials: Sequence[Trial], sweep: Sweep) -> Arm:
 
 def effect(mine: Arm, theirs: Arm, sweep: Sweep) -> Effect:
     """How much better one arm is than another."""
-    found = difference(sweep.metric, sweep.truth, mine.predicted, theirs.predicted, sweep.n_classes, seed=sweep.seed)
-    scored = [scores_of_many(sweep.metric, sweep.truth, one.predicted, sweep.n_classes) for one in (mine, theirs)]
-    gains = np.subtract(*scored)  # by seed; an arm of one seed stands beside each of the other's
-    of_seeds = float(np.std(gains, ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return Effect(found.value, math.hypot(found.standard_error, of_seeds))
+    return effect_of_classes(mine.predicted, theirs.predicted, sweep)
+
+
+def effect_of_classes(mine: Classes, theirs: Classes, sweep: Sweep) -> Effect:
+    """How much better some classes of the held rows are than others; each (V,), or (S, V) of several runs."""
+    found = difference(sweep.metric, sweep.truth, mine, theirs, sweep.n_classes, seed=sweep.seed)
+    variances = [found.standard_error**2]
+    for runs in (mine, theirs):
+        scored = scores_of_many(sweep.metric, sweep.truth, np.atleast_2d(runs), sweep.n_classes)
+        variances.append(float(np.var(scored, ddof=1)) / len(scored) if len(scored) > 1 else 0.0)
+    return Effect(found.value, math.sqrt(sum(variances)))
 
 
 def chance(arm: Arm, sweep: Sweep) -> tuple[float, float]:

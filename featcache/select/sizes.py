@@ -7,7 +7,7 @@ that sizes are compared on the same rows. Few rows are drawn more often than man
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,14 @@ _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 @dataclass(frozen=True)
 class Size:
     """What `rows` training rows gave: the mean score of some draws on the rows held back, with its bootstrap interval
-    over those; the mean score on the rows trained on; and the score of each draw.
+    over those; the mean score on the rows trained on; the score of each draw; and its classes of those rows, (R, V).
     """
 
     rows: int
     score: Interval
     train: float
     scores: tuple[float, ...]
+    predicted: NDArray[np.int64] = field(repr=False, compare=False)
 
     @property
     def draws(self) -> int:
@@ -142,7 +143,7 @@ def _measured(candidate: Candidate, sweep: Sweep, rows: int, draws: int, width: 
     predicted = trial.predicted.reshape(draws, -1)  # folds of one draw side by side
     scores = scores_of_many(sweep.metric, sweep.truth, predicted, sweep.n_classes)
     found = interval(sweep.metric, sweep.truth, predicted, sweep.n_classes, seed=sweep.seed)
-    return Size(rows, found, trial.train[sweep.metric], tuple(round(float(one), 6) for one in scores))
+    return Size(rows, found, trial.train[sweep.metric], tuple(round(float(one), 6) for one in scores), predicted)
 
 
 def _drawn(places: NDArray[np.int64], labels: NDArray[np.int64], rows: int, *, seed: int) -> NDArray[np.int64]:

@@ -1,64 +1,260 @@
-"""The verdict: one sentence on what limits the linear reference, with the numbers it rests on.
+"""The verdict: why a head stops where it stops, decided by experiments on the cache.
 
-Decided here from the sweep's own trials, as paired differences on validation rows: `features` where the same
-kind of head on another layer, pooling or on all layers is better, `capacity` where a deeper head is better
-than the best linear one. A gain counts from two standard errors on. Where neither gains, `kind` is None:
-telling a good fit from missing data, weak features or no signal takes experiments beyond this sweep.
+Each cause has an experiment that tells it apart from the others:
+
+    not-converged  training on, or at another rate, raises the score of training rows and of held rows
+    unscaled       standardised features raise it
+    overfits       regularisation lowers the score of training rows and raises that of held rows
+    features       heads of the same kind on other layers and poolings are better
+    capacity       deeper heads are better
+    data-limited   the learning curve of the best head still rises
+    backbone       even the best head that was tried is poor, or a bag of words beats it
+    no-signal      the best head is no better than guessing
+    fits           none of these
+
+A gain counts from two standard errors and one point on (`arms.Effect`). Causes are ranked by what each is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featcache.select.choice import best_of
-from featcache.select.metrics import Difference, difference
-from featcache.select.sweep import Sweep, Trial
+from featcache.select.arms import STANDARD_ERRORS, Arm, Effect, effect, effect_of_classes
+from featcache.select.experiments import Evidence
+from featcache.select.metrics import score
+from featcache.select.sweep import Trial
 
-_STANDARD_ERRORS = 2.0
-_LINEAR = ("linear", "logreg")  # a head that is code may be anything
+KINDS = (
+    "fits", "not-converged", "unscaled", "features", "capacity", "overfits", "data-limited", "backbone", "no-signal",
+)  # fmt: skip
+_GUESSING = 0.01  # from this p-value on the best head may be guessing
+# Matthews correlation: 1 is perfect and 0 guessing, whatever the classes' shares. Two classes of one size: 83 % right.
+_POOR = 2 / 3
+_GAP = 0.1  # between the scores of training rows and of others, from which on a head may be said to know its rows by heart
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """kind: the largest cause found, or None. why: one sentence with numbers. cure: a command, or None."""
+class Cause:
+    """One thing that limits the subject. points: what mending it is worth, a share of 1 (0.031 is 3.1 points), with its
+    standard error; None where no experiment can say. why: a clause. cure: a command, or None.
+    """
 
-    kind: str | None
+    kind: str
+    points: float | None
+    standard_error: float | None
     why: str
     cure: str | None
 
 
-def judge(reference: Trial, trials: Sequence[Trial], sweep: Sweep, *, cure: str) -> Verdict:
-    """The verdict on `reference`. cure: the command that uses the head that was chosen instead."""
-    linear = best_of([reference, *(trial for trial in trials if trial.head.kind in _LINEAR)], sweep.metric)
-    deepest = best_of([linear, *trials], sweep.metric)
-    causes: list[tuple[float, str, str]] = []
-    for kind, better, worse, place in (
-        ("features", linear, reference, f"{linear.head} on {linear.view}"),
-        ("capacity", deepest, linear, f"{deepest.head} on {deepest.view}"),
-    ):
-        gain = _gain(better, worse, sweep)
-        if gain.value > _STANDARD_ERRORS * gain.standard_error:
-            causes.append((gain.value, kind, f"{place} gives {_points(gain)} points over {_subject(worse, reference)}"))
-    fit = (
-        f"the linear head on {reference.view} has {sweep.metric} {reference.train[sweep.metric]:.3f} on training rows "
-        f"and {reference.validation[sweep.metric]:.3f} on validation rows"
+@dataclass(frozen=True)
+class Experiment:
+    """An arm, for people. score, train: the metric on held and on training rows. gain: over what `against` names."""
+
+    name: str
+    what: str
+    score: float
+    train: float | None
+    gain: float | None
+    standard_error: float | None
+    against: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """kind: the first cause, of KINDS.  why: one sentence with the numbers.  cure: a command, or None.
+
+    causes: all that were found, by what each is worth, those whose worth is not known last.  experiments: what it
+    rests on.  subject: the head it is about, in words.
+    """
+
+    kind: str
+    why: str
+    cure: str | None
+    causes: tuple[Cause, ...]
+    experiments: tuple[Experiment, ...]
+    subject: str
+
+
+def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str) -> Verdict:
+    """The verdict on a subject, which is called so. cures: a command for each kind, where `{head}` stands for the
+    options of the best head of an arm.
+    """
+    found = _causes(evidence)
+    causes = tuple(
+        Cause(kind, gain.value if gain else None, gain.standard_error if gain else None, why, _cure(cures, kind, arm))
+        for kind, gain, why, arm in found
     )
-    if not causes:
-        gain = _gain(deepest, reference, sweep)
-        why = f"{fit}; no layer, pooling or deeper head tried is better beyond noise (at best {_points(gain)} points)"
-        return Verdict(None, why, None)
-    causes.sort(reverse=True)
-    return Verdict(causes[0][1], f"{fit}; " + "; ".join(sentence for _, _, sentence in causes), cure)
+    metric, one = evidence.sweep.metric, evidence.subject
+    fit = f"the {subject} has {metric} {one.train:.3f} on the rows it was trained on and {one.score:.3f} on others"
+    why = "; ".join([fit, *(cause.why for cause in causes), *_ruled_out(evidence, {one.kind for one in causes})])
+    return Verdict(causes[0].kind, why, causes[0].cure, causes, _told(evidence), subject)
 
 
-def _gain(better: Trial, worse: Trial, sweep: Sweep) -> Difference:
-    return difference(sweep.metric, sweep.truth, better.predicted, worse.predicted, sweep.n_classes, seed=sweep.seed)
+_Found = tuple[str, Effect | None, str, Arm]
 
 
-def _points(gain: Difference) -> str:
+def _causes(evidence: Evidence) -> list[_Found]:
+    sweep, subject, base, best = evidence.sweep, evidence.subject, evidence.base, evidence.everything
+    if evidence.p_value >= _GUESSING:
+        why = (
+            f"the best of {len(best.trials)} heads has {best.score:.3f}, and on shuffled labels {evidence.shuffled:.3f}: "
+            f"guessing does as well (p = {evidence.p_value:.2f})"
+        )
+        return [("no-signal", None, why, best)]
+    found: list[_Found] = []
+    trained, held_back, scaled = evidence.trained, evidence.held_back, evidence.scaled
+    if trained is not None and trained.train > subject.train:
+        gain = effect(trained, subject, sweep)
+        if gain.beyond():
+            found.append(("not-converged", gain, f"{_recipe(trained)} it gains {_points(gain)} points", trained))
+    if not subject.best.view.scaled:
+        gain = effect(scaled, subject, sweep)
+        if gain.beyond():
+            found.append(("unscaled", gain, f"on standardised states it gains {_points(gain)} points", scaled))
+    gain = effect(held_back, subject, sweep)
+    # A head that knows its own rows by heart and not others overfits; that holding it back helps need not be certain.
+    errors = 1.0 if subject.train - subject.score > _GAP else STANDARD_ERRORS
+    if gain.beyond(errors) and held_back.train < subject.train:
+        name = f"held back more ({_named(held_back)}) it gains {_points(gain)} points on rows it has not seen"
+        found.append(("overfits", gain, name, held_back))
+    found += _features_and_capacity(evidence)
+    gain = _of_more_labels(evidence)
+    if gain is not None:
+        found.append(("data-limited", gain, f"twice the labels would give about {_points(gain)} points", best))
+    found.sort(key=lambda one: -one[1].value if one[1] else 0.0)
+    if _skill(evidence) < _POOR or _below_words(evidence):
+        found.append(("backbone", None, _poor(evidence, helped=bool(found)), best))
+    if not found:
+        found = [("fits", None, "nothing that was tried is better by more than noise", base)]
+    return found
+
+
+def _of_more_labels(evidence: Evidence) -> Effect | None:
+    """What twice the labels would give, if the curve has risen beyond noise up to here and is likely to go on."""
+    growth, sweep = evidence.growth, evidence.sweep
+    if growth.curve is None:
+        return None
+    quarter, whole = growth.sizes[-3], growth.sizes[-1]
+    risen = effect_of_classes(whole.predicted, quarter.predicted, sweep)
+    doubling = Effect(growth.curve.doubling.value, growth.curve.doubling.standard_error)
+    return doubling if risen.beyond() and doubling.beyond(1.0) else None
+
+
+def _features_and_capacity(evidence: Evidence) -> list[_Found]:
+    """Each alone over the base; where only both together help, each is worth what it adds to the other."""
+    sweep, base = evidence.sweep, evidence.base
+    both = effect(evidence.everything, base, sweep)
+    found: list[_Found] = []
+    for kind, mine, other, words in (
+        ("features", evidence.views, evidence.larger, "on other layers and poolings"),
+        ("capacity", evidence.larger, evidence.views, "with hidden layers" if not base.best.head.depth else "with more layers"),
+    ):
+        alone = effect(mine, base, sweep)
+        added = effect(evidence.everything, other, sweep)
+        if alone.beyond():
+            found.append((kind, alone, f"{words} {_points(alone)} points ({_named(mine)})", mine))
+        elif added.beyond() and both.beyond() and added.value >= both.value / 2:
+            arm = evidence.everything
+            found.append((kind, added, f"{words} too {_points(added)} points ({_named(arm)})", arm))
+    return found
+
+
+def _skill(evidence: Evidence) -> float:
+    best = evidence.everything
+    return score("mcc", evidence.sweep.truth, best.predicted[0], evidence.sweep.n_classes)
+
+
+def _below_words(evidence: Evidence) -> bool:
+    if evidence.words is None:
+        return False
+    return effect_of_classes(evidence.words, evidence.everything.predicted, evidence.sweep).beyond()
+
+
+def _poor(evidence: Evidence, *, helped: bool) -> str:
+    best, sweep = evidence.everything, evidence.sweep
+    still = "even with all of it " if helped else "nothing tried helps, and "
+    if _below_words(evidence) and evidence.words is not None:
+        words = score(sweep.metric, sweep.truth, evidence.words, sweep.n_classes)
+        return f"{still}the best head ({best.score:.3f}) stays below a bag of words ({words:.3f})"
+    return f"{still}the best head has {best.score:.3f} (Matthews correlation {_skill(evidence):.2f})"
+
+
+def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
+    """What is not wrong, for who would try it next."""
+    if found & {"no-signal"}:
+        return []
+    words = {
+        "not-converged": "converged" if evidence.trained is not None else None,
+        "overfits": "not overfitted",
+        "features": "no other layer or pooling is better",
+        "capacity": "no larger head is better",
+    }
+    said = [text for kind, text in words.items() if text and kind not in found]
+    growth = evidence.growth.sentence()
+    if "data-limited" not in found and growth:
+        said.append(growth)
+    return [", ".join(said)] if said else []
+
+
+def _told(evidence: Evidence) -> tuple[Experiment, ...]:
+    sweep, subject, base, growth = evidence.sweep, evidence.subject, evidence.base, evidence.growth
+    told = [Experiment("subject", "as it is", subject.score, subject.train, None, None, None)]
+
+    def add(name: str, what: str, arm: Arm | None, against: Arm, over: str) -> None:
+        if arm is not None:
+            gain = effect(arm, against, sweep)
+            told.append(Experiment(name, what, arm.score, arm.train, gain.value, gain.standard_error, over))
+
+    other = "standardised" if not subject.best.view.scaled else "not standardised"
+    base_name = "the subject" if base.predicted is subject.predicted else "the subject with what helped above"
+    add("trained", "other learning rates, and longer", evidence.trained, subject, "the subject")
+    add("scaled" if not subject.best.view.scaled else "unscaled", other, evidence.scaled, subject, "the subject")
+    add("held-back", "more regularisation, smaller C, stopped early", evidence.held_back, subject, "the subject")
+    add("views", f"other layers and poolings: {_named(evidence.views)}", evidence.views, base, base_name)
+    add("larger", f"deeper and wider: {_named(evidence.larger)}", evidence.larger, base, base_name)
+    add("everything", f"all of it: {_named(evidence.everything)}", evidence.everything, base, base_name)
+    for size in growth.sizes[-3:-1]:
+        told.append(Experiment(
+            f"rows-{size.rows}", f"{growth.about} trained on {size.rows:,} rows", size.score.value, size.train, None, None, None
+        ))  # fmt: skip
+    whole = growth.sizes[-1]
+    told.append(Experiment("rows-all", f"{growth.about} trained on all {whole.rows:,} rows", whole.score.value, whole.train, None, None, None))
+    if growth.curve is not None:
+        gain = growth.curve.doubling
+        value = whole.score.value + gain.value
+        told.append(Experiment("rows-twice", "twice the labels, by the curve through these", value, None, gain.value, gain.standard_error, "all rows"))
+    told.append(Experiment("shuffled", "the best head trained on shuffled labels", evidence.shuffled, None, None, None, None))
+    told.append(Experiment("guessing", "guessing with its class shares", evidence.guessed, None, None, None, None))
+    if evidence.words is not None:
+        value = score(sweep.metric, sweep.truth, evidence.words, sweep.n_classes)
+        gain = effect_of_classes(evidence.words, evidence.everything.predicted, sweep)
+        told.append(Experiment("words", "a bag of words (TF-IDF)", value, None, gain.value, gain.standard_error, "all of it"))
+    return tuple(told)
+
+
+def _recipe(arm: Arm) -> str:
+    recipe = arm.best.candidate.recipe
+    if recipe is None:
+        return "trained to the end (logistic regression)"
+    return f"with learning rate {recipe.learning_rate:g} and {recipe.max_epochs} epochs"
+
+
+def _named(arm: Arm) -> str:
+    return f"{arm.best.head} on {arm.best.view}"
+
+
+def _points(gain: Effect) -> str:
     return f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f}"
 
 
-def _subject(worse: Trial, reference: Trial) -> str:
-    return "it" if worse is reference else f"{worse.head} on {worse.view}"
+def _cure(cures: Mapping[str, str], kind: str, arm: Arm) -> str | None:
+    command = cures.get(kind)
+    return None if command is None else command.format(head=options_of(arm.best))
+
+
+def options_of(trial: Trial) -> str:
+    """The options of `fit-heads` that try this head."""
+    head, view = trial.head, trial.view
+    shape = f"--heads {head.kind}" if not head.depth else f"--heads mlp --depths {head.depth} --widths {head.width}"
+    return f"{shape} --layers {','.join(map(str, view.layers))} --pool {','.join(view.poolings)}"

@@ -18,7 +18,6 @@ import numpy as np
 
 from featcache.data.parts import read_parts
 from featcache.data.texts import Reading
-from featcache.fit import _memory_told, _Task
 from featcache.heads.balance import epoch_size
 from featcache.heads.shape import HeadShape
 from featcache.report.progress import Progress, Silent
@@ -28,6 +27,7 @@ from featcache.select.sweep import Candidate
 from featcache.select.views import VIEWS, views_of
 from featcache.select.wanted import Wanted, heads_asked_for, listed, seeds_from
 from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
+from featcache.task import Task, memory_told
 
 SPLIT = "0.8/0.2"  # nothing is chosen for good here, so no rows are kept for a test
 HEADS = ("logreg", "mlp")  # simple ones, among which the best is looked for
@@ -133,9 +133,9 @@ def curves(
     wanted.check_views(there)
     from featcache.select.features import Room, States
 
-    with Room() as room, _memory_told():
+    with Room() as room, memory_told():
         rows = np.concatenate([found.find(part.keys) for part in (parts.train, parts.validation)])
-        task = _Task.of(label, parts, found, States(found, rows, room), wanted, there, split=validation is None)
+        task = Task.of(label, parts, found, States(found, rows, room), wanted, there, split=validation is None)
         best = _best(task, progress)
         growths = _growths(task, best, progress)
         capacity = _capacity(task, best, depths, widths, progress)
@@ -152,7 +152,7 @@ def curves(
     )
 
 
-def _best(task: _Task, progress: Progress) -> Candidate:
+def _best(task: Task, progress: Progress) -> Candidate:
     """The simplest of the best simple heads on validation rows."""
     from featcache.select.choice import choose
     from featcache.select.features import Room
@@ -180,7 +180,7 @@ def _best(task: _Task, progress: Progress) -> Candidate:
         progress.end()
 
 
-def _growths(task: _Task, best: Candidate, progress: Progress) -> tuple[Growth, ...]:
+def _growths(task: Task, best: Candidate, progress: Progress) -> tuple[Growth, ...]:
     from featcache.select.sizes import by_rows, sizes_of
 
     found = []
@@ -198,7 +198,7 @@ def _tell(progress: Progress, candidate: Candidate, rows: int) -> None:
 
 
 def _capacity(
-    task: _Task, best: Candidate, depths: Sequence[int], widths: Sequence[int], progress: Progress
+    task: Task, best: Candidate, depths: Sequence[int], widths: Sequence[int], progress: Progress
 ) -> tuple[Capacity, ...]:
     from featcache.select.sizes import by_capacity
 

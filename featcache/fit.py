@@ -203,95 +203,17 @@ def fit_heads(
         folders = run_folders(out, parts[labels[0]].train.source, labels)
         # All before the first is fitted: what is wrong with a label is known before anything is written.
         tasks = [
-            _Task.of(one, parts[one], found, states, wanted, views_there, split=validation is None) for one in labels
+            Task.of(one, parts[one], found, states, wanted, views_there, split=validation is None) for one in labels
         ]
         for task, folder in zip(tasks, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
-            with _memory_told():
+            with memory_told():
                 results[task.label] = _fit(task, reading, folder, progress)
     return results[label] if isinstance(label, str) else results
 
 
-@contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
-    """Memory that runs out as an error of ours; of torch's a RuntimeError that says so."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if "memory" not in str(error) and not isinstance(error, MemoryError):
-            raise
-        msg = "memory ran out while heads were trained"
-        raise MachineError(msg, cure="Try fewer --widths, --layers, --pool, --trials or --cv.") from error
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One label of a call. classes: in their order; numbers: class numbers of each part's rows.
-
-    split: whether validation rows were split off the training file.
-    """
-
-    label: str
-    parts: Parts
-    classes: list[Label]
-    numbers: list[NDArray[np.int64]]
-    space: Space
-    sweep: Sweep
-    wanted: Wanted
-    views: Sequence[View]
-    split: bool
-
-    @classmethod
-    def of(
-        cls,
-        label: str,
-        parts: Parts,
-        space: Space,
-        states: States,
-        wanted: Wanted,
-        views: Sequence[View],
-        *,
-        split: bool,
-    ) -> _Task:
-        classes = classes_of(parts, label)
-        numbers = [class_numbers(part.labels, classes) for part in parts.present()]
-        rows = [space.find(part.keys) for part in (parts.train, parts.validation)]
-        folds: tuple[Fold, ...] = one_fold(len(rows[0]), len(rows[1]))
-        if wanted.cv is not None:  # all of these rows are both
-            folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, wanted.cv, seed=wanted.seeds[0])
-        sweep = Sweep(
-            gather=states.gather,
-            part=Part(np.concatenate(rows), np.concatenate(numbers[:2])),
-            folds=folds,
-            n_classes=len(classes),
-            metric=wanted.metric,
-            seed=wanted.seeds[0],
-            seeds=wanted.seeds,
-            balance=wanted.balance,
-        )
-        return cls(label, parts, classes, numbers, space, sweep, wanted, views, split)
-
-    @property
-    def width(self) -> int:
-        """Of one layer's states."""
-        return self.space.origin.hidden_size
-
-    @property
-    def reference(self) -> Candidate:
-        """Logistic regression on the last layer's mean, whatever was asked for."""
-        contract = self.space.contract
-        return Candidate(reference_view(contract.layers, contract.poolings), HeadShape("logreg"))
-
-    @property
-    def test(self) -> Part | None:
-        """The test rows; nothing reads them but `read_test`."""
-        if self.parts.test is None:
-            return None
-        return Part(self.space.find(self.parts.test.keys), self.numbers[2])
-
-
-def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> FitResult:
+def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitResult:
     """Search, choice, refit, test, run."""
     from featcache.select.features import Room
     from featcache.select.final import finished, read_test
@@ -358,7 +280,7 @@ def _fit(task: _Task, reading: Reading, folder: Path, progress: Progress) -> Fit
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial], Trial]:
+def _searched(task: Task, room: Room, progress: Progress) -> tuple[list[Trial], Trial]:
     """Trials of all candidates, and that of the linear reference, which need not be one of them."""
     from featcache.select.search import Best, Search
 
@@ -400,7 +322,7 @@ def _searched(task: _Task, room: Room, progress: Progress) -> tuple[list[Trial],
     return trials, known[0] if known else search.run([reference], in_time=False)[0]
 
 
-def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress) -> tuple[Trial, list[Compared]]:
+def _chosen(trials: Sequence[Trial], task: Task, room: Room, progress: Progress) -> tuple[Trial, list[Compared]]:
     """The choice, on validation rows; heads that these do not tell apart are compared in folds of all rows.
 
     Not so where validation rows have a file of their own: they may be meant to differ from those of training.
@@ -424,7 +346,7 @@ def _chosen(trials: Sequence[Trial], task: _Task, room: Room, progress: Progress
 # -- test and run -----------------------------------------------------------------------------------------------------
 
 
-def _entered(task: _Task, chosen: Trial, folder: Path, progress: Progress) -> list[TestReading]:
+def _entered(task: Task, chosen: Trial, folder: Path, progress: Progress) -> list[TestReading]:
     """Other choices that the cache remembers on these test rows; this one is added to them."""
     if task.parts.test is None:
         return []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 NAME = "mislabelled.csv"
+FEW = 3  # heads whose probabilities are taken together
 DOUBT = 0.065  # a label with less than so much probability is probably wrong
 
 
@@ -96,6 +97,15 @@ def pooled(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.int64]) ->
     logs = [_log_softmax(one / temperature(one, labels)) for one in logits]
     mean = np.mean(logs, axis=0)
     return _softmax(mean / temperature(mean, labels))
+
+
+def best_few(trials: Sequence[Trial], metric: str, count: int = FEW) -> list[Trial]:
+    """The best heads on validation rows, each of another shape or on another view, none of them dropped early."""
+    found: dict[tuple[object, object], Trial] = {}
+    for trial in sorted(trials, key=lambda one: -one.validation[metric]):
+        if not trial.dropped:
+            found.setdefault((trial.candidate.factory or trial.head, trial.view), trial)
+    return list(found.values())[:count]
 
 
 def held_out(trials: Sequence[Trial], sweep: Sweep, folds: tuple[Fold, ...]) -> Values:

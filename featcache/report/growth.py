@@ -40,8 +40,7 @@ def print_growth(growth: Growth, console: Console) -> None:
     for size in growth.sizes:
         table.add_row(f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score))
     console.print(Padding(table, (0, 0, 0, _INDENT)))
-    sentence = growth.sentence()
-    _line(console, "more", sentence or "too few rows for a learning curve: three sizes are needed")
+    _line(console, "more", growth.sentence())
 
 
 def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console: Console) -> None:

@@ -79,7 +79,7 @@ class Estimate:
         return cls(*(round(float(one), 6) for one in numbers))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearningCurve:
     """What is known of a curve: many curves, each as likely as its share of them.
 

@@ -87,6 +87,15 @@ def test_doubt_grows_beyond_the_last_size_and_no_score_is_above_one() -> None:
     assert far.high <= 1.0
 
 
+def test_a_single_draw_of_each_size_is_enough_for_a_wide_guess() -> None:
+    sizes = np.array([50, 100, 200, 400])
+    found = fitted(sizes.tolist(), (0.9 - sizes**-0.5)[:, None])
+    assert found is not None
+    doubling = found.doubling
+    assert doubling.low < 400**-0.5 - 800**-0.5 < doubling.high
+    assert 0.002 < doubling.standard_error < 0.02
+
+
 def test_two_sizes_are_no_curve_and_missing_draws_are_left_out() -> None:
     scores: NDArray[np.float64] = np.array([[0.5, 0.52], [0.6, np.nan]])
     assert fitted([10, 20], scores) is None

@@ -75,9 +75,15 @@ def test_json_is_what_a_report_draws() -> None:
     assert (told["fit"][0]["rows"], told["fit"][-1]["rows"]) == (50, 400)
     assert all(one["low"] <= one["value"] <= one["high"] for one in told["fit"])
     assert set(told["doubling"]) == {"value", "standard_error"}
-    few = by_rows(Candidate(ONE, LOGREG), linear_task(64, 50), width=40).to_json()
-    assert (few["fit"], few["doubling"]) == (None, None)
-    assert len(few["points"]) == 2
+
+
+def test_too_few_rows_are_said_with_how_many_it_takes() -> None:
+    few = by_rows(Candidate(ONE, LOGREG), linear_task(64, 50), width=40)
+    assert few.sentence() == "no learning curve: it takes 128 training rows"
+    told = few.to_json()
+    assert (told["fit"], told["doubling"]) == (None, None)
+    assert len(told["points"]) == 2
+    assert by_rows(Candidate(ONE, LOGREG), linear_task(128, 50), width=40, most_draws=2).curve is not None
 
 
 def test_time_that_runs_out_leaves_the_small_sizes() -> None:

@@ -3,9 +3,10 @@
 Confident learning (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068), by cleanlab: from out-of-fold probabilities it
 estimates how many rows carry the label of another class, and takes so many of those whose label has the lowest
 probability. Where classes shade into one another that count takes in rows that are only hard, so of cleanlab's rows
-those alone are listed whose label has less than 6.5 % of the probability. Tried on ag_news (4,999 rows, 3 % of labels
-flipped at random, five seeds, three mlps on the last four layers and on all): cleanlab's own list has 86 to 92 % of the
-flipped rows at a precision of 45 to 49 %, this one 77 to 85 % at 64 to 67 %.
+those alone are listed whose label has less than 6.5 % of the probability. Tried with three mlps on the last four layers
+and on all: on ag_news (4,999 rows, 3 % of labels flipped at random, five seeds) cleanlab's own list has 86 to 92 % of
+the flipped rows at a precision of 45 to 49 %, this one 77 to 85 % at 64 to 67 %; on cola, which the heads cannot do,
+cleanlab lists 1,779 of 8,551 rows, this one 13; of 4,999 rows with random labels 3,707 and none.
 """
 
 from __future__ import annotations

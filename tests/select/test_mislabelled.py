@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from featcache.data.keys import row_keys
+from featcache.data.read import read
 from featcache.select.folds import folds_of
-from featcache.select.mislabelled import held_out, pooled, suspects, write_csv
-from tests.select.planted import LOGREG, ONE, grid, mlp, searched, sweep_of
+from featcache.select.mislabelled import best_few, held_out, pooled, suspects, write_csv
+from tests.select.planted import LINEAR, LOGREG, ONE, grid, mlp, searched, sweep_of
 
 
 def task(
@@ -71,6 +73,21 @@ def test_hard_rows_and_random_labels_are_not_called_wrong(clear: float) -> None:
     assert "hard rows are not wrong rows" in found.sentence()
 
 
+def test_the_best_few_are_different_heads_that_were_trained_to_their_end() -> None:
+    features, _, given, _ = task(300, 2, 0.0, clear=1.0, seed=2)
+    sweep = sweep_of({ONE: features}, given, train=200, held=100)
+    trials = searched(sweep, grid(sweep, [ONE], LOGREG, LINEAR, mlp(1, 8), mlp(2, 8), max_epochs=5))
+    scored = [
+        replace(trial, validation={"accuracy": score}, ended=ended)
+        for trial, score, ended in zip(
+            trials, (0.7, 0.9, 0.8, 0.95), ("done", "done", "done", "dropped at 3"), strict=True
+        )
+    ]
+    again = replace(scored[1], validation={"accuracy": 0.85})  # another recipe of the same head
+    assert best_few([*scored, again], "accuracy") == [scored[1], scored[2], scored[0]]
+    assert best_few([*scored, again], "accuracy", 1) == [scored[1]]
+
+
 def test_several_heads_are_more_certain_of_what_they_agree_on() -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 500)
@@ -102,4 +119,5 @@ def test_the_list_is_a_csv_to_be_corrected(tmp_path: Path) -> None:
     assert [(line["label"], line["predicted"]) for line in lines] == [("spam", "ham"), ("ham", "spam")]
     assert [line["text"] for line in lines] == [texts[4], texts[7]]
     assert {line["corrected"] for line in lines} == {""}
+    assert read(path).n_rows == 2  # by our own strict reader, too
     assert float(lines[0]["probability_of_label"]) < 0.01

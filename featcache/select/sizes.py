@@ -22,6 +22,7 @@ from featcache.select.views import View
 
 DEPTHS, WIDTHS = (0, 1, 2, 3, 4), (64, 256)
 _MOST_SIZES, _FEWEST_ROWS, _ROWS_A_CLASS = 7, 32, 4
+_Z95 = 1.96
 _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 
 
@@ -129,7 +130,9 @@ def by_rows(
     for place, one in enumerate(measured):
         scores[place, : one.draws] = one.scores
     least = min(worst, float(np.nanmin(scores, initial=1.0)))
-    curve = fitted([one.rows for one in measured], scores, pool=n_rows, worst=least)
+    last = measured[-1].score if measured else Interval(0.0, 0.0, 0.0)
+    held_error = (last.high - last.low) / (2 * _Z95)
+    curve = fitted([one.rows for one in measured], scores, pool=n_rows, worst=least, held_error=held_error)
     needed = _least(sweep.n_classes) << (FEWEST_SIZES - 1)
     return Growth(about or f"{candidate.head} on {candidate.view}", sweep.metric, tuple(measured), curve, needed)
 

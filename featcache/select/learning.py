@@ -152,8 +152,8 @@ def fitted(
     than three sizes.
 
     pool: rows that the draws are taken of [the largest size]: draws of a half of it are more alike than those of
-    other rows would be.  worst: the score of guessing, below which no curve lies.  held_error: standard error of a score
-    by the choice of the rows held back; the noise is taken to be no less than a part of it.
+    other rows would be.  worst: the score of guessing, below which no curve lies.  held_error: standard error of a
+    score by the choice of the rows held back; the noise is taken to be no less than a part of it.
     """
     found = np.asarray(scores, dtype=np.float64)
     there = ~np.isnan(found).all(axis=1)

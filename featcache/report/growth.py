@@ -48,7 +48,7 @@ def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console:
     _line(console, "capacity", f"{metric} of heads on {view} by their size, train beside validation")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("head")
-    table.add_column("numbers", justify="right")
+    table.add_column("parameters", justify="right")
     table.add_column("train", justify="right")
     table.add_column("validation")
     table.add_column("over linear, points")

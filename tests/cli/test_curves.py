@@ -67,6 +67,7 @@ def test_programs_read_one_object_and_the_same_again(curves: Any) -> None:
 def test_python_takes_tables_and_texts_of_a_test_are_left_out(cache: Path) -> None:
     data = rated(200, seed=4)
     test = {name: values[:50] for name, values in data.items()}
+    test = {"text": [*test["text"], "never extracted"], "label": [*test["label"], data["label"][0]]}
     found = featcache.curves(
         data, label="label", test=test, text="text", cache=cache, layers="2", pool="mean", views="single",
         heads="logreg", depths=(0,), widths=(8,),

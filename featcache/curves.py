@@ -121,7 +121,7 @@ def curves(
         warn=progress.note,
     )  # fmt: skip
     found = find_space(
-        Path(cache), parts.present(), backbone=backbone, name=space, layers=layers, pool=pool,
+        Path(cache), [parts.train, parts.validation], backbone=backbone, name=space, layers=layers, pool=pool,
         reading=reading.options(),
     )  # fmt: skip
     there = views_of(

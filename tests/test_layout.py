@@ -38,7 +38,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
+HEAVY = {"cleanlab", "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
 FREE_OF_TORCH = ("data", "cache")
 
 

@@ -40,8 +40,7 @@ def print_growth(growth: Growth, console: Console) -> None:
     for size in growth.sizes:
         table.add_row(f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score))
     console.print(Padding(table, (0, 0, 0, _INDENT)))
-    sentence = growth.sentence()
-    _line(console, "more", sentence or "too few rows for a learning curve: three sizes are needed")
+    _line(console, "more", growth.sentence())
 
 
 def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console: Console) -> None:
@@ -49,7 +48,7 @@ def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console:
     _line(console, "capacity", f"{metric} of heads on {view} by their size, train beside validation")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("head")
-    table.add_column("numbers", justify="right")
+    table.add_column("parameters", justify="right")
     table.add_column("train", justify="right")
     table.add_column("validation")
     table.add_column("over linear, points")

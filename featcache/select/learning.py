@@ -25,12 +25,15 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 FEWEST_SIZES = 3  # two points say nothing about a bend
-_RATES = np.linspace(0.05, 1.2, 24)
+# Published rates lie between 0.07 and 0.35 (Hestness et al., table 1), that of counting is 0.5.
+_RATES = np.linspace(0.05, 0.7, 27)
 _WANDERS = np.array([0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032])  # of the score, for each doubling
 _GAINS = 121  # grid points between the worst and the best that the law may still give beyond the last size
+_USUAL_GAIN, _FALLING = 0.3, 0.25  # scale of what endless rows give; how much less likely a curve that falls is
 _SAMPLES = 4000
-_Z95 = 1.959964
 _LEAST_NOISE = 5e-4
+# Heads that differ do so on some of the rows held back, even where draws happen to agree (a majority class, say).
+_OF_HELD = 0.25
 _UNKNOWN_NOISE = 0.005  # where no size has two draws
 
 
@@ -77,9 +80,13 @@ class Estimate:
         return cls(*(round(float(one), 6) for one in numbers))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearningCurve:
     """What is known of a curve: many curves, each as likely as its share of them.
+
+    On 60 curves of four real data sets (heads on MiniLM, three metrics: 180 cases) a score at full data lay within the
+    95 % interval foretold from half the data in 95 % of cases; 0.25 of the held rows' error, and the wander, were
+    chosen there. The median width was 4.5 points; without the error of held rows 94 % and 4.3.
 
     rows: sizes measured, ascending.  level (K,): the score with `rows[-1]` rows; to_come (K,): what endless rows would
     add by the law; rate (K,); wander (K,): standard deviation for each doubling.  noise: standard deviation of one
@@ -102,8 +109,7 @@ class LearningCurve:
         nearest = min(abs(math.log2(rows / one)) for one in self.rows)
         variance = self.wander**2 * nearest
         if measured:
-            fresh = max(0.0, 1.0 - self.rows[-1] / rows)  # the others are those measured already
-            variance = variance + fresh * (self.noise * (self.rows[-1] / rows) ** self.noise_rate) ** 2
+            variance = variance + (self.noise * (self.rows[-1] / rows) ** self.noise_rate) ** 2
         return Estimate.of(np.minimum(self._law(rows) + np.sqrt(variance) * self._normal(), 1.0))
 
     def gain(self, rows_from: int, rows_to: int) -> Estimate:
@@ -120,7 +126,7 @@ class LearningCurve:
     @property
     def limit(self) -> Estimate:
         """The score that endless rows would give by the law."""
-        return Estimate.of(self.level + self.to_come)
+        return Estimate.of(np.minimum(self.level + self.to_come, 1.0))
 
     def dense(self, *, points: int = 40, up_to: int | None = None) -> list[tuple[int, Estimate]]:
         """Means at log-spaced sizes from the smallest measured up to twice the largest (or `up_to`), for a plot."""
@@ -135,13 +141,19 @@ class LearningCurve:
 
 
 def fitted(
-    rows: Sequence[int], scores: NDArray[np.floating], *, pool: int | None = None, worst: float = 0.0
+    rows: Sequence[int],
+    scores: NDArray[np.floating],
+    *,
+    pool: int | None = None,
+    worst: float = 0.0,
+    held_error: float = 0.0,
 ) -> LearningCurve | None:
     """The curve through scores (P, R) of R draws at each of P sizes (NaN where a size has fewer), or None for fewer
     than three sizes.
 
     pool: rows that the draws are taken of [the largest size]: draws of a half of it are more alike than those of
-    other rows would be.  worst: the score of guessing, below which no curve lies.
+    other rows would be.  worst: the score of guessing, below which no curve lies.  held_error: standard error of a
+    score by the choice of the rows held back; the noise is taken to be no less than a part of it.
     """
     found = np.asarray(scores, dtype=np.float64)
     there = ~np.isnan(found).all(axis=1)
@@ -152,6 +164,7 @@ def fitted(
         return None
     share = np.minimum(sizes / (pool or sizes[-1]), 1.0)
     noise, noise_rate = _noise(sizes, found, share)
+    noise = math.hypot(noise, _OF_HELD * held_error)
     count = (~np.isnan(found)).sum(axis=1)
     own = (noise * (sizes[-1] / sizes) ** noise_rate) ** 2
     # The pool is one draw of the world: what its rows have in common, all parts of it share.
@@ -186,7 +199,7 @@ def _posterior(
     to_come = np.concatenate([-np.geomspace(0.1, 0.0005, 15), np.linspace(0.0, room, _GAINS)])
     steps = np.gradient(to_come)
     # Small gains are likelier than large ones: nobody stops labelling at a tenth of the score.
-    prior_gain = steps * np.exp(-np.abs(to_come) / 0.1) * np.where(to_come < 0, 0.25, 1.0)
+    prior_gain = steps * np.exp(-np.abs(to_come) / _USUAL_GAIN) * np.where(to_come < 0, _FALLING, 1.0)
     bend = 1.0 - (sizes / sizes[-1]) ** -_RATES[:, None]  # (C, P), zero at the last size
     law = to_come[None, :, None] * bend[:, None, :]  # (C, G, P)
     away = np.log2(sizes)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from featcache.heads.shape import HeadShape
 from featcache.select.candidates import Candidates, base_recipe
-from featcache.select.learning import LearningCurve, fitted, part_of
+from featcache.select.learning import FEWEST_SIZES, LearningCurve, fitted, part_of
 from featcache.select.metrics import Difference, Interval, difference, interval, score, scores_of_many
 from featcache.select.sweep import Candidate, Fold, Sweep, Trial
 from featcache.select.views import View
 
 DEPTHS, WIDTHS = (0, 1, 2, 3, 4), (64, 256)
 _MOST_SIZES, _FEWEST_ROWS, _ROWS_A_CLASS = 7, 32, 4
+_Z95 = 1.96
 _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 
 
@@ -44,17 +45,20 @@ class Size:
 
 @dataclass(frozen=True)
 class Growth:
-    """A head's score by training rows. about: the head in words. curve: None where there are fewer than three sizes."""
+    """A head's score by training rows. about: the head in words. curve: None where there are fewer than three sizes,
+    for which `needed` training rows are enough.
+    """
 
     about: str
     metric: str
     sizes: tuple[Size, ...]
     curve: LearningCurve | None
+    needed: int
 
-    def sentence(self) -> str | None:
+    def sentence(self) -> str:
         """What twice the labels would give, in words."""
         if self.curve is None:
-            return None
+            return f"no learning curve: it takes {self.needed:,} training rows"
         gain = self.curve.doubling
         return (
             f"twice the labels would give about {100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f} points "
@@ -85,9 +89,13 @@ class Growth:
 
 def sizes_of(n_rows: int, n_classes: int) -> tuple[int, ...]:
     """Halves of halves of the rows, ascending: at most 7 sizes, none below 32 rows or 4 a class."""
-    least = max(_FEWEST_ROWS, _ROWS_A_CLASS * n_classes)
+    least = _least(n_classes)
     found = [n_rows >> place for place in range(_MOST_SIZES)]
     return tuple(sorted({one for one in found if one >= least} | {n_rows}))
+
+
+def _least(n_classes: int) -> int:
+    return max(_FEWEST_ROWS, _ROWS_A_CLASS * n_classes)
 
 
 def by_rows(
@@ -123,8 +131,11 @@ def by_rows(
     for place, one in enumerate(measured):
         scores[place, : one.draws] = one.scores
     least = min(worst, float(np.nanmin(scores, initial=1.0)))
-    curve = fitted([one.rows for one in measured], scores, pool=n_rows, worst=least)
-    return Growth(about or f"{candidate.head} on {candidate.view}", sweep.metric, tuple(measured), curve)
+    last = measured[-1].score if measured else Interval(0.0, 0.0, 0.0)
+    held_error = (last.high - last.low) / (2 * _Z95)
+    curve = fitted([one.rows for one in measured], scores, pool=n_rows, worst=least, held_error=held_error)
+    needed = _least(sweep.n_classes) << (FEWEST_SIZES - 1)
+    return Growth(about or f"{candidate.head} on {candidate.view}", sweep.metric, tuple(measured), curve, needed)
 
 
 def _measured(candidate: Candidate, sweep: Sweep, rows: int, draws: int, width: int, place: int) -> Size:

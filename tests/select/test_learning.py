@@ -87,6 +87,26 @@ def test_doubt_grows_beyond_the_last_size_and_no_score_is_above_one() -> None:
     assert far.high <= 1.0
 
 
+def test_a_single_draw_of_each_size_is_enough_for_a_wide_guess() -> None:
+    sizes = np.array([50, 100, 200, 400])
+    found = fitted(sizes.tolist(), (0.9 - sizes**-0.5)[:, None])
+    assert found is not None
+    doubling = found.doubling
+    assert doubling.low < 400**-0.5 - 800**-0.5 < doubling.high
+    assert 0.002 < doubling.standard_error < 0.02
+
+
+def test_draws_that_agree_do_not_make_a_score_certain() -> None:
+    """Heads that call everything by one class score alike, until one day they do not."""
+    sizes, scores = [100, 200, 400, 800], np.full((4, 3), 0.7)
+    sure, doubted = (fitted(sizes, scores, held_error=error) for error in (0.0, 0.01))
+    assert sure is not None
+    assert doubted is not None
+    widths = [one.high - one.low for one in (sure.at(1600), doubted.at(1600))]
+    assert widths[0] < 0.01 <= widths[1] < 0.03
+    assert doubted.at(1600).value == pytest.approx(0.7, abs=0.005)
+
+
 def test_two_sizes_are_no_curve_and_missing_draws_are_left_out() -> None:
     scores: NDArray[np.float64] = np.array([[0.5, 0.52], [0.6, np.nan]])
     assert fitted([10, 20], scores) is None

@@ -1,0 +1,201 @@
+"""Does a learning curve keep its word? Scores at full data, foretold from half of them, over many cases.
+
+    python benchmarks/learning_curves.py --data spam=sms_spam.parquet --data news=ag_news.train.parquet [--seeds 3]
+    python benchmarks/learning_curves.py            # planted tasks alone, half a minute
+
+A case is a data set (or a planted task), a head on a view, a metric and a seed. The curve is fitted, as
+`featcache curves` does, on parts of one half of the training rows, up to that half; then the head is trained on all
+training rows and scored on the same held-back rows. A hit is a score within the stated 95 % interval; 80 to 97 % of
+hits is the aim: more says that the intervals are too wide. Width is that of the interval, in points; "error" is how far
+its middle lies off (root of the mean square), "no change" how far off one would be with the score at half the data. The
+exit code is 1 where fewer than 80 % hit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+from common import backbone_or_minilm, machine, machine_line, plain_table, run
+from head_data import Task, extracted, prepared
+from numpy.typing import NDArray
+
+from featcache.heads.shape import HeadShape
+from featcache.select.candidates import base_recipe
+from featcache.select.features import Room
+from featcache.select.learning import part_of
+from featcache.select.search import Search
+from featcache.select.sizes import by_rows
+from featcache.select.sweep import Candidate, Fold, Part, Sweep
+from featcache.select.views import View, reference_view
+
+METRICS = ("macro_f1", "accuracy", "mcc")  # taken in turn
+LEAST = 0.8
+ONE = View((0,), ("mean",))
+
+
+@dataclass(frozen=True)
+class Case:
+    """truth: the score at full data.  value, low, high: what was foretold.  half: the score with half of the data."""
+
+    data: str
+    head: str
+    view: str
+    metric: str
+    seed: int
+    rows: int
+    truth: float
+    value: float
+    low: float
+    high: float
+    half: float
+
+    @property
+    def hit(self) -> bool:
+        return self.low <= self.truth <= self.high
+
+
+def foretold(data: str, sweep: Sweep, candidate: Candidate, width: int) -> Case:
+    """One case. sweep: one fold of all rows; the half is drawn here."""
+    (fold,) = sweep.folds
+    labels = sweep.part.labels[fold.train]
+    half = part_of(fold.train, labels, len(fold.train) // 2, seed=sweep.seed + 77)
+    growth = by_rows(candidate, replace(sweep, folds=(Fold(half, fold.held),)), width=width)
+    assert growth.curve is not None, "too few rows for a curve"
+    found = growth.curve.at(len(fold.train))
+    with Room() as room:
+        search = Search(sweep, width, room=room, watch=lambda _: None, out_of_time=lambda: False)
+        truth = search.run([candidate])[0].validation[sweep.metric]
+    return Case(
+        data, str(candidate.head), str(candidate.view), sweep.metric, sweep.seed, len(fold.train), truth,
+        found.value, found.low, found.high, growth.sizes[-1].score.value,
+    )  # fmt: skip
+
+
+def heads_of(views: tuple[View, ...], n_rows: int) -> list[Candidate]:
+    """The usual head, and a deeper one, on each view."""
+    recipe = base_recipe(n_rows, seed=0)
+    mlp = HeadShape("mlp", 1, 64)
+    return [one for view in views for one in (Candidate(view, HeadShape("logreg")), Candidate(view, mlp, recipe))]
+
+
+def real(name: str, file: Path, label: str, backbone: str | None, cache: Path, seeds: int) -> Iterator[Case]:
+    """Cases of a data set: two views, two heads each."""
+    model = backbone_or_minilm(backbone)
+    task = Task.read(file, None, label, None)
+    space = extracted(task, model, cache)
+    for seed in range(seeds):
+        with Room() as room:
+            ready = prepared(task, space, room, metric=METRICS[0], seed=seed)
+            n_train = len(ready.sweep.folds[0].train)
+            part = Part(
+                np.concatenate([ready.sweep.part.rows, ready.test.rows]),
+                np.concatenate([ready.sweep.part.labels, ready.test.labels]),
+            )
+            # Nothing is chosen here, so validation and test rows are held back together.
+            folds = (Fold(np.arange(n_train), np.arange(n_train, len(part.rows))),)
+            layers = space.contract.layers
+            last = reference_view(layers, space.contract.poolings)
+            middle = View((layers[len(layers) // 2],), last.poolings)
+            for place, candidate in enumerate(heads_of((last, middle), n_train)):
+                sweep = replace(ready.sweep, part=part, folds=folds, metric=METRICS[(place + seed) % len(METRICS)])
+                yield foretold(name, sweep, candidate, ready.width)
+
+
+def gathered(features: NDArray[np.float32], _: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What a sweep asks for, of one array."""
+    return features[rows]
+
+
+def planted(seeds: int) -> Iterator[Case]:
+    """Linear tasks of growing difficulty, one that no head can learn, and XOR."""
+    for seed in range(seeds):
+        for name, inputs, signal in (
+            ("linear, easy", 32, 0.5),
+            ("linear, wide", 256, 0.15),
+            ("linear, faint", 64, 0.08),
+            ("no signal", 64, 0.0),
+            ("xor", 16, 1.0),
+        ):
+            generator = np.random.default_rng([seed, inputs])
+            n_train, n_rows = 1600, 2600
+            labels = generator.integers(0, 2, n_rows)
+            features = generator.standard_normal((n_rows, inputs)).astype(np.float32)
+            if name == "xor":
+                labels = ((features[:, 0] * features[:, 1] > 0) ^ (generator.random(n_rows) < 0.05)).astype(np.int64)
+            else:
+                features += (signal * (2 * labels - 1))[:, None].astype(np.float32)
+            folds = (Fold(np.arange(n_train), np.arange(n_train, n_rows)),)
+            part = Part(np.arange(n_rows), labels)
+            logreg, mlp = heads_of((ONE,), n_train)
+            for place, candidate in enumerate((mlp,) if name == "xor" else (logreg,)):
+                metric = METRICS[(place + seed) % len(METRICS)]
+                sweep = Sweep(partial(gathered, features), part, folds, 2, metric, seed, (seed,))
+                yield foretold(f"planted: {name}", sweep, candidate, inputs)
+
+
+def summary(cases: list[Case]) -> dict[str, float]:
+    """Shares and points over some cases."""
+    error = [100 * (one.truth - one.value) for one in cases]
+    still = [100 * (one.truth - one.half) for one in cases]
+    return {
+        "cases": len(cases),
+        "hits": round(float(np.mean([one.hit for one in cases])), 3),
+        "median_width": round(float(np.median([100 * (one.high - one.low) for one in cases])), 2),
+        "error": round(float(np.sqrt(np.mean(np.square(error)))), 2),
+        "no_change": round(float(np.sqrt(np.mean(np.square(still)))), 2),
+    }
+
+
+def table(cases: list[Case]) -> str:
+    """Data sets down."""
+    names = list(dict.fromkeys(one.data for one in cases))
+    groups = [(name, [one for one in cases if one.data == name]) for name in names] + [("all", cases)]
+    rows = []
+    for name, some in groups:
+        found = summary(some)
+        points = [f"{found[key]:.1f}" for key in ("median_width", "error", "no_change")]
+        rows.append([name, f"{found['cases']:.0f}", f"{found['hits']:.0%}", *points])
+    return plain_table(["data", "cases", "hits", "median width", "error", "no change"], rows)
+
+
+@click.command(help="Foretell scores at full data from half of it; exits with 1 where fewer than 80 % come true.")
+@click.option("--data", "sets", multiple=True, metavar="NAME=FILE", help="Labelled texts.")
+@click.option("--label", default="label", show_default=True, help="Column of the labels.")
+@click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
+@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, kept between runs [a temporary one].")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Splits and draws of each.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr.")
+def main(
+    *, sets: tuple[str, ...], label: str, backbone: str | None, cache: Path | None, seeds: int, as_json: bool
+) -> None:
+    """Read the options, run, and report."""
+    started = time.monotonic()
+    cases = list(planted(seeds))
+    with tempfile.TemporaryDirectory() as temporary:
+        for one in sets:
+            name, _, file = one.partition("=")
+            cases += real(name, Path(file), label, backbone, cache or Path(temporary), seeds)
+    click.echo(table(cases), err=as_json)
+    click.echo(f"\n{time.monotonic() - started:.0f} s; {machine_line()}", err=as_json)
+    holds = summary(cases)["hits"] >= LEAST
+    if as_json:
+        told = {
+            "benchmark": "learning_curves", "summary": summary(cases), "holds": holds,
+            "cases": [{**asdict(one), "hit": one.hit} for one in cases], "machine": machine(),
+        }  # fmt: skip
+        click.echo(json.dumps(told, ensure_ascii=False))
+    if not holds:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)

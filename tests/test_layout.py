@@ -37,7 +37,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
+HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub", "jinja2", "vl_convert"}
 FREE_OF_TORCH = ("data", "cache")
 
 

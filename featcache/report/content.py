@@ -1,0 +1,269 @@
+"""What a page says of one run: its figures and sentences, ready to be laid out. Nothing here knows HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.report import charts
+from featcache.report.charts import Figure, f3, points, span
+from featcache.report.reading import Run, Trial
+
+_TOP = 12  # heads in the table of the search
+_HEADLINES = {
+    "fits": "It fits. Nothing that was tried does better.",
+    "not-converged": "Training stops too early.",
+    "unscaled": "The features are not on one scale.",
+    "features": "Another layer or pooling holds more.",
+    "capacity": "A deeper head holds more.",
+    "overfits": "It learns the training rows by heart.",
+    "data-limited": "More labels would help.",
+    "backbone": "The frozen backbone is the limit.",
+    "no-signal": "No better than on shuffled labels.",
+}
+_SEARCHES = {
+    "halving": "successive halving",
+    "grid": "trying all of them",
+    "random": "random search",
+    "optuna": "Optuna's TPE sampler",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training curves of one head. what: which head it is."""
+
+    what: str
+    figures: list[Figure]
+
+
+@dataclass(frozen=True)
+class Content:
+    """One run for the page. number: from 1, its anchor. facts: (name, value) for the lines below its title."""
+
+    run: Run
+    number: int
+    title: str
+    facts: list[tuple[str, str]]
+    headline: str
+    summary: str
+    gain: str | None
+    below_floor: str | None
+    scores: Figure
+    experiments: Figure | None
+    layers: Figure | None
+    shapes: Figure | None
+    training: list[Training]
+    learning: Figure | None
+    confusion: Figure | None
+    calibration: Figure | None
+    calibration_told: list[str]
+    classes: Figure | None
+    choice: list[str]
+    top: list[Trial]
+    compared: list[tuple[str, str, str]]
+    read_before: list[str]
+    contract: list[tuple[str, str]]
+    versions: list[tuple[str, str]]
+    command: str | None
+    reproducible: str
+    n_findings: int
+    leaks: int
+
+
+def content_of(run: Run, number: int = 1) -> Content:
+    """Everything the page says of a run."""
+    raw = run.raw
+    reliability = None
+    calibration = raw.get("calibration") or {}
+    if run.reliability is not None:
+        before, after = (calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after"))
+        reliability = charts.figure_reliability(run.reliability, before, after)
+    best = run.best
+    return Content(
+        run=run,
+        number=number,
+        title=run.label if run.label is not None else run.folder.absolute().name,
+        facts=_facts(run),
+        headline=_HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
+        summary=_summary(run),
+        gain=_gain(run),
+        below_floor=_below_floor(run),
+        scores=charts.figure_scores(run),
+        experiments=charts.figure_experiments(run.verdict.experiments),
+        layers=charts.figure_layers(run),
+        shapes=charts.figure_shapes(run),
+        training=_training(run),
+        learning=None if run.learning_curve is None else charts.figure_learning(run.learning_curve, run.metric),
+        confusion=None if best.confusion is None else charts.figure_confusion(best.confusion, run.classes),
+        calibration=reliability,
+        calibration_told=_calibration(calibration),
+        classes=charts.figure_classes(best.per_class) if best.per_class else None,
+        choice=_choice(run),
+        top=sorted(
+            (trial for trial in run.trials if run.metric in trial.validation),
+            key=lambda trial: (trial.dropped, -trial.validation[run.metric]),
+        )[:_TOP],
+        compared=[(str(one["head"]), str(one["view"]), f3(float(one["score"]))) for one in _compared(run)],
+        read_before=[", ".join(f"{name} {value}" for name, value in one.items()) for one in _mappings(raw, "test_read_before")],
+        contract=_pairs(raw.get("contract")),
+        versions=_pairs(raw.get("versions")),
+        command=None if raw.get("command") is None else str(raw["command"]),
+        reproducible=_reproducible(raw),
+        n_findings=len(run.findings or ()),
+        leaks=sum(one.leak for one in run.findings or ()),
+    )  # fmt: skip
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    raw, rows = run.raw, run.rows
+    counts = f"{rows['train']:,} train · {rows['validation']:,} validation · "
+    counts += f"{rows['test']:,} test" if rows.get("test") else "no test rows"
+    if rows.get("dropped"):
+        counts += f" · {rows['dropped']:,} dropped (their text is in a later part)"
+    facts = [("run", str(run.folder)), ("space", run.space)]
+    if raw.get("backbone"):
+        facts.append(("backbone", str(raw["backbone"])))
+    facts += [("rows", counts), ("classes", f"{len(run.classes):,}")]
+    if raw.get("created"):
+        facts.append(("made", str(raw["created"])[:16].replace("T", " ")))
+    facts.append(("took", f"{run.seconds:,.0f} s"))
+    return facts
+
+
+def _summary(run: Run) -> str:
+    best, metric, part = run.best, run.metric, run.part
+    value = f3(best.trial.validation[metric])
+    if best.test is not None:
+        one = best.test[metric]
+        value = f"{f3(one.value)} ({span(one.low, one.high)})" if one.low is not None else f3(one.value)
+    return f"{best.trial.name}: {metric} {value} on {part} rows"
+
+
+def _gain(run: Run) -> str | None:
+    if run.gain is None or run.best.trial.name == run.linear.trial.name:
+        return None
+    one = run.gain
+    said = f"{100 * one.value:+.1f} points of {run.metric} over the linear head on the same test rows"
+    if one.low is not None and one.high is not None:
+        said += f" ({100 * one.low:+.1f} … {100 * one.high:+.1f})"
+    rows = run.raw.get("mcnemar")
+    if isinstance(rows, Mapping):
+        said += (
+            f". {int(rows['only_mine']):,} rows are right only by the choice, {int(rows['only_theirs']):,} only by the "
+            f"linear head (McNemar, exact: p = {float(rows['p_value']):.2g})"
+        )
+    return f"{said}."
+
+
+def _below_floor(run: Run) -> str | None:
+    if run.tfidf is None:
+        return None
+    floor = (run.tfidf.test if run.part == "test" and run.tfidf.test else run.tfidf.validation)[run.metric]
+    below = []
+    for name, scored in (("the linear head", run.linear), ("the choice", run.best)):
+        value = scored.trial.validation[run.metric] if scored.test is None else scored.test[run.metric].value
+        if value < floor and not (name == "the choice" and run.best.trial.name == run.linear.trial.name):
+            below.append(f"{name} ({value:.3f})")
+    if not below:
+        return None
+    said = " and ".join(below)
+    stays = "stays" if len(below) == 1 else "stay"
+    return f"{said[0].upper()}{said[1:]} {stays} below a bag of words: TF-IDF has {floor:.3f} on {run.part} rows."
+
+
+def _training(run: Run) -> list[Training]:
+    """Of the choice first, then of the best head of each other shape."""
+    chosen = run.best.trial
+    known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
+    exact = [one for one in known if one.settings == chosen.settings] or known
+    shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
+    for trial in charts.best_by_shape((one for one in run.trials if run.metric in one.validation), run.metric):
+        if trial.shape != chosen.shape:
+            note = f" ({trial.ended})" if trial.dropped else ""
+            shown.append((f"{trial.name}{note}", trial))
+    found = [
+        Training(what, charts.figures_training(trial, run.metric, f"training{number}"))
+        for number, (what, trial) in enumerate(shown)
+    ]
+    return [one for one in found if one.figures]
+
+
+def _calibration(found: Mapping[str, Any]) -> list[str]:
+    said = []
+    if found.get("temperature") is not None:
+        said.append(f"Logits are divided by {float(found['temperature']):.3g}, found on validation rows.")
+    for part in ("validation", "test"):
+        before, after = found.get(f"{part}_before"), found.get(f"{part}_after")
+        if before is not None and after is not None:
+            said.append(
+                f"Expected calibration error on {part} rows: {100 * float(before):.1f} % before, "
+                f"{100 * float(after):.1f} % after."
+            )
+    if found.get("offsets"):
+        said.append("Labels are chosen by thresholds that were tuned on validation rows for macro-F1.")
+    return said
+
+
+def _choice(run: Run) -> list[str]:
+    search, n_trials = run.raw.get("search") or {}, int(run.raw.get("trials", len(run.trials)))
+    how = _SEARCHES.get(str(search.get("search")), str(search.get("search", "search")))
+    dropped = sum(trial.dropped for trial in run.trials)
+    said = [
+        f"{n_trials:,} heads were tried by {how}"
+        + (f"; {dropped:,} of them were given up for better ones." if dropped else ".")
+    ]
+    if search.get("seconds") is not None:
+        said.append(f"The search was given {float(search['seconds']):g} s, so the result depends on the machine.")
+    folds = search.get("cv")
+    where = (
+        f"{folds} folds over training and validation rows" if folds else f"{run.rows['validation']:,} validation rows"
+    )
+    said.append(
+        f"Chosen by {run.metric} on {where}: the simplest head that the best one does not beat by more than one standard error."
+    )
+    seeds = search.get("seeds") or []
+    said.append(
+        f"Each candidate was trained with {len(seeds)} seed{'' if len(seeds) == 1 else 's'}{': ' + ', '.join(map(str, seeds)) if seeds else ''}."
+    )
+    if search.get("balance") not in (None, "none"):
+        said.append(f"Classes were balanced by {search['balance']}.")
+    if search.get("focal"):
+        said.append(f"Focal loss with exponent {float(search['focal']):g}.")
+    if run.part == "test":
+        said.append(
+            "The choice and the linear head were then fitted on training and validation rows together, and the test rows were read once."
+        )
+    else:
+        said.append("There are no test rows: scores on validation rows, which the choice was made on, are too good.")
+    return said  # fmt: skip
+
+
+def _compared(run: Run) -> list[Mapping[str, Any]]:
+    return _mappings(run.raw.get("search") or {}, "compared")
+
+
+def _mappings(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [one for one in found.get(name) or [] if isinstance(one, Mapping)]
+
+
+def _pairs(found: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
+    """A JSON object as lines; what is deeper is shown as JSON."""
+    if not isinstance(found, Mapping):
+        return []
+    return [
+        (str(name), one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)) for name, one in found.items()
+    ]
+
+
+def _reproducible(raw: Mapping[str, Any]) -> str:
+    if raw.get("command") is not None:
+        return "The same command on the same files and cache gives the same scores on one machine."
+    if "command" in raw:
+        return "The data were given in Python, so there is no command; the same call with the same seed gives the same scores on one machine."
+    return "An early version wrote this run and did not keep its command."
+
+
+__all__ = ["Content", "Training", "content_of", "points"]

@@ -31,6 +31,7 @@ _CLASSES_WITH_COUNTS = 12
 _LAYERS_WITH_TEXT = 13  # two digits fit into a cell of 23 pixels: 13 of them on a phone
 _PAIRS = 20
 _STEP = 30  # pixels a row
+_AXIS, _SLANTED, _LEGEND = 46, 56, 48  # pixels of an axis with its title, of slanted names more, of a legend
 # Black on a colour reads better than white from this relative luminance on (WCAG 2.2, 1.4.3), and then at least 4.58:1.
 _BLACK_FROM = 0.179
 
@@ -93,7 +94,7 @@ def figure_scores(run: Run) -> Figure:
              "encoding": {"x": {"field": "value", "type": "quantitative"}, "y": y,
                           "text": {"field": "value", "format": ".3f"}}},
         ],
-        height={"step": 40},
+        height=_tall(len(values), 40),
     )  # fmt: skip
     best = entries[-1]
     others = ", ".join(f"{name} {score.value:.3f}" for name, score, *_ in entries[:-1])
@@ -137,7 +138,7 @@ def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
              "encoding": {"x": {"field": "points", "type": "quantitative", "title": title}, "y": y, "color": colour,
                           "tooltip": tooltip}},
         ],
-        height={"step": _STEP},
+        height=_tall(len(values), _STEP),
     )  # fmt: skip
     top = max(told, key=lambda one: one.gain or 0.0)
     return Figure(
@@ -184,7 +185,7 @@ def figure_layers(run: Run) -> Figure | None:
     ]  # fmt: skip
     if roomy:
         layer.append(_cell_text({"field": "score", "format": ".2f"}, x, y, "score"))
-    spec = _chart(values, layer, height={"step": 44})
+    spec = _chart(values, layer, height=_tall(len(poolings), 44) + (0 if roomy else _LEGEND))
     linear = run.linear.trial
     known = best.get((linear.view.layers[0], linear.view.poolings[0])) if linear.view.single else None
     beside = ""
@@ -224,7 +225,7 @@ def figure_shapes(run: Run) -> Figure | None:
         _tip("name", "head"), _tip("view", "on"), _tip("validation", "validation", ".3f"), _tip("low", "from", ".3f"),
         _tip("high", "to", ".3f"), _tip("train", "train", ".3f"), _tip("parameters", "parameters", ","),
     ]  # fmt: skip
-    spec = _chart(values, _gap_layers(y, title, tooltip), height={"step": 34})
+    spec = _chart(values, _gap_layers(y, title, tooltip), height=_tall(len(values), 34))
     deepest = max(ordered, key=lambda trial: trial.validation[metric])
     return Figure(
         "shapes", "Depth and width",
@@ -368,7 +369,7 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
                                  "axis": {"tickMinStep": 1}},
                            "y": y, "tooltip": [_tip("truth", "truth"), _tip("given", "predicted"),
                                                _tip("rows", "rows", ","), _tip("share", "of the truth", ".1%")]}}],
-            height={"step": 24},
+            height=_tall(len(values), 24),
         )  # fmt: skip
         reads = f"The {len(top)} pairs of {len(classes)} classes that are confused most: truth → predicted."
         return Figure("confusion", "What is taken for what", says, reads, spec, columns, rows)
@@ -390,7 +391,12 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
     ]  # fmt: skip
     if few:
         layer.append(_cell_text({"field": "rows", "format": ","}, x, y, "share"))
-    spec = _chart(values, layer, height={"step": 46 if len(classes) <= 4 else 34 if few else 17})  # noqa: PLR2004
+    spec = _chart(
+        values,
+        layer,
+        height=_tall(len(classes), 46 if len(classes) <= 4 else 34 if few else 17)
+        + (_SLANTED if few else _SLANTED + _LEGEND),
+    )  # noqa: PLR2004
     reads = "Each row is a true class; colour is its share, numbers are test rows." if few else \
             "Each row is a true class; colour is its share of predictions."  # fmt: skip
     return Figure("confusion", "What is taken for what", says, reads, spec, columns, rows)
@@ -460,7 +466,7 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
                                       _tip("precision", "precision", ".3f"), _tip("recall", "recall", ".3f"),
                                       _tip("rows", "test rows", ",")]}},
         ],
-        height={"step": 30 if len(shown) <= 12 else 20},  # noqa: PLR2004
+        height=_tall(len(shown), 30 if len(shown) <= 12 else 20),  # noqa: PLR2004
     )  # fmt: skip
     worst, finest = ordered[0], ordered[-1]
     fewer = "" if len(shown) == len(ordered) else f" The {len(shown)} worst of {len(ordered)} classes."
@@ -516,9 +522,14 @@ def _confused(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 # -- parts of a specification -----------------------------------------------------------------------------------------
 
 
-def _chart(values: list[Spec], layer: list[Spec], *, height: float | Spec) -> Spec:
-    size: Spec = {"type": "fit" if isinstance(height, int | float) else "fit-x", "contains": "padding"}
+def _chart(values: list[Spec], layer: list[Spec], *, height: int) -> Spec:
+    size = {"type": "fit", "contains": "padding"}
     return {"data": {"values": values}, "width": "container", "height": height, "autosize": size, "layer": layer}
+
+
+def _tall(n_rows: int, step: int) -> int:
+    """Pixels for so many rows and the axis below them."""
+    return step * n_rows + _AXIS
 
 
 def _names(names: Sequence[str], *, field: str = "name", title: str | None = None) -> Spec:

@@ -7,6 +7,7 @@ Whatever comes from the user is data of a specification, never a name of a field
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,6 @@ MOST_CLASSES = 30  # whose confusion can be read as a matrix; of more, the most 
 _CLASSES_WITH_COUNTS = 12
 _LAYERS_WITH_TEXT = 13  # two digits fit into a cell of 23 pixels: 13 of them on a phone
 _PAIRS = 20
-_STEP = 30  # pixels a row
 _AXIS, _SLANTED, _LEGEND = 46, 56, 48  # pixels of an axis with its title, of slanted names more, of a legend
 # Black on a colour reads better than white from this relative luminance on (WCAG 2.2, 1.4.3), and then at least 4.58:1.
 _BLACK_FROM = 0.179
@@ -120,11 +120,13 @@ def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
             "high": 100 * ((one.gain or 0.0) + 2 * (one.standard_error or 0.0)),
             "clear": one.standard_error is not None and abs(one.gain or 0.0) > 2 * one.standard_error,
         }
-        for name, one in zip(_distinct([one.what for one in told]), told, strict=True)
+        for name, one in zip(_distinct([_wrapped(one.what) for one in told]), told, strict=True)
     ]  # fmt: skip
     colour = {"condition": {"test": "datum.clear", "value": "@validation"}, "value": "@muted"}
     y = _names([str(value["name"]) for value in values])
-    title = "points gained over what it is held against"
+    y["axis"] |= {"labelExpr": "split(datum.label, '\\n')", "labelLineHeight": 14}
+    title = "points gained"
+    signed = {"tickCount": 6, "labelExpr": "datum.value == 0 ? '0' : format(datum.value, '+.1~f')"}
     tooltip = [_tip("name", "experiment"), _tip("points", "points", "+.1f"), _tip("low", "from", "+.1f"),
                _tip("high", "to", "+.1f"), _tip("against", "against")]  # fmt: skip
     spec = _chart(
@@ -132,13 +134,13 @@ def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
         [
             {"mark": {"type": "rule", "color": "@axis"}, "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
             {"mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.55},
-             "encoding": {"x": {"field": "low", "type": "quantitative", "title": title, "axis": {"format": "+"}},
+             "encoding": {"x": {"field": "low", "type": "quantitative", "title": title, "axis": signed},
                           "x2": {"field": "high"}, "y": y, "color": colour}},
             {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
              "encoding": {"x": {"field": "points", "type": "quantitative", "title": title}, "y": y, "color": colour,
                           "tooltip": tooltip}},
         ],
-        height=_tall(len(values), _STEP),
+        height=_tall(len(values), 38),
     )  # fmt: skip
     top = max(told, key=lambda one: one.gain or 0.0)
     return Figure(
@@ -176,7 +178,7 @@ def figure_layers(run: Run) -> Figure | None:
         _tip("score", "validation", ".3f"), _tip("low", "from", ".3f"), _tip("high", "to", ".3f"),
         _tip("train", "train", ".3f"), _tip("note", "training"),
     ]  # fmt: skip
-    colour = _ramp("score", None if roomy else metric)
+    colour = _ramp("score", None if roomy else metric, domain=_range_of([value["score"] for value in values]))
     layer: list[Spec] = [
         {"mark": {"type": "rect", "cornerRadius": 3},
          "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip,
@@ -280,7 +282,7 @@ def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
         ends = " and ".join(f"{value:.3f} on {part} rows" for part, value in last.items())
         found.append(
             Figure(
-                f"{key}-{what}", title[0].upper() + title[1:], f"{title} of {trial.name} ends at {ends}.", "", spec,
+                f"{key}-{what}", "Loss" if what == "loss" else f"Score ({title})", f"{title} of {trial.name} ends at {ends}.", "", spec,
                 (across.split(" ", maxsplit=1)[0], "train", "validation"),
                 tuple(
                     (f"{step:g}", *(f"{line[place]:.4f}" if place < len(line) else "" for line in lines.values()))
@@ -303,7 +305,7 @@ def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
         {"kind": "fit", "rows": rows, "value": value, "low": low, "high": high} for rows, value, low, high in curve.fit
     ]
     x = {"field": "rows", "type": "quantitative", "title": "training rows", "scale": {"type": "log", "nice": False},
-         "axis": {"format": "~s", "tickCount": 5}}  # fmt: skip
+         "axis": {"format": ",", "values": [one.rows for one in curve.points], "labelOverlap": True}}  # fmt: skip
     y = _score_axis("value", metric)
     only = {"fit": [{"filter": "datum.kind == 'fit'"}], "point": [{"filter": "datum.kind == 'point'"}]}
     tooltip = [_tip("rows", "rows", ","), _tip("value", "validation", ".3f"), _tip("low", "from", ".3f"),
@@ -409,7 +411,7 @@ def figure_reliability(found: Reliability, before: float | None, after: float | 
     values = [{"confidence": one.confidence, "accuracy": one.accuracy, "rows": one.rows} for one in found.bins]
     lowest = min(min(one.confidence, one.accuracy) for one in found.bins)
     domain = [math.floor(10 * lowest) / 10, 1]
-    scale = {"domain": domain, "nice": False}
+    scale = {"domain": domain, "nice": False, "zero": False}
     x = {"field": "confidence", "type": "quantitative", "title": "says (probability)", "scale": scale,
          "axis": {"format": ".0%", "tickCount": 6}}  # fmt: skip
     y = {"field": "accuracy", "type": "quantitative", "title": "is right", "scale": scale, "axis": {"format": ".0%"}}
@@ -418,7 +420,7 @@ def figure_reliability(found: Reliability, before: float | None, after: float | 
         [
             {"data": {"values": [{"at": domain[0]}, {"at": 1}]},
              "mark": {"type": "line", "color": "@muted", "strokeDash": [4, 4], "strokeWidth": 1.5},
-             "encoding": {"x": {"field": "at", "type": "quantitative"}, "y": {"field": "at", "type": "quantitative"}}},
+             "encoding": {axis: {"field": "at", "type": "quantitative", "scale": scale} for axis in ("x", "y")}},
             {"mark": {"type": "line", "color": "@validation", "strokeWidth": 1.5},
              "encoding": {"x": x, "y": y}},
             {"mark": {"type": "point", "filled": True, "color": "@validation", "opacity": 1, "clip": False},
@@ -483,9 +485,10 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
 
 
 def best_by_view(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], Trial]:
-    """Of each single layer and pooling its best head; one trained to its end, where there is one, even if it is less.
+    """Of each single layer and pooling the head with the best validation score, by (layer, pooling).
 
-    Halving drops most single views early: the score of a dropped head is the least its view can give.
+    One that was given up before its end counts, too: halving drops most views early, and what such a head has
+    reached is the least that its view can give.
     """
     found: dict[tuple[int, str], Trial] = {}
     for trial in trials:
@@ -548,10 +551,18 @@ def _tip(field: str, title: str, form: str | None = None) -> Spec:
     return {"field": field, "type": kind, "title": title} | ({} if form is None else {"format": form})
 
 
-def _ramp(field: str, legend: str | None, *, domain: list[float] | None = None) -> Spec:
-    scale: Spec = {"range": "ramp"} if domain is None else {"range": "ramp", "domain": domain}
-    if domain is None:
-        scale["zero"] = False
+def _range_of(scores: Sequence[float]) -> list[float]:
+    """From where to where colours tell scores apart: one view that holds nothing must not make all others look alike.
+
+    Below the lower quartile less 1.5 times the distance of the quartiles (Tukey 1977) all is one colour.
+    """
+    lower, upper = np.percentile(scores, [25, 75])
+    low, high = max(min(scores), float(lower - 1.5 * (upper - lower))), max(scores)
+    return [low, high] if high - low > 1e-6 else [low - 0.01, high]  # noqa: PLR2004 - all alike
+
+
+def _ramp(field: str, legend: str | None, *, domain: list[float]) -> Spec:
+    scale: Spec = {"range": "ramp", "domain": domain, "clamp": True, "zero": False}
     shown = None if legend is None else {"title": legend, "orient": "top", "gradientLength": 140, "tickCount": 3}
     return {"field": field, "type": "quantitative", "scale": scale, "legend": shown}
 
@@ -586,6 +597,11 @@ def _parts_colour() -> Spec:
 
 def _parts_dash() -> Spec:
     return {"field": "part", "type": "nominal", "scale": {"domain": ["validation", "train"], "range": [[1, 0], [5, 3]]}}
+
+
+def _wrapped(name: str) -> str:
+    """In lines of about 22 characters, at most two: what a phone has room for beside the chart."""
+    return "\n".join(textwrap.wrap(name, 22, max_lines=2, placeholder=" …")) or name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -85,7 +85,7 @@ def content_of(run: Run, number: int = 1) -> Content:
     return Content(
         run=run,
         number=number,
-        title=run.label if run.label is not None else run.folder.absolute().name,
+        title=run.folder.absolute().name or str(run.folder),
         facts=_facts(run),
         headline=_HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
         summary=_summary(run),
@@ -123,7 +123,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     counts += f"{rows['test']:,} test" if rows.get("test") else "no test rows"
     if rows.get("dropped"):
         counts += f" · {rows['dropped']:,} dropped (their text is in a later part)"
-    facts = [("run", str(run.folder)), ("space", run.space)]
+    facts = [] if run.label is None else [("label", run.label)]
+    facts += [("run", str(run.folder)), ("space", run.space)]
     if raw.get("backbone"):
         facts.append(("backbone", str(raw["backbone"])))
     facts += [("rows", counts), ("classes", f"{len(run.classes):,}")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle, predict_all
+    from featcache.report.page import Page, write_report
     from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
     from featcache.upkeep import export, merge, repair, verify
@@ -29,6 +30,7 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
+    "Page": "featcache.report.page",
     "Predictor": "featcache.predict",
     "explain_miss": "featcache.explain",
     "export": "featcache.upkeep",
@@ -40,6 +42,7 @@ _HOMES = {
     "predict_all": "featcache.predict",
     "repair": "featcache.upkeep",
     "verify": "featcache.upkeep",
+    "write_report": "featcache.report.page",
 }
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "FeatcacheError",
     "FeatureSpace",
     "FitResult",
+    "Page",
     "Predictor",
     "explain_miss",
     "export",
@@ -58,6 +62,7 @@ __all__ = [
     "predict_all",
     "repair",
     "verify",
+    "write_report",
 ]
 
 

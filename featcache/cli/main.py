@@ -19,6 +19,7 @@ _COMMANDS = {
     "extract": "featcache.cli.extract",
     "fit-heads": "featcache.cli.fit",
     "predict": "featcache.cli.predict",
+    "report": "featcache.cli.report",
     "ls": "featcache.cli.inspect",
     "info": "featcache.cli.inspect",
     "explain-miss": "featcache.cli.explain",

@@ -282,7 +282,8 @@ def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
         ends = " and ".join(f"{value:.3f} on {part} rows" for part, value in last.items())
         found.append(
             Figure(
-                f"{key}-{what}", "Loss" if what == "loss" else f"Score ({title})", f"{title} of {trial.name} ends at {ends}.", "", spec,
+                f"{key}-{what}", "Loss" if what == "loss" else f"Score ({title})",
+                f"{title} of {trial.name} ends at {ends}.", "", spec,
                 (across.split(" ", maxsplit=1)[0], "train", "validation"),
                 tuple(
                     (f"{step:g}", *(f"{line[place]:.4f}" if place < len(line) else "" for line in lines.values()))
@@ -384,7 +385,7 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
     ]  # fmt: skip
     y = _names(classes, field="truth", title="truth")
     x = {"field": "given", "type": "nominal", "title": "predicted", "sort": list(classes),
-         "axis": {"labelAngle": 0 if len(classes) <= 3 else -40, "orient": "bottom"}}  # fmt: skip  # noqa: PLR2004
+         "axis": {"labelAngle": -40, "labelLimit": 90, "orient": "bottom"}}  # fmt: skip
     layer: list[Spec] = [
         {"mark": {"type": "rect", "cornerRadius": 2},
          "encoding": {"x": x, "y": y, "color": _ramp("share", None if few else "share of the truth", domain=[0, 1]),
@@ -396,9 +397,8 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
     spec = _chart(
         values,
         layer,
-        height=_tall(len(classes), 46 if len(classes) <= 4 else 34 if few else 17)
-        + (_SLANTED if few else _SLANTED + _LEGEND),
-    )  # noqa: PLR2004
+        height=_tall(len(classes), 36 if few else 17) + _SLANTED + (0 if few else _LEGEND),
+    )
     reads = "Each row is a true class; colour is its share, numbers are test rows." if few else \
             "Each row is a true class; colour is its share of predictions."  # fmt: skip
     return Figure("confusion", "What is taken for what", says, reads, spec, columns, rows)
@@ -456,7 +456,7 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
         for one in shown
     ]
     y = _names([one.name for one in shown])
-    title = "F1, between precision and recall"
+    title = "F1"
     spec = _chart(
         values,
         [
@@ -600,8 +600,9 @@ def _parts_dash() -> Spec:
 
 
 def _wrapped(name: str) -> str:
-    """In lines of about 22 characters, at most two: what a phone has room for beside the chart."""
-    return "\n".join(textwrap.wrap(name, 22, max_lines=2, placeholder=" …")) or name
+    """In two lines of like length where one is more than a phone has room for beside the chart."""
+    width = 22 if len(name) <= 22 else min(26, max(22, len(name) // 2 + 4))  # noqa: PLR2004 - characters
+    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder=" …")) or name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcache.report import charts
-from featcache.report.charts import Figure, f3, points, span
+from featcache.report.charts import Figure, f3, span
 from featcache.report.reading import Run, Trial
 
 _TOP = 12  # heads in the table of the search
@@ -73,8 +73,8 @@ class Content:
     leaks: int
 
 
-def content_of(run: Run, number: int = 1) -> Content:
-    """Everything the page says of a run."""
+def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
+    """Everything the page says of a run. title: what it is called beside others, its folder's name by default."""
     raw = run.raw
     reliability = None
     calibration = raw.get("calibration") or {}
@@ -85,7 +85,7 @@ def content_of(run: Run, number: int = 1) -> Content:
     return Content(
         run=run,
         number=number,
-        title=run.folder.absolute().name or str(run.folder),
+        title=title or run.folder.absolute().name or str(run.folder),
         facts=_facts(run),
         headline=_HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
         summary=_summary(run),
@@ -107,7 +107,7 @@ def content_of(run: Run, number: int = 1) -> Content:
             key=lambda trial: (trial.dropped, -trial.validation[run.metric]),
         )[:_TOP],
         compared=[(str(one["head"]), str(one["view"]), f3(float(one["score"]))) for one in _compared(run)],
-        read_before=[", ".join(f"{name} {value}" for name, value in one.items()) for one in _mappings(raw, "test_read_before")],
+        read_before=[_listed(one) for one in _mappings(raw, "test_read_before")],
         contract=_pairs(raw.get("contract")),
         versions=_pairs(raw.get("versions")),
         command=None if raw.get("command") is None else str(raw["command"]),
@@ -212,34 +212,30 @@ def _choice(run: Run) -> list[str]:
     search, n_trials = run.raw.get("search") or {}, int(run.raw.get("trials", len(run.trials)))
     how = _SEARCHES.get(str(search.get("search")), str(search.get("search", "search")))
     dropped = sum(trial.dropped for trial in run.trials)
-    said = [
-        f"{n_trials:,} heads were tried by {how}"
-        + (f"; {dropped:,} of them were given up for better ones." if dropped else ".")
-    ]
+    given_up = f"; {dropped:,} of them were given up for better ones" if dropped else ""
+    said = [f"{n_trials:,} heads were tried by {how}{given_up}."]
     if search.get("seconds") is not None:
         said.append(f"The search was given {float(search['seconds']):g} s, so the result depends on the machine.")
     folds = search.get("cv")
-    where = (
-        f"{folds} folds over training and validation rows" if folds else f"{run.rows['validation']:,} validation rows"
-    )
+    on = f"{folds} folds over training and validation rows" if folds else f"{run.rows['validation']:,} validation rows"
     said.append(
-        f"Chosen by {run.metric} on {where}: the simplest head that the best one does not beat by more than one standard error."
+        f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more than one standard "
+        "error."
     )
-    seeds = search.get("seeds") or []
-    said.append(
-        f"Each candidate was trained with {len(seeds)} seed{'' if len(seeds) == 1 else 's'}{': ' + ', '.join(map(str, seeds)) if seeds else ''}."
-    )
+    seeds = [str(one) for one in search.get("seeds") or []]
+    said += [f"Seed{'' if len(seeds) == 1 else 's'} of each candidate: {', '.join(seeds)}."] if seeds else []
     if search.get("balance") not in (None, "none"):
         said.append(f"Classes were balanced by {search['balance']}.")
     if search.get("focal"):
         said.append(f"Focal loss with exponent {float(search['focal']):g}.")
     if run.part == "test":
         said.append(
-            "The choice and the linear head were then fitted on training and validation rows together, and the test rows were read once."
+            "The choice and the linear head were then fitted on training and validation rows together, and the test "
+            "rows were read once."
         )
     else:
         said.append("There are no test rows: scores on validation rows, which the choice was made on, are too good.")
-    return said  # fmt: skip
+    return said
 
 
 def _compared(run: Run) -> list[Mapping[str, Any]]:
@@ -248,6 +244,10 @@ def _compared(run: Run) -> list[Mapping[str, Any]]:
 
 def _mappings(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [one for one in found.get(name) or [] if isinstance(one, Mapping)]
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
 def _pairs(found: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
@@ -263,8 +263,7 @@ def _reproducible(raw: Mapping[str, Any]) -> str:
     if raw.get("command") is not None:
         return "The same command on the same files and cache gives the same scores on one machine."
     if "command" in raw:
-        return "The data were given in Python, so there is no command; the same call with the same seed gives the same scores on one machine."
+        return (
+            "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
+        )
     return "An early version wrote this run and did not keep its command."
-
-
-__all__ = ["Content", "Training", "content_of", "points"]

@@ -57,8 +57,8 @@ def write_report(
         msg = "no run is named"
         raise InputError(msg, cure="Name one or several run folders: featcache report runs/reviews-stars.")
     place = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
-    _check_place(place)
     found = [read_run(folder) for folder in folders]
+    _check_place(place)
     page = render(found).encode("utf-8", "replace")  # a lone surrogate in a text cannot be written otherwise
     write_durably(place.parent, place.name, page)
     return Page(place, tuple(folders), len(page))
@@ -84,7 +84,10 @@ def render(runs: Sequence[Run]) -> str:
         _environment()
         .get_template("page.html.j2")
         .render(
-            contents=[content_of(run, number) for number, run in enumerate(runs, start=1)],
+            contents=[
+                content_of(run, number, name)
+                for number, (run, name) in enumerate(zip(runs, _titles(runs), strict=True), start=1)
+            ],
             pairs=pairs,
             unpaired=unpaired,
             style=_asset("page.css"),
@@ -94,6 +97,12 @@ def render(runs: Sequence[Run]) -> str:
             hashes=" ".join(_hash(one) for one in (library, script)),
         )
     )
+
+
+def _titles(runs: Sequence[Run]) -> list[str]:
+    """Names of the folders; their paths where two are called the same."""
+    names = [run.folder.absolute().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 @cache

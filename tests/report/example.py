@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 CLOSING = "</script><script>window.broken = 1</script>"
-HOSTILE_LABELS = ["<script>window.broken = 1</script>", "עברית ‏(ימין)", "🙂 happy & 'so on'", "a.b[0]\\n\"c\"", "x" * 90]
+HOSTILE_LABELS = ["<script>window.broken = 1</script>", "עברית ‏(ימין)", "🙂 happy & 'so on'", 'a.b[0]\\n"c"', "x" * 90]
 HOSTILE_TEXTS = [
     f"{CLOSING}<img src=x onerror='window.broken = 1'><!-- never closed",
     "{{ 7 * 7 }} {% raw %} &amp; &lt;b&gt; \u2028 \u0000 \u202e reversed",
@@ -198,7 +198,9 @@ def write_made(folder: Path, classes: Sequence[Any], *, n_layers: int = 4, seed:
         ]  # fmt: skip
         test = {name: {"value": one, "low": one - 0.02, "high": one + 0.02} for name, one in scores(value).items()}
         details = {
-            "probabilities": {"log_loss": 0.3, "roc_auc": None}, "per_class": per_class, "confusion": confusion.tolist()
+            "probabilities": {"log_loss": 0.3, "roc_auc": None},
+            "per_class": per_class,
+            "confusion": confusion.tolist(),
         }
         return {**kept, "test": test, "test_details": details}
 

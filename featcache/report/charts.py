@@ -178,7 +178,9 @@ def figure_layers(run: Run) -> Figure | None:
         _tip("score", "validation", ".3f"), _tip("low", "from", ".3f"), _tip("high", "to", ".3f"),
         _tip("train", "train", ".3f"), _tip("note", "training"),
     ]  # fmt: skip
-    colour = _ramp("score", None if roomy else metric, domain=_range_of([value["score"] for value in values]))
+    colour = _ramp(
+        "score", None if roomy else metric, domain=_range_of([trial.validation[metric] for trial in best.values()])
+    )
     layer: list[Spec] = [
         {"mark": {"type": "rect", "cornerRadius": 3},
          "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip,

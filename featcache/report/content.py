@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from featcache.report import charts
 from featcache.report.charts import Figure, f3, span
@@ -64,10 +61,6 @@ class Content:
     choice: list[str]
     top: list[Trial]
     compared: list[tuple[str, str, str]]
-    read_before: list[str]
-    contract: list[tuple[str, str]]
-    versions: list[tuple[str, str]]
-    command: str | None
     reproducible: str
     n_findings: int
     leaks: int
@@ -75,11 +68,9 @@ class Content:
 
 def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
     """Everything the page says of a run. title: what it is called beside others, its folder's name by default."""
-    raw = run.raw
     reliability = None
-    calibration = raw.get("calibration") or {}
     if run.reliability is not None:
-        before, after = (calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after"))
+        before, after = (run.calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after"))
         reliability = charts.figure_reliability(run.reliability, before, after)
     best = run.best
     return Content(
@@ -99,37 +90,33 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         learning=None if run.learning_curve is None else charts.figure_learning(run.learning_curve, run.metric),
         confusion=None if best.confusion is None else charts.figure_confusion(best.confusion, run.classes),
         calibration=reliability,
-        calibration_told=_calibration(calibration),
+        calibration_told=_calibration(run),
         classes=charts.figure_classes(best.per_class) if best.per_class else None,
         choice=_choice(run),
         top=sorted(
             (trial for trial in run.trials if run.metric in trial.validation),
             key=lambda trial: (trial.dropped, -trial.validation[run.metric]),
         )[:_TOP],
-        compared=[(str(one["head"]), str(one["view"]), f3(float(one["score"]))) for one in _compared(run)],
-        read_before=[_listed(one) for one in _mappings(raw, "test_read_before")],
-        contract=_pairs(raw.get("contract")),
-        versions=_pairs(raw.get("versions")),
-        command=None if raw.get("command") is None else str(raw["command"]),
-        reproducible=_reproducible(raw),
+        compared=[(head, view, f3(score)) for head, view, score in run.search.compared],
+        reproducible=_reproducible(run),
         n_findings=len(run.findings or ()),
         leaks=sum(one.leak for one in run.findings or ()),
     )  # fmt: skip
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    raw, rows = run.raw, run.rows
+    rows = run.rows
     counts = f"{rows['train']:,} train · {rows['validation']:,} validation · "
     counts += f"{rows['test']:,} test" if rows.get("test") else "no test rows"
     if rows.get("dropped"):
         counts += f" · {rows['dropped']:,} dropped (their text is in a later part)"
     facts = [] if run.label is None else [("label", run.label)]
     facts += [("run", str(run.folder)), ("space", run.space)]
-    if raw.get("backbone"):
-        facts.append(("backbone", str(raw["backbone"])))
+    if "backbone" in run.facts:
+        facts.append(("backbone", run.facts["backbone"]))
     facts += [("rows", counts), ("classes", f"{len(run.classes):,}")]
-    if raw.get("created"):
-        facts.append(("made", str(raw["created"])[:16].replace("T", " ")))
+    if "created" in run.facts:
+        facts.append(("made", run.facts["created"][:16].replace("T", " ")))
     facts.append(("took", f"{run.seconds:,.0f} s"))
     return facts
 
@@ -150,11 +137,10 @@ def _gain(run: Run) -> str | None:
     said = f"{100 * one.value:+.1f} points of {run.metric} over the linear head on the same test rows"
     if one.low is not None and one.high is not None:
         said += f" ({100 * one.low:+.1f} … {100 * one.high:+.1f})"
-    rows = run.raw.get("mcnemar")
-    if isinstance(rows, Mapping):
+    if run.mcnemar is not None:
         said += (
-            f". {int(rows['only_mine']):,} rows are right only by the choice, {int(rows['only_theirs']):,} only by the "
-            f"linear head (McNemar, exact: p = {float(rows['p_value']):.2g})"
+            f". {run.mcnemar.only_mine:,} rows are right only by the choice, {run.mcnemar.only_theirs:,} only by the "
+            f"linear head (McNemar, exact: p = {run.mcnemar.p_value:.2g})"
         )
     return f"{said}."
 
@@ -192,42 +178,42 @@ def _training(run: Run) -> list[Training]:
     return [one for one in found if one.figures]
 
 
-def _calibration(found: Mapping[str, Any]) -> list[str]:
-    said = []
-    if found.get("temperature") is not None:
-        said.append(f"Logits are divided by {float(found['temperature']):.3g}, found on validation rows.")
+def _calibration(run: Run) -> list[str]:
+    found, said = run.calibration, []
+    if "temperature" in found:
+        said.append(f"Logits are divided by {found['temperature']:.3g}, found on validation rows.")
     for part in ("validation", "test"):
         before, after = found.get(f"{part}_before"), found.get(f"{part}_after")
         if before is not None and after is not None:
             said.append(
-                f"Expected calibration error on {part} rows: {100 * float(before):.1f} % before, "
-                f"{100 * float(after):.1f} % after."
+                f"Expected calibration error on {part} rows: {100 * before:.1f} % before, {100 * after:.1f} % after."
             )
-    if found.get("offsets"):
+    if run.thresholds:
         said.append("Labels are chosen by thresholds that were tuned on validation rows for macro-F1.")
     return said
 
 
 def _choice(run: Run) -> list[str]:
-    search, n_trials = run.raw.get("search") or {}, int(run.raw.get("trials", len(run.trials)))
-    how = _SEARCHES.get(str(search.get("search")), str(search.get("search", "search")))
+    search = run.search
+    how = _SEARCHES.get(search.how, search.how)
     dropped = sum(trial.dropped for trial in run.trials)
     given_up = f"; {dropped:,} of them were given up for better ones" if dropped else ""
-    said = [f"{n_trials:,} heads were tried by {how}{given_up}."]
-    if search.get("seconds") is not None:
-        said.append(f"The search was given {float(search['seconds']):g} s, so the result depends on the machine.")
-    folds = search.get("cv")
-    on = f"{folds} folds over training and validation rows" if folds else f"{run.rows['validation']:,} validation rows"
+    said = [f"{run.n_trials:,} heads were tried by {how}{given_up}."]
+    if search.seconds is not None:
+        said.append(f"The search was given {search.seconds:g} s, so the result depends on the machine.")
+    on = f"{run.rows['validation']:,} validation rows"
+    if search.cv is not None:
+        on = f"{search.cv} folds over training and validation rows"
     said.append(
         f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more than one standard "
         "error."
     )
-    seeds = [str(one) for one in search.get("seeds") or []]
-    said += [f"Seed{'' if len(seeds) == 1 else 's'} of each candidate: {', '.join(seeds)}."] if seeds else []
-    if search.get("balance") not in (None, "none"):
-        said.append(f"Classes were balanced by {search['balance']}.")
-    if search.get("focal"):
-        said.append(f"Focal loss with exponent {float(search['focal']):g}.")
+    if search.seeds:
+        said.append(f"Seed{'' if len(search.seeds) == 1 else 's'} of each: {', '.join(map(str, search.seeds))}.")
+    if search.balance != "none":
+        said.append(f"Classes were balanced by {search.balance}.")
+    if search.focal:
+        said.append(f"Focal loss with exponent {search.focal:g}.")
     if run.part == "test":
         said.append(
             "The choice and the linear head were then fitted on training and validation rows together, and the test "
@@ -238,31 +224,10 @@ def _choice(run: Run) -> list[str]:
     return said
 
 
-def _compared(run: Run) -> list[Mapping[str, Any]]:
-    return _mappings(run.raw.get("search") or {}, "compared")
-
-
-def _mappings(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    return [one for one in found.get(name) or [] if isinstance(one, Mapping)]
-
-
-def _listed(found: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in found.items())
-
-
-def _pairs(found: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
-    """A JSON object as lines; what is deeper is shown as JSON."""
-    if not isinstance(found, Mapping):
-        return []
-    return [
-        (str(name), one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)) for name, one in found.items()
-    ]
-
-
-def _reproducible(raw: Mapping[str, Any]) -> str:
-    if raw.get("command") is not None:
+def _reproducible(run: Run) -> str:
+    if run.command is not None:
         return "The same command on the same files and cache gives the same scores on one machine."
-    if "command" in raw:
+    if run.knows_command:
         return (
             "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
         )

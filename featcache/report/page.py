@@ -96,6 +96,7 @@ def render(runs: Sequence[Run]) -> str:
             version=version("featcache"),
             hashes=" ".join(_hash(one) for one in (library, script)),
         )
+        .lstrip()
     )
 
 
@@ -126,7 +127,11 @@ def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, as the installed vl-convert carries them."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle()).replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return (
+        str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
 
 
 def _asset(name: str) -> str:

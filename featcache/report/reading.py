@@ -210,10 +210,36 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class McNemar:
+    """only_mine, only_theirs: test rows that only the choice, only the linear head has right. p_value: exact."""
+
+    only_mine: int
+    only_theirs: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """How candidates were searched. compared: (head, view, score) of finalists that were compared in folds."""
+
+    how: str
+    seconds: float | None
+    cv: int | None
+    balance: str
+    focal: float
+    seeds: tuple[int, ...]
+    compared: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(frozen=True)
 class Run:
-    """A run's folder. raw: result.json as it stands, for what is only shown.
+    """A run's folder.
 
     label: name of the column, or None where an early version wrote the run.  classes: names as they are shown.
+    calibration: temperature and expected calibration errors by name.  thresholds: whether labels are chosen by them.
+    read_before: earlier choices scored on the same test rows, a line each.  facts: backbone, created, signature and
+    bundle, as far as they are known.  contract, versions: (name, value).  command: None where the data were given in
+    Python; knows_command: False where an early version wrote the run.
     """
 
     folder: Path
@@ -237,7 +263,17 @@ class Run:
     findings: tuple[Finding, ...] | None
     mislabelled: Mislabelled | None
     predictions: Predictions | None
-    raw: Mapping[str, Any]
+    mcnemar: McNemar | None
+    calibration: Mapping[str, float]
+    thresholds: bool
+    search: Search
+    n_trials: int
+    read_before: tuple[str, ...]
+    facts: Mapping[str, str]
+    contract: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    command: str | None
+    knows_command: bool
 
     @property
     def part(self) -> str:
@@ -275,7 +311,7 @@ def read_run(folder: Path) -> Run:
 
 def _run(folder: Path, raw: dict[str, Any], names: tuple[str, ...], trials: tuple[Trial, ...]) -> Run:
     metric = str(raw["metric"])
-    gain = raw.get("gain")
+    gain, calibration = raw.get("gain"), raw.get("calibration") or {}
     tfidf = raw["floors"].get("tfidf")
     return Run(
         folder=folder,
@@ -289,7 +325,7 @@ def _run(folder: Path, raw: dict[str, Any], names: tuple[str, ...], trials: tupl
         gain=None if gain is None else _score(gain),
         gain_error=None if gain is None else _number(gain.get("standard_error")),
         verdict=_verdict(raw["verdict"]),
-        rows={name: int(count) for name, count in raw["rows"].items()},
+        rows={name: int(raw["rows"][name]) for name in ("train", "validation", "test", "dropped")},
         space=str(raw["space"]),
         seconds=float(raw["seconds"]),
         trials=trials,
@@ -299,7 +335,21 @@ def _run(folder: Path, raw: dict[str, Any], names: tuple[str, ...], trials: tupl
         findings=None if raw.get("findings") is None else tuple(_finding(one) for one in raw["findings"]),
         mislabelled=_mislabelled(raw.get("mislabelled")),
         predictions=_predictions(folder / "predictions.parquet", len(names)),
-        raw=raw,
+        mcnemar=_mcnemar(raw.get("mcnemar")),
+        calibration=_calibration(calibration),
+        thresholds=bool(calibration.get("offsets")),
+        search=_search(raw.get("search") or {}),
+        n_trials=int(raw.get("trials", len(trials))),
+        read_before=tuple(
+            ", ".join(f"{name} {value}" for name, value in one.items()) for one in raw.get("test_read_before") or ()
+        ),
+        facts={
+            name: str(raw[name]) for name in ("backbone", "created", "signature", "bundle") if raw.get(name) is not None
+        },
+        contract=_lines(raw.get("contract")),
+        versions=_lines(raw.get("versions")),
+        command=_text(raw.get("command")),
+        knows_command="command" in raw,
     )
 
 
@@ -435,6 +485,38 @@ def _verdict(found: Mapping[str, Any]) -> Verdict:
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - JSON
     return None if value is None else str(value)
+
+
+def _mcnemar(found: Mapping[str, Any] | None) -> McNemar | None:
+    if found is None:
+        return None
+    return McNemar(int(found["only_mine"]), int(found["only_theirs"]), float(found["p_value"]))
+
+
+def _calibration(found: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: _number(value) for name, value in found.items() if name != "offsets"}
+    return {str(name): value for name, value in numbers.items() if value is not None}
+
+
+def _search(found: Mapping[str, Any]) -> Search:
+    cv, compared = found.get("cv"), found.get("compared") or ()
+    return Search(
+        how=str(found.get("search", "search")),
+        seconds=_number(found.get("seconds")),
+        cv=None if cv is None else int(cv),
+        balance=str(found.get("balance") or "none"),
+        focal=float(found.get("focal") or 0.0),
+        seeds=tuple(int(one) for one in found.get("seeds") or ()),
+        compared=tuple((str(one["head"]), str(one["view"]), float(one["score"])) for one in compared),
+    )
+
+
+def _lines(found: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """A JSON object as lines; what is deeper is shown as JSON."""
+    lines = (found or {}).items()
+    return tuple(
+        (str(name), one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)) for name, one in lines
+    )
 
 
 def _learning_curve(found: Mapping[str, Any] | None) -> LearningCurve | None:

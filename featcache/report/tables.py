@@ -9,8 +9,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.color import Color
+from rich.console import Console
 from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table

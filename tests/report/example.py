@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 CLOSING = "</script><script>window.broken = 1</script>"
-HOSTILE_LABELS = ["<script>window.broken = 1</script>", "עברית ‏(ימין)", "🙂 happy & 'so on'", 'a.b[0]\\n"c"', "x" * 90]
+HOSTILE_LABELS = ["<script>window.broken = 1</script>", "עברית (ימין)", "🙂 happy & 'so on'", 'a.b[0]\\n"c"', "x" * 90]
 HOSTILE_TEXTS = [
     f"{CLOSING}<img src=x onerror='window.broken = 1'><!-- never closed",
     "{{ 7 * 7 }} {% raw %} &amp; &lt;b&gt; \u2028 \u0000 \u202e reversed",
@@ -88,7 +88,7 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
     return {
         "label": "stars",
         "created": "2026-03-05T14:22:07+00:00",
-        "command": "featcache fit-heads reviews.csv --test 'my reviews/test <1>.csv' --label stars --out runs/reviews-stars",
+        "command": "featcache fit-heads reviews.csv --test 'my reviews/<1>.csv' --label stars",
         "backbone": "models/distilbert",
         "versions": {"featcache": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0", "transformers": "5.23.0"},
         "contract": {"weights": "9f" * 32, "layers": [0, 1, 2], "poolings": ["mean", "cls"], "max_length": 512},
@@ -100,10 +100,11 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
             "subject": "the linear head on the last layer's mean",
             "causes": [
                 {"kind": "features", "points": 0.086, "standard_error": 0.009, "cure": None,
-                 "why": "logistic regression on all layers side by side, nothing else changed"},
+                 "why": "logistic regression on all layers, nothing else changed"},
                 {"kind": "capacity", "points": 0.012, "standard_error": 0.003,
-                 "why": "two hidden layers on the same view", "cure": "featcache fit-heads reviews.csv --label stars --depths 2"},
-                {"kind": "data-limited", "points": None, "standard_error": None, "why": "the learning curve still rises",
+                 "why": "two hidden layers on the same view",
+                 "cure": "featcache fit-heads reviews.csv --label stars --depths 2"},
+                {"kind": "data-limited", "points": None, "standard_error": None, "why": "the curve still rises",
                  "cure": None},
             ],
             "experiments": [
@@ -111,10 +112,10 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
                  "standard_error": 0.002, "against": "the linear head"},
                 {"name": "lr", "what": "learning rate × 10", "score": top - 0.1, "train": top, "gain": -0.004,
                  "standard_error": 0.003, "against": "the linear head"},
-                {"name": "unscaled", "what": "without standardising", "score": top - 0.13, "train": top - 0.05,
+                {"name": "unscaled", "what": "without standardising", "score": top - 0.13, "train": None,
                  "gain": -0.031, "standard_error": 0.006, "against": "the linear head"},
-                {"name": "layers", "what": "all layers side by side", "score": top - 0.012, "train": 0.99, "gain": 0.086,
-                 "standard_error": 0.009, "against": "the linear head"},
+                {"name": "layers", "what": "all layers side by side", "score": top - 0.01, "train": 0.99,
+                 "gain": 0.086, "standard_error": 0.009, "against": "the linear head"},
                 {"name": "deeper", "what": "two hidden layers of 256", "score": top, "train": 0.999, "gain": 0.012,
                  "standard_error": 0.003, "against": "linear on all layers"},
                 {"name": "half", "what": "half of the rows", "score": top - 0.02, "train": 0.99, "gain": -0.02,

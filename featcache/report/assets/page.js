@@ -44,7 +44,7 @@
 
   const draw = async (place) => {
     const palette = scheme.matches ? palettes.dark : palettes.light;
-    const spec = painted(JSON.parse(place.parentElement.querySelector("script").textContent), palette);
+    const spec = painted(JSON.parse(place.closest("figure").querySelector("script").textContent), palette);
     drawn.get(place)?.finalize();
     const result = await vegaEmbed(place, spec, {
       mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false,

@@ -85,7 +85,7 @@ def main(*, runs: tuple[Path, ...], repeats: int, as_json: bool) -> None:
         message = f"no browser on the PATH (looked for {', '.join(_BROWSERS)})"
         raise click.ClickException(message)
     groups = [[one] for one in runs] + ([list(runs)] if len(runs) > 1 else [])
-    figures = []
+    figures: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         for number, group in enumerate(groups):

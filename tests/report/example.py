@@ -74,7 +74,7 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
     sizes = sorted({max(8, round(n_train / 2**power)) for power in range(6)})
 
     def law(rows: float) -> float:
-        return top - (top - floor) * (sizes[0] / rows) ** 0.7
+        return float(top - (top - floor) * (sizes[0] / rows) ** 0.7)
 
     dense = np.unique(np.geomspace(sizes[0], 2 * sizes[-1], 40).astype(int))
     example = [

@@ -168,8 +168,14 @@ def test_a_run_without_test_rows_says_that_its_scores_are_too_good(full: Path, t
 
 
 def test_nothing_found_and_a_fit_without_a_limit_read_well(full: Path, tmp_path: Path) -> None:
-    verdict = {"kind": "fits", "why": "nothing tried is better", "cure": None, "causes": [], "experiments": []}
-    none = {"count": 0, "path": None, "examples": []}
+    verdict: dict[str, Any] = {
+        "kind": "fits",
+        "why": "nothing tried is better",
+        "cure": None,
+        "causes": [],
+        "experiments": [],
+    }
+    none: dict[str, Any] = {"count": 0, "path": None, "examples": []}
     folder = edited(full, tmp_path / "run", verdict=verdict, findings=[], mislabelled=none, mistakes=[], command=None)
     parsed = Parsed(page_of(folder))
     assert "It fits." in parsed.text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.report.reading import Predictions, Run
+from featcache.report.record import Predictions, Run
 from featcache.select.metrics import METRICS, Difference, difference
 
 _SEED = 0  # of the bootstrap: the same runs give the same page

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featcache.report import charts
+from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
-from featcache.report.reading import Run, Trial
+from featcache.report.record import Run, Trial
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -71,7 +71,7 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
     reliability = None
     if run.reliability is not None:
         before, after = (run.calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after"))
-        reliability = charts.figure_reliability(run.reliability, before, after)
+        reliability = figures.figure_reliability(run.reliability, before, after)
     best = run.best
     return Content(
         run=run,
@@ -82,16 +82,16 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),
-        scores=charts.figure_scores(run),
-        experiments=charts.figure_experiments(run.verdict.experiments),
-        layers=charts.figure_layers(run),
-        shapes=charts.figure_shapes(run),
+        scores=figures.figure_scores(run),
+        experiments=figures.figure_experiments(run.verdict.experiments),
+        layers=figures.figure_layers(run),
+        shapes=figures.figure_shapes(run),
         training=_training(run),
-        learning=None if run.learning_curve is None else charts.figure_learning(run.learning_curve, run.metric),
-        confusion=None if best.confusion is None else charts.figure_confusion(best.confusion, run.classes),
+        learning=None if run.learning_curve is None else figures.figure_learning(run.learning_curve, run.metric),
+        confusion=None if best.confusion is None else figures.figure_confusion(best.confusion, run.classes),
         calibration=reliability,
         calibration_told=_calibration(run),
-        classes=charts.figure_classes(best.per_class) if best.per_class else None,
+        classes=figures.figure_classes(best.per_class) if best.per_class else None,
         choice=_choice(run),
         top=sorted(
             (trial for trial in run.trials if run.metric in trial.validation),
@@ -167,12 +167,12 @@ def _training(run: Run) -> list[Training]:
     known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
     exact = [one for one in known if one.settings == chosen.settings] or known
     shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
-    for trial in charts.best_by_shape((one for one in run.trials if run.metric in one.validation), run.metric):
+    for trial in figures.best_by_shape((one for one in run.trials if run.metric in one.validation), run.metric):
         if trial.shape != chosen.shape:
             note = f" ({trial.ended})" if trial.dropped else ""
             shown.append((f"{trial.name}{note}", trial))
     found = [
-        Training(what, charts.figures_training(trial, run.metric, f"training{number}"))
+        Training(what, figures.figures_training(trial, run.metric, f"training{number}"))
         for number, (what, trial) in enumerate(shown)
     ]
     return [one for one in found if one.figures]

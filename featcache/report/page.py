@@ -19,7 +19,8 @@ from featcache.files import write_durably
 from featcache.report.charts import points, span
 from featcache.report.compare import compare
 from featcache.report.content import content_of
-from featcache.report.reading import Run, read_run
+from featcache.report.reading import read_run
+from featcache.report.record import Run
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -153,7 +153,7 @@ def _print_layers(result: FitResult, console: Console) -> None:
 
 
 def _ends(scores: list[float]) -> tuple[float, float]:
-    """From where to where colours tell scores apart; see `charts._range_of`."""
+    """From where to where colours tell scores apart; see `charts.range_of`."""
     ordered = sorted(scores)
     lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
     return max(ordered[0], lower - 1.5 * (upper - lower)), ordered[-1]

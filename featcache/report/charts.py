@@ -50,9 +50,9 @@ def tall(n_rows: int, step: int) -> int:
     return step * n_rows + _AXIS
 
 
-def names_axis(names: Sequence[str], *, field: str = "name", title: str | None = None) -> Spec:
-    """Rows with names, in this order."""
-    return {"field": field, "type": "nominal", "title": title, "sort": list(names),
+def names_axis(*, field: str = "name", title: str | None = None) -> Spec:
+    """Rows with names, in the order of the data."""
+    return {"field": field, "type": "nominal", "title": title, "sort": None,
             "axis": {"grid": False, "domain": False, "ticks": False, "labelPadding": 8}}  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def write_report(
     place = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
     found = [read_run(folder) for folder in folders]
     _check_place(place)
-    page = render(found).encode("utf-8", "replace")  # a lone surrogate in a text cannot be written otherwise
+    # What HTML and UTF-8 cannot hold, in a text of the user: a NUL, half of a pair of surrogates.
+    page = render(found).replace("\0", "\ufffd").encode("utf-8", "replace")
     write_durably(place.parent, place.name, page)
     return Page(place, tuple(folders), len(page))
 

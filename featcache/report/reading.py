@@ -131,13 +131,13 @@ def _damaged(path: Path, why: str) -> DamageError:
 
 
 def _names(classes: Any) -> tuple[str, ...]:  # noqa: ANN401 - JSON
-    """Classes as they are shown; quoted where 1 and "1" would look alike."""
+    """Classes as they are shown; quoted where 1 and "1" would look alike, or a name is blank."""
     if not isinstance(classes, list):
         msg = "'classes' is not a list"
         raise TypeError(msg)
     plain = [str(one) for one in classes]
-    distinct = len(set(plain)) == len(plain)
-    return tuple(plain if distinct else [json.dumps(one, ensure_ascii=False) for one in classes])
+    clear = len(set(plain)) == len(plain) and all(one.strip() for one in plain)
+    return tuple(plain if clear else [json.dumps(one, ensure_ascii=False) for one in classes])
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 - JSON

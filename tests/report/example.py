@@ -18,7 +18,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 CLOSING = "</script><script>window.broken = 1</script>"
-HOSTILE_LABELS = ["<script>window.broken = 1</script>", "עברית (ימין)", "🙂 happy & 'so on'", 'a.b[0]\\n"c"', "x" * 90]
+HOSTILE_LABELS = [
+    "<script>window.broken = 1</script>",
+    "עברית (ימין)",
+    "🙂 happy & 'so on'",
+    'a.b[0]\\n"c"',
+    "x" * 90,
+    "@ink",
+    "line\u2028end\u0000",
+]
 HOSTILE_TEXTS = [
     f"{CLOSING}<img src=x onerror='window.broken = 1'><!-- never closed",
     "{{ 7 * 7 }} {% raw %} &amp; &lt;b&gt; \u2028 \u0000 \u202e reversed",

@@ -116,7 +116,7 @@ def parts_dash() -> Spec:
 
 def wrapped(name: str) -> str:
     """In two lines of like length where one is more than a phone has room for beside the chart."""
-    width = 22 if len(name) <= 22 else min(26, max(22, len(name) // 2 + 4))  # noqa: PLR2004 - characters
+    width = 22 if len(name) <= 22 else min(26, len(name) // 2 + 3)  # noqa: PLR2004 - characters
     return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder=" …")) or name
 
 

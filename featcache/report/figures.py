@@ -250,7 +250,7 @@ def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
             continue
         x: Spec = {"field": "step", "type": "quantitative", "title": across}
         x |= (
-            {"scale": {"type": "log"}}
+            {"scale": {"type": "log"}, "axis": {"values": list(steps), "format": "~g"}}
             if over_c
             else {"axis": {"tickMinStep": 1, "format": "d"}, "scale": {"zero": False}}
         )

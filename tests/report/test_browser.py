@@ -182,8 +182,11 @@ def test_values_are_shown_under_the_pointer_and_texts_stay_texts(browser: Browse
     assert page.evaluate("() => document.images.length") == 0
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     page.locator("[data-figure=confusion] svg .mark-rect path").first.hover()
-    shown = page.locator("#vg-tooltip-element.visible")
+    shown = page.locator("#hint.shown")
     shown.wait_for(timeout=5_000)
+    box = shown.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
     assert "<script>window.broken = 1</script>" in shown.inner_text()
     assert page.evaluate("() => window.broken") is None
 

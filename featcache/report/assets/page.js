@@ -42,12 +42,35 @@
     range: { ramp: palette.ramp },
   });
 
+  // Values under the pointer, as text and never as markup, inside of the window however narrow it is.
+  const hint = document.createElement("table");
+  hint.id = "hint";
+  hint.setAttribute("aria-hidden", "true");  // the tables below the charts say the same
+  document.body.append(hint);
+  const point = (handler, event, item, value) => {
+    hint.classList.toggle("shown", Boolean(value) && typeof value === "object");
+    if (!hint.classList.contains("shown")) return;
+    hint.replaceChildren(...Object.entries(value).filter(([, one]) => one !== "null" && one !== null).map((pair) => {
+      const row = document.createElement("tr");
+      row.append(...pair.map((one) => {
+        const cell = document.createElement("td");
+        cell.textContent = one;
+        return cell;
+      }));
+      return row;
+    }));
+    const { width, height } = hint.getBoundingClientRect();
+    const below = event.clientY + 16 + height < innerHeight ? event.clientY + 16 : event.clientY - 12 - height;
+    hint.style.left = `${Math.max(8, Math.min(event.clientX + 14, innerWidth - width - 8))}px`;
+    hint.style.top = `${Math.max(8, below)}px`;
+  };
+
   const draw = async (place) => {
     const palette = scheme.matches ? palettes.dark : palettes.light;
     const spec = painted(JSON.parse(place.closest("figure").querySelector("script").textContent), palette);
     drawn.get(place)?.finalize();
     const result = await vegaEmbed(place, spec, {
-      mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false,
+      mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip: point,
       config: config(palette, place.clientWidth),
     });
     drawn.set(place, result);

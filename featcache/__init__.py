@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle, predict_all
+    from featcache.report.page import Page, write_report
     from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
     from featcache.upkeep import export, merge, repair, verify
@@ -31,6 +32,7 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
+    "Page": "featcache.report.page",
     "Predictor": "featcache.predict",
     "curves": "featcache.curves",
     "explain_miss": "featcache.explain",
@@ -43,6 +45,7 @@ _HOMES = {
     "predict_all": "featcache.predict",
     "repair": "featcache.upkeep",
     "verify": "featcache.upkeep",
+    "write_report": "featcache.report.page",
 }
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "FeatcacheError",
     "FeatureSpace",
     "FitResult",
+    "Page",
     "Predictor",
     "curves",
     "explain_miss",
@@ -63,6 +67,7 @@ __all__ = [
     "predict_all",
     "repair",
     "verify",
+    "write_report",
 ]
 
 

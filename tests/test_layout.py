@@ -38,7 +38,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"cleanlab", "torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
+HEAVY = {"cleanlab", "datasets", "huggingface_hub", "jinja2", "pandas", "scipy", "sklearn", "torch", "transformers", "vl_convert"}
 FREE_OF_TORCH = ("data", "cache")
 
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "fit-heads": "featcache.cli.fit",
     "curves": "featcache.cli.curves",
     "predict": "featcache.cli.predict",
+    "report": "featcache.cli.report",
     "ls": "featcache.cli.inspect",
     "info": "featcache.cli.inspect",
     "explain-miss": "featcache.cli.explain",

@@ -1,12 +1,18 @@
-"""The outcome of a fit as text: the sweep, the comparison, the verdict. Made for a terminal, kept as report.txt."""
+"""The outcome of a fit as text: the sweep's top, the comparison, the layers, the verdict.
+
+Made for a terminal, kept as report.txt; the page beside it says the same with pictures.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from rich.color import Color
 from rich.console import Console
 from rich.padding import Padding
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +24,10 @@ from featcache.select.views import View
 
 _INDENT = 11  # where the second column of all output begins
 _TEXT_WIDTH = 110
+_TOP = 8  # views of the sweep that are shown; all are in trials.jsonl
+_LAYERS_A_LINE = 17  # of the heat map, 6 characters each
+# From low to high, dark to light, as colour-blind safe as one hue is; written on in white or black.
+_RAMP = ((31, 45, 61), (31, 67, 102), (42, 106, 163), (75, 148, 210), (140, 192, 238), (217, 235, 255))
 
 
 def report_text(result: FitResult) -> str:
@@ -35,20 +45,29 @@ def print_report(result: FitResult, console: Console) -> None:
     _line(
         console, "sweep", f"{result.metric} of the best head of each kind, train beside validation ({_legend(result)})"
     )
-    console.print(Padding(_sweep_table(result), (0, 0, 0, _INDENT)))
+    views = _top_views(result)
+    console.print(Padding(_sweep_table(result, views), (0, 0, 0, _INDENT)))
+    more = len({trial.view for trial in result.trials}) - len(views)
+    if more > 0:
+        _line(console, "", f"… and {more} more view{'' if more == 1 else 's'} in trials.jsonl")
     console.print()
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
     console.print()
+    _print_layers(result, console)
     kind = f"{result.verdict.kind}: " if result.verdict.kind else ""
     gain = _gain(result)
     if gain:
         _line(console, "gain", gain)
-    _line(console, "verdict", f"{kind}{result.verdict.why}.")
+    _line(console, "verdict", f"{kind}{result.verdict.why.rstrip('.')}.")
+    _print_causes(result.verdict, console)
+    following = f"featcache predict {result.bundle} DATA"
+    if result.verdict.cure and result.verdict.cure != following:
+        _line(console, "cure", result.verdict.cure)
     below = _below_floor(result)
     if below:
         _line(console, "floor", below)
-    _line(console, "saved", f"{result.bundle} · trials and curves in {result.folder}/trials.jsonl")
-    _line(console, "next", f"featcache predict {result.bundle} DATA")
+    _line(console, "saved", f"{result.bundle} · report {result.folder}/report.html")
+    _line(console, "next", following)
 
 
 def _line(console: Console, head: str, text: str) -> None:
@@ -65,7 +84,17 @@ def _rows(rows: Rows) -> str:
     return parts + test + (f" · {rows.dropped:,} dropped (text in a later part)" if rows.dropped else "")
 
 
-def _sweep_table(result: FitResult) -> Table:
+def _top_views(result: FitResult) -> list[View]:
+    """The views whose best head does best, in the order of the search; that of the choice is one of them."""
+    best: dict[View, float] = {}
+    for trial in result.trials:
+        best[trial.view] = max(best.get(trial.view, -1.0), trial.validation[result.metric])
+    best[result.best.trial.view] = 2.0
+    top = set(sorted(best, key=lambda view: -best[view])[:_TOP])
+    return [view for view in dict.fromkeys(trial.view for trial in result.trials) if view in top]
+
+
+def _sweep_table(result: FitResult, views: Sequence[View]) -> Table:
     """Views down, heads across; in each cell the training score beside the validation score."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("view", no_wrap=True)
@@ -76,7 +105,7 @@ def _sweep_table(result: FitResult) -> Table:
     for trial in sorted(result.trials, key=lambda one: (not one.dropped, one.validation[result.metric])):
         cells[trial.view, trial.head] = trial  # of several recipes the best that was trained to its end
     cells[result.best.trial.view, result.best.trial.head] = result.best.trial
-    for view in dict.fromkeys(trial.view for trial in result.trials):
+    for view in views:
         table.add_row(str(view), *(_cell(cells, view, head, result) for head in heads))
     return table
 
@@ -94,6 +123,65 @@ def _cell(cells: Mapping[tuple[View, HeadShape], Trial], view: View, head: HeadS
     if trial is result.best.trial:
         return Text(f"{text} ▸", style="bold")
     return Text(text) if not trial.dropped else Text(f"{text} ~", style="dim")
+
+
+def _print_layers(result: FitResult, console: Console) -> None:
+    """Validation score of the best head on each layer and pooling alone; the deeper the colour, the less."""
+    best: dict[tuple[int, str], float] = {}
+    for trial in result.trials:
+        if trial.view.single:
+            place = trial.view.layers[0], trial.view.poolings[0]
+            best[place] = max(best.get(place, -1.0), trial.validation[result.metric])
+    layers = sorted({layer for layer, _ in best})
+    if len(best) < 2:  # noqa: PLR2004 - one score is no map
+        return
+    poolings = list(dict.fromkeys(pooling for _, pooling in best))
+    low, high = _ends(list(best.values()))
+    for start in range(0, len(layers), _LAYERS_A_LINE):
+        shown = layers[start : start + _LAYERS_A_LINE]
+        line = Text("layers".ljust(_INDENT), style="bold")
+        line.append("".join(f"{layer:>4}  " for layer in shown), style="not bold")
+        console.print(line)
+        for pooling in poolings:
+            line = Text(f"  {pooling}".ljust(_INDENT))
+            for layer in shown:
+                value = best.get((layer, pooling))
+                text = "·" if value is None else _short(value)
+                line.append(f"{text:>5} ", style="" if value is None else _shade(value, low, high))
+            console.print(line)
+    console.print()
+
+
+def _ends(scores: list[float]) -> tuple[float, float]:
+    """From where to where colours tell scores apart; see `charts.range_of`."""
+    ordered = sorted(scores)
+    lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
+    return max(ordered[0], lower - 1.5 * (upper - lower)), ordered[-1]
+
+
+def _shade(value: float, low: float, high: float) -> Style:
+    share = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 1.0
+    red, green, blue = _RAMP[round(share * (len(_RAMP) - 1))]
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 128  # noqa: PLR2004 - half of the brightness
+    return Style(color="white" if dark else "black", bgcolor=Color.from_rgb(red, green, blue))
+
+
+def _print_causes(verdict: Any, console: Console) -> None:  # noqa: ANN401 - a verdict, with or without ranked causes
+    """Where there are several: each with the points it is worth."""
+    causes = tuple(getattr(verdict, "causes", ()))
+    if len(causes) < 2:  # noqa: PLR2004 - one is the verdict itself
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold", max_width=_TEXT_WIDTH - 32)
+    for cause in causes:
+        worth = ""
+        if cause.points is not None:
+            worth = f"{100 * cause.points:+.1f}"
+            worth += "" if cause.standard_error is None else f" ± {100 * cause.standard_error:.1f}"
+        table.add_row(cause.kind, worth, cause.why)
+    console.print(Padding(table, (0, 0, 0, _INDENT)))
 
 
 def _comparison_table(result: FitResult) -> Table:

@@ -1,0 +1,164 @@
+"""The report: one HTML file of one run or of several, with everything in it, which asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import InputError, MachineError
+from featcache.files import write_durably
+from featcache.report.charts import points, span
+from featcache.report.compare import compare
+from featcache.report.content import content_of
+from featcache.report.reading import read_run
+from featcache.report.record import Run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT = "report.html"
+_LONGEST = 4000  # characters of a text that are put into the page
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was written: its place, the runs on it and its size."""
+
+    path: Path
+    runs: tuple[Path, ...]
+    n_bytes: int
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page of one run into its own folder, from what the folder holds. Returns its place."""
+    return write_report([folder]).path
+
+
+def write_report(
+    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
+) -> Page:
+    """Write one self-contained HTML page about run folders, beside one another where there are several.
+
+    out: the file; by default report.html, in the folder of a single run, in the current folder otherwise.
+    Raises InputError where a folder is no run or `out` cannot be a file, DamageError where a run's file is damaged,
+    MachineError where the page cannot be written. Nothing is written then.
+    """
+    given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(one) for one in runs]
+    folders = list(dict.fromkeys(given))
+    if not folders:
+        msg = "no run is named"
+        raise InputError(msg, cure="Name one or several run folders: featcache report runs/reviews-stars.")
+    place = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
+    found = [read_run(folder) for folder in folders]
+    _check_place(place)
+    # What HTML and UTF-8 cannot hold, in a text of the user: a NUL, half of a pair of surrogates.
+    page = render(found).replace("\0", "\ufffd").encode("utf-8", "replace")
+    write_durably(place.parent, place.name, page)
+    return Page(place, tuple(folders), len(page))
+
+
+def _check_place(place: Path) -> None:
+    if place.is_dir() or not place.name:
+        msg = f"{place} is a folder, so the page cannot be written there"
+        raise InputError(msg, cure=f"Name a file: --out {place / REPORT}.")
+    if not place.parent.is_dir():
+        msg = f"the folder {place.parent} is not there"
+        raise InputError(msg, cure="Make it first, or choose another place: --out FILE.")
+    if not os.access(place.parent, os.W_OK):
+        msg = f"the folder {place.parent} cannot be written"
+        raise MachineError(msg, cure="Choose a place that can be written: --out FILE.")
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The page of these runs as HTML."""
+    pairs, unpaired = compare(runs) if len(runs) > 1 else ([], [])
+    library, script = _library(), _asset("page.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            contents=[
+                content_of(run, number, name)
+                for number, (run, name) in enumerate(zip(runs, _titles(runs), strict=True), start=1)
+            ],
+            pairs=pairs,
+            unpaired=unpaired,
+            style=_asset("page.css"),
+            library=library,
+            script=script,
+            version=version("featcache"),
+            hashes=" ".join(_hash(one) for one in (library, script)),
+        )
+        .lstrip()
+    )
+
+
+def _titles(runs: Sequence[Run]) -> list[str]:
+    """Names of the folders; their paths where two are called the same."""
+    names = [run.folder.absolute().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("featcache.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"json_data": _json_data, "points": points, "clip": _clip, "capitalize_first": _capital}
+    environment.globals |= {"span": span}
+    return environment
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, as the installed vl-convert carries them."""
+    import vl_convert
+
+    return (
+        str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("featcache.report") / "assets" / name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's own policy allows to run: this script, and no other that a text might smuggle in."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _json_data(value: Any) -> Any:  # noqa: ANN401 - any JSON, and markup
+    """JSON that may stand in a script element: no character that could end it."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - nothing that HTML would read is left in it
+
+
+def _clip(text: str, length: int = _LONGEST) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _capital(text: str) -> str:
+    """A sentence with its first letter large; str.capitalize would make the others small."""
+    return text[:1].upper() + text[1:]

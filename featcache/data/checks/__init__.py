@@ -1,0 +1,51 @@
+"""Checks of labelled texts before any head is fitted: what in them would make a score mislead.
+
+`check_parts` runs them all. One module is one kind of check; each tells `Finding`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from featcache.data.checks.classes import class_sizes
+from featcache.data.checks.cut import Truncation, cut_texts
+from featcache.data.checks.findings import Finding, Pool, leak_error, leaks
+from featcache.data.checks.repeats import conflicting_labels, repeated_texts, shared_texts
+from featcache.data.checks.short import short_texts
+from featcache.data.parts import LabelledRows
+from featcache.data.texts import Reading
+
+__all__ = ["KINDS", "Finding", "Truncation", "check_parts", "leak_error", "leaks"]
+
+# By weight: in this order findings are told, those that leak before all others.
+KINDS = (
+    "shared-text", "near-duplicate-shared", "leak-start", "leak-end", "leak-token", "leak-characters", "leak-format",
+    "leak-length", "mojibake", "one-class", "unknown-class", "conflicting-labels", "empty-text", "missing-label",
+    "repeated-text", "near-duplicate", "rare-class", "imbalance", "cut-text", "one-word",
+)  # fmt: skip
+
+
+def check_parts(
+    parts: Sequence[tuple[str, LabelledRows]],
+    *,
+    truncated: Truncation | None = None,
+    label: str,
+    reading: Reading,  # noqa: ARG001 - for cures that are commands
+    quick: bool = False,  # noqa: ARG001 - used below soon
+) -> list[Finding]:
+    """Everything that the checks find in the rows of named parts ("train", then "validation", "test").
+
+    truncated: what the tokenizer's limit cuts off, where somebody knows; else texts that are cut go unseen.
+    label: the labels' column, for sentences.  quick: the short form inside fit-heads.
+    Returns findings by weight, leaks first. Texts may be empty; nothing is raised for bad data.
+    """
+    pool = Pool.of(parts)
+    found = [
+        *shared_texts(pool),
+        *repeated_texts(pool),
+        *conflicting_labels(pool),
+        *class_sizes(pool, label),
+        *short_texts(pool),
+        *([] if truncated is None else cut_texts(pool, truncated)),
+    ]
+    return sorted(found, key=lambda one: (not one.leak, KINDS.index(one.kind)))

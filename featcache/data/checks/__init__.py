@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from featcache.data.checks.classes import class_sizes
 from featcache.data.checks.cut import Truncation, cut_texts
 from featcache.data.checks.findings import Finding, Pool, leak_error, leaks
+from featcache.data.checks.formats import format_differences
+from featcache.data.checks.leaks import label_leaks
+from featcache.data.checks.lengths import length_leaks
+from featcache.data.checks.mojibake import mojibake
 from featcache.data.checks.repeats import conflicting_labels, repeated_texts, shared_texts
 from featcache.data.checks.short import short_texts
 from featcache.data.parts import LabelledRows
@@ -31,7 +35,7 @@ def check_parts(
     truncated: Truncation | None = None,
     label: str,
     reading: Reading,  # noqa: ARG001 - for cures that are commands
-    quick: bool = False,  # noqa: ARG001 - used below soon
+    quick: bool = False,
 ) -> list[Finding]:
     """Everything that the checks find in the rows of named parts ("train", then "validation", "test").
 
@@ -46,6 +50,10 @@ def check_parts(
         *conflicting_labels(pool),
         *class_sizes(pool, label),
         *short_texts(pool),
+        *mojibake(pool),
+        *label_leaks(pool, quick=quick),
+        *format_differences(pool),
+        *length_leaks(pool),
         *([] if truncated is None else cut_texts(pool, truncated)),
     ]
     return sorted(found, key=lambda one: (not one.leak, KINDS.index(one.kind)))

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featcache.check import Checked, check
     from featcache.errors import FeatcacheError
     from featcache.explain import explain_miss
     from featcache.extract import Extraction, extract
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from featcache.upkeep import export, merge, repair, verify
 
 _HOMES = {
+    "Checked": "featcache.check",
     "Extraction": "featcache.extract",
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
     "Predictor": "featcache.predict",
+    "check": "featcache.check",
     "explain_miss": "featcache.explain",
     "export": "featcache.upkeep",
     "extract": "featcache.extract",
@@ -43,11 +46,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Checked",
     "Extraction",
     "FeatcacheError",
     "FeatureSpace",
     "FitResult",
     "Predictor",
+    "check",
     "explain_miss",
     "export",
     "extract",

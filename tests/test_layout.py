@@ -27,6 +27,7 @@ RANK = {
     "states": 5,
     "pipeline": 6,
     "models": 6,
+    "check": 7,
     "extract": 7,
     "explain": 7,
     "fit": 7,
@@ -37,7 +38,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub"}
+HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "huggingface_hub", "datasketch", "ftfy"}
 FREE_OF_TORCH = ("data", "cache")
 
 
@@ -101,9 +102,10 @@ def test_one_file_is_one_idea(path: Path) -> None:
         "import sys; from featcache.cli import main; sys.argv = ['featcache', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'extract', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'fit-heads', '--help']; main()",
+        "import sys; from featcache.cli import main; sys.argv = ['featcache', 'check', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'ls', '--cache', 'none']; main()",
     ],
-    ids=["import", "--help", "extract --help", "fit-heads --help", "ls"],
+    ids=["import", "--help", "extract --help", "fit-heads --help", "check --help", "ls"],
 )
 def test_light_commands_import_nothing_heavy(code: str) -> None:
     report = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"

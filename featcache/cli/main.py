@@ -17,6 +17,7 @@ from featcache.errors import FeatcacheError, Interrupted, MachineError
 _COMMANDS = {
     "demo": "featcache.cli.demo",
     "extract": "featcache.cli.extract",
+    "check": "featcache.cli.check",
     "fit-heads": "featcache.cli.fit",
     "predict": "featcache.cli.predict",
     "ls": "featcache.cli.inspect",

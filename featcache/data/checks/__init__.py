@@ -19,12 +19,12 @@ from featcache.data.checks.short import short_texts
 from featcache.data.parts import LabelledRows
 from featcache.data.texts import Reading
 
-__all__ = ["KINDS", "Finding", "Truncation", "check_parts", "leak_error", "leaks"]
+__all__ = ["KINDS", "Finding", "Truncation", "by_weight", "check_parts", "leak_error", "leaks"]
 
 # By weight: in this order findings are told, those that leak before all others.
 KINDS = (
     "shared-text", "near-duplicate-shared", "leak-start", "leak-end", "leak-token", "leak-characters", "leak-format",
-    "leak-length", "mojibake", "one-class", "unknown-class", "conflicting-labels", "empty-text", "missing-label",
+    "leak-length", "mojibake", "odd-label", "one-class", "unknown-class", "conflicting-labels", "empty-text", "missing-label",
     "repeated-text", "near-duplicate", "rare-class", "imbalance", "cut-text", "one-word",
 )  # fmt: skip
 
@@ -56,4 +56,9 @@ def check_parts(
         *length_leaks(pool),
         *([] if truncated is None else cut_texts(pool, truncated)),
     ]
-    return sorted(found, key=lambda one: (not one.leak, KINDS.index(one.kind)))
+    return by_weight(found)
+
+
+def by_weight(findings: Sequence[Finding]) -> list[Finding]:
+    """Leaks first, then in the order of `KINDS`; of one kind as they were told."""
+    return sorted(findings, key=lambda one: (not one.leak, KINDS.index(one.kind)))

@@ -14,6 +14,7 @@ from featcache.data.checks.formats import format_differences
 from featcache.data.checks.leaks import label_leaks
 from featcache.data.checks.lengths import length_leaks
 from featcache.data.checks.mojibake import mojibake
+from featcache.data.checks.near import near_duplicates
 from featcache.data.checks.repeats import conflicting_labels, repeated_texts, shared_texts
 from featcache.data.checks.short import short_texts
 from featcache.data.parts import LabelledRows
@@ -48,6 +49,7 @@ def check_parts(
         *shared_texts(pool),
         *repeated_texts(pool),
         *conflicting_labels(pool),
+        *near_duplicates(pool, quick=quick),
         *class_sizes(pool, label),
         *short_texts(pool),
         *mojibake(pool),

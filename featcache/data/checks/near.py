@@ -9,7 +9,6 @@ about one in 2,000 is missed (one in 115 in the short form).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,22 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, percent, shown
+from featcache.data.checks.shingles import Shingles
 
 if TYPE_CHECKING:
     from datasketch import MinHash
 
 SIMILAR = 0.8
-_SHINGLE = 5  # characters
 _ROWS = 5  # of a band: at a similarity of 0.5 a band agrees for one pair in 32
 _BANDS, _QUICK_BANDS = 20, 12
 # Signatures of long texts are made of a part of their shingles, the same part for all, so that two groups are
-# needed. A text of 250 shingles has near duplicates of 200 to 312: from 200 on all are in the group of long ones too.
-_LONG = 250
+# needed. A text of 250 different shingles has near duplicates of 200 to 312: from 200 on (and some less, for repeated
+# shingles count here) all are in the group of long ones too.
+_LONG, _FROM = 250, 180
 _SIGNED = 150  # shingles of a long text that its signature is made of, about
 _CANDIDATES = 100  # that are verified for one text
 _QUICK_TEXTS = 20_000
 _QUICK_CHARACTERS = 8_000_000
-_WORDS = re.compile(r"\w+")
 
 
 @dataclass
@@ -51,12 +50,12 @@ def near_duplicates(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     drawn with a fixed seed.
     """
     first = _drawn(pool) if quick else pool.first
-    sets = shingles([pool.texts[row] for row in first])
+    sets = Shingles.of([pool.texts[row] for row in first])
     part = pool.part[first]
     twins = [_Twins() for _ in pool.names]
-    sizes = np.fromiter(map(len, sets), dtype=np.int64, count=len(sets))
+    sizes = sets.sizes
     bands = _QUICK_BANDS if quick else _BANDS
-    short, long_ = np.flatnonzero(sizes < _LONG), np.flatnonzero(sizes >= SIMILAR * _LONG)
+    short, long_ = np.flatnonzero(sizes < _LONG), np.flatnonzero(sizes >= _FROM)
     if len(short):
         _search(short, sets, part, twins, bands, 1)
     if (sizes[long_] >= _LONG).any():
@@ -77,39 +76,9 @@ def _drawn(pool: Pool) -> NDArray[np.int64]:
     return pool.first[np.sort(kept)]
 
 
-def shingles(texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-    """Of each text the hashes of its different shingles, ascending.
-
-    Of words in small letters, one space between them; of the text itself where it has no word. A text of fewer than
-    five characters is one shingle. Two shingles have the same 32-bit hash once in four thousand million pairs.
-    """
-    plain = [(" ".join(_WORDS.findall(text.lower())) or text).ljust(_SHINGLE) for text in texts]
-    codes = np.frombuffer("".join(plain).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    if not len(codes):
-        return []
-    hashes = np.zeros(len(codes) - _SHINGLE + 1, dtype=np.uint64)
-    for place in range(_SHINGLE):  # Horner's scheme; products wrap around at 2^64
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[place : place + len(hashes)]
-    hashes ^= hashes >> np.uint64(29)
-    hashes *= np.uint64(0xBF58476D1CE4E5B9)
-    words = (hashes >> np.uint64(32)).astype(np.uint32)
-    ends = np.cumsum([len(one) for one in plain])
-    starts = np.concatenate([[0], ends[:-1]])
-    return [
-        np.unique(words[start : end - _SHINGLE + 1])
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
-
-
-def similarity(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> float:
-    """The Jaccard similarity of two sets of shingles, each ascending."""
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return shared / (len(one) + len(other) - shared)
-
-
 def _search(
     rows: NDArray[np.int64],
-    sets: Sequence[NDArray[np.uint32]],
+    sets: Shingles,
     part: NDArray[np.int64],
     twins: Sequence[_Twins],
     bands: int,
@@ -120,16 +89,13 @@ def _search(
 
     blank = MinHash(num_perm=bands * _ROWS, hashfunc=int)
     index = MinHashLSH(num_perm=bands * _ROWS, params=(bands, _ROWS))
-    limit = (1 << 32) // every
     for row in rows.tolist():
-        mine, found = sets[row], twins[part[row]]
+        found = twins[part[row]]
         signature: MinHash = blank.copy()
-        signature.update_batch((mine if every == 1 else mine[mine < limit]).tolist())
+        signature.update_batch(sets.sample(row, every).tolist())
         for other in sorted(index.query(signature))[:_CANDIDATES]:
             there = found.within if part[other] == part[row] else found.before
-            if row in there or min(len(mine), len(sets[other])) < SIMILAR * max(len(mine), len(sets[other])):
-                continue
-            if similarity(mine, sets[other]) >= SIMILAR:
+            if row not in there and sets.similarity(row, other) >= SIMILAR:
                 there[row] = other
         index.insert(row, signature, check_duplication=False)
 

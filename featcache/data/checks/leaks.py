@@ -20,6 +20,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from featcache.data.checks.patterns import Family, ends, family, glued, markup, 
 
 _LEAST = 20  # texts with a pattern
 _MOST = 5  # findings of starts, of ends, and of what stands anywhere
-_QUICK_CHARACTERS = 2_500_000  # that the families of the whole text look at in the short form
+_QUICK_CHARACTERS = 1_500_000  # that the families of the whole text look at in the short form
 _PURITY = 0.9
 _COVERAGE = 0.02
 _SIGN_PURITY = 0.93
@@ -79,6 +80,10 @@ class _Texts:
             rows = np.sort(rows[order[: int(np.searchsorted(np.cumsum(lengths), most)) + 1]])
         return cls(pool, rows, [pool.texts[row] for row in rows], pool.numbers[rows])
 
+    @cached_property
+    def lowered(self) -> list[str]:
+        return [text.lower() for text in self.texts]
+
     def family(self, find: Callable[[str], set[str]]) -> Family:
         return family(self.texts, self.numbers, len(self.pool.classes), find, _LEAST)
 
@@ -109,9 +114,12 @@ def _at_edges(texts: _Texts, kind: str, find: Callable[[str], set[str]]) -> list
     found = texts.family(find)
     told = np.flatnonzero(found.occurrences.told(purity=_PURITY, coverage=_COVERAGE))
     at_start = kind == "leak-start"
-    clues = []
+    clues, seen = [], set()
     for pattern in _by_strength(found, told):
         longest = _longest(found, pattern, told, at_start=at_start)
+        if longest in seen:
+            continue
+        seen.add(longest)
         name, having = found.names[longest], found.having(longest)
         if _is_topic(texts, name, having, int(found.occurrences.top[longest]), at_start=at_start):
             continue
@@ -138,17 +146,18 @@ def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, 
         return False
     bare = name.strip()
     before, after = (r"\b" if bare[:1].isalnum() else ""), (r"\b" if bare[-1:].isalnum() and not at_start else "")
-    pattern = re.compile(before + re.escape(bare) + after, re.IGNORECASE)
-    mine = set(having.tolist())
-    elsewhere = [place for place, text in enumerate(texts.texts) if place not in mine and pattern.search(text)]
+    pattern = re.compile(before + re.escape(bare.lower()) + after)
+    mine, small = set(having.tolist()), bare.lower()
+    elsewhere = [
+        place
+        for place, text in enumerate(texts.lowered)  # plain search first: it is a hundred times faster
+        if small in text and place not in mine and pattern.search(text)
+    ]
     if len(elsewhere) < _FEW:
         return False
     counts = np.bincount(texts.numbers[elsewhere], minlength=len(texts.pool.classes))[None]
     sizes = np.bincount(texts.numbers, minlength=len(texts.pool.classes))
-    there = Occurrences(counts, sizes, 1)
-    return bool(there.top[0] == number and there.told(purity=0.0, coverage=0.0, odds=_TOPIC_ODDS)[0]) or _lift(
-        counts[0], sizes, number
-    ) >= _TOPIC_ODDS
+    return _lift(counts[0], sizes, number) >= _TOPIC_ODDS
 
 
 def _lift(counts: NDArray[np.int64], sizes: NDArray[np.int64], number: int) -> float:

@@ -4,7 +4,7 @@ Two texts count as near duplicates where at least `SIMILAR` of their shingles (t
 of their words in small letters) are shared: |A ∩ B| / |A ∪ B| (Jaccard). In a text message of 15 words one other word
 leaves about 0.8. Candidates come from MinHash signatures in bands (A. Broder, 1997; locality-sensitive hashing of
 `datasketch`); each is verified on the shingles themselves, so none is told that is not one, and of pairs at the limit
-about one in 2,000 is missed (one in 115 in the short form).
+about one in 2,000 is missed (one in 50 in the short form).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SIMILAR = 0.8
 _ROWS = 5  # of a band: at a similarity of 0.5 a band agrees for one pair in 32
-_BANDS, _QUICK_BANDS = 20, 12
+_BANDS, _QUICK_BANDS = 20, 10
 # Signatures of long texts are made of a part of their shingles, the same part for all, so that two groups are
 # needed. A text of 250 different shingles has near duplicates of 200 to 312: from 200 on (and some less, for repeated
 # shingles count here) all are in the group of long ones too.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -63,10 +63,31 @@ class Checked:
         }
 
 
+class _Options(TypedDict, total=False):
+    """The options of `check`, for its two signatures."""
+
+    validation: Any
+    test: Any
+    text: str | None
+    template: str | None
+    encoding: str
+    skip_empty: bool
+    cache: str | os.PathLike[str]
+    backbone: str | os.PathLike[str] | None
+    max_length: int | None
+    trust_remote_code: bool
+    strict: bool
+
+
 @overload
-def check(data: Any, *, label: str, **options: Any) -> Checked: ...  # noqa: ANN401 - see below
+def check(data: Any, *, label: str, **options: Unpack[_Options]) -> Checked: ...  # noqa: ANN401 - see data.read
 @overload
-def check(data: Any, *, label: list[str] | tuple[str, ...], **options: Any) -> dict[str, Checked]: ...  # noqa: ANN401
+def check(
+    data: Any,  # noqa: ANN401
+    *,
+    label: list[str] | tuple[str, ...],
+    **options: Unpack[_Options],
+) -> dict[str, Checked]: ...
 def check(
     data: Any,
     *,
@@ -104,7 +125,9 @@ def check(
         msg = "no label is named"
         raise InputError(msg, cure="Name one or several columns: label='stars' or label=['stars', 'topic'].")
     reading = Reading(text, template, encoding, skip_empty)
-    given = {name: one for name, one in (("train", data), ("validation", validation), ("test", test)) if one is not None}
+    given = {
+        name: one for name, one in (("train", data), ("validation", validation), ("test", test)) if one is not None
+    }
     tables = {name: read(one, encoding=encoding) for name, one in given.items()}
     choice = None
     if backbone is not None:
@@ -172,9 +195,7 @@ def _parts(
 def _has_label(table: Table, label: str) -> list[bool]:
     if label not in table.columns:
         labels_of([table], label, [[]])  # raises, naming the columns there are
-    return [
-        not (is_missing(value) or (isinstance(value, str) and not value.strip())) for value in table.columns[label]
-    ]
+    return [not (is_missing(value) or (isinstance(value, str) and not value.strip())) for value in table.columns[label]]
 
 
 def _missing_labels(name: str, table: Table, rows: list[int], texts: dict[int, str]) -> Finding:
@@ -201,8 +222,8 @@ def _labels(tables: list[Table], label: str, rows: list[list[int]]) -> tuple[lis
         written = [[str(table.columns[label][row]) for row in of] for table, of in zip(tables, rows, strict=True)]
         total = sum(map(len, rows))
         finding = Finding(
-            "odd-label", total, total, error.what, "fit-heads refuses them; here they were compared as they are written",
-            error.cure, leak=False, examples=(),
+            "odd-label", total, total, error.what,
+            "fit-heads refuses them; here they were compared as they are written", error.cure, leak=False, examples=(),
         )  # fmt: skip
         return [list(one) for one in written], [finding]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,8 +76,15 @@ def _show(results: dict[str, Checked]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_INDENT + _WIDTH, no_color=True)
+    if console.is_terminal:
+        _print(results, console)
+        return
+    stream = io.StringIO()
+    _print(results, Console(file=stream, width=_INDENT + _WIDTH, no_color=True, highlight=False))
+    click.echo("\n".join(line.rstrip() for line in stream.getvalue().splitlines()))
+
+
+def _print(results: dict[str, Checked], console: Console) -> None:
     for number, (name, result) in enumerate(results.items()):
         if number:
             console.print()

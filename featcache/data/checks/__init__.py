@@ -25,8 +25,8 @@ __all__ = ["KINDS", "Finding", "Truncation", "by_weight", "check_parts", "leak_e
 # By weight: in this order findings are told, those that leak before all others.
 KINDS = (
     "shared-text", "near-duplicate-shared", "leak-start", "leak-end", "leak-token", "leak-characters", "leak-format",
-    "leak-length", "mojibake", "odd-label", "one-class", "unknown-class", "conflicting-labels", "empty-text", "missing-label",
-    "repeated-text", "near-duplicate", "rare-class", "imbalance", "cut-text", "one-word",
+    "leak-length", "mojibake", "odd-label", "one-class", "unknown-class", "conflicting-labels", "empty-text",
+    "missing-label", "repeated-text", "near-duplicate", "rare-class", "imbalance", "cut-text", "one-word",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def class_sizes(pool: Pool, label: str) -> Iterator[Finding]:
                 "unknown-class", len(rows), int(counts[number].sum()),
                 f"{counted(len(rows), f'{name} row')} {'has' if len(rows) == 1 else 'have'} a label that no row of "
                 f"{pool.names[0]} has: {names}",
-                "no head can answer with a class that it has not seen: these rows are wrong, and fit-heads refuses them",
+                "no head can answer with a class that it has not seen: these rows are wrong; fit-heads refuses them",
                 f"Add rows of these classes to {pool.names[0]}, or take them out of {name}.",
                 leak=False,
                 examples=pool.examples(rows),

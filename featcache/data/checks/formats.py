@@ -17,21 +17,21 @@ from featcache.data.checks.findings import EXAMPLES, Finding, Pool, percent
 from featcache.data.checks.guard import Occurrences
 
 _LEAST = 40  # texts
-_ODDS = 3.0  # of the class that has a trace most, against the others
+_ODDS = 2.0  # of the class that has a trace most, against the others
 _SHARE = 0.02  # of a class that has the trace
 _STRONG = 0.9  # lower bound of purity
 _TRACES = {
-    "no space after a full stop": re.compile(r"[a-z\d)][.!?]['\"”’)]?[A-Z]['’a-z ]"),  # noqa: RUF001 - typographic
+    "no space after a full stop": re.compile(r"[a-z\d)][.!?]['\"”’)]?[A-Z]['’a-z ]"),
     "no space after a colon": re.compile(r"[a-z]:[A-Z]"),
     "no space after a comma": re.compile(r"[a-z],[a-z]"),
     "a doubled space": re.compile(r"\S  +\S"),
     "a space before a full stop or comma": re.compile(r"\w [.,](?:\s|$)"),
-    "a space behind an apostrophe": re.compile(r"\w['’] (?:s|t|re|ve|ll|d|m)\b"),  # noqa: RUF001 - typographic
+    "a space behind an apostrophe": re.compile(r"\w['’] (?:s|t|re|ve|ll|d|m)\b"),
     "spaces on both sides of a quotation mark": re.compile(r'\w[.,!?]? " \w'),
     "HTML tags or entities": re.compile(r"</?[a-zA-Z][^<>]{0,80}>|&(?:\w{2,8}|#\d+);|#\d{2,4};"),
-    "line breaks written out (\\n)": re.compile(r"\\[nrt]"),
+    "line breaks written out (\\n)": re.compile(r"\\[nrt](?![a-z])"),
     "line breaks": re.compile(r"[\r\n]"),
-    "white space at the start or end": re.compile(r"\A\s|\s\Z"),
+    "white space at the start or end": re.compile(r"\A\s|(?<=\s)\Z"),
     "asterisks as markup": re.compile(r"\*\*?\w"),
     "no capital letter": re.compile(r"\A[^A-Z]*[a-z][^A-Z]*\Z"),
     "only capital letters": re.compile(r"\A[^a-z]*[A-Z]{4}[^a-z]*\Z"),

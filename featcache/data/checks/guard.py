@@ -36,16 +36,14 @@ class Occurrences:
     @property
     def support(self) -> NDArray[np.int64]:
         """(P,) texts with the pattern."""
-        return self.counts.sum(axis=1)
+        return np.asarray(self.counts.sum(axis=1))
 
     @property
     def top(self) -> NDArray[np.int64]:
         """(P,) the class that a pattern goes with: where its share of the class is furthest above all others'."""
-        return np.argmax(self.counts / np.maximum(self.sizes, 1), axis=1)
+        return np.asarray(np.argmax(self.counts / np.maximum(self.sizes, 1), axis=1))
 
-    def told(
-        self, *, purity: float, coverage: float, odds: float = ODDS, gain: float = 0.0
-    ) -> NDArray[np.bool_]:
+    def told(self, *, purity: float, coverage: float, odds: float = ODDS, gain: float = 0.0) -> NDArray[np.bool_]:
         """(P,) whether a pattern passes. purity, coverage: the least that is told, shares; gain: of purity over p."""
         if not len(self.counts):
             return np.zeros(0, dtype=np.bool_)
@@ -54,7 +52,8 @@ class Occurrences:
         low = lower_bound(hits, self.support)
         ratio = (low / np.maximum(1 - low, 1e-12)) / np.maximum(base / np.maximum(1 - base, 1e-12), 1e-12)
         covered = hits / np.maximum(self.sizes[self.top], 1)
-        return (low >= purity) & (low - base >= gain) & (ratio >= odds) & (covered >= coverage) & ~self.by_chance()
+        pure = (low >= purity) & (low - base >= gain) & (ratio >= odds)
+        return np.asarray(pure & (covered >= coverage) & ~self.by_chance())
 
     def hits(self) -> NDArray[np.int64]:
         """(P,) texts with the pattern that have its class."""

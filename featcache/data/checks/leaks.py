@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, percent
-from featcache.data.checks.guard import Occurrences
 from featcache.data.checks.patterns import Family, ends, family, glued, markup, shapes, signs, starts, words
 
 _LEAST = 20  # texts with a pattern
@@ -124,7 +123,7 @@ def _at_edges(texts: _Texts, kind: str, find: Callable[[str], set[str]]) -> list
         if _is_topic(texts, name, having, int(found.occurrences.top[longest]), at_start=at_start):
             continue
         words_ = f"{'start' if at_start else 'end'} with {_quoted(name)}"
-        clues.append(_clue(found, longest, kind, words_, lambda text, name=name: _edge(text, name, at_start=at_start)))
+        clues.append(_clue(found, longest, kind, words_, _edge(name, at_start=at_start)))
     return clues
 
 
@@ -137,7 +136,7 @@ def _longest(found: Family, pattern: int, told: NDArray[np.int64], *, at_start: 
         if (found.names[other].startswith(name) if at_start else found.names[other].endswith(name))
         and support[other] >= _LONGER * support[pattern]
     ]
-    return max(longer, key=lambda other: len(found.names[other]))
+    return int(max(longer, key=lambda other: len(found.names[other])))
 
 
 def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, *, at_start: bool) -> bool:
@@ -171,7 +170,7 @@ def _is_glued(texts: _Texts, name: str, having: NDArray[np.int64]) -> bool:
     if not name[-1].islower():
         return False
     n_capitals = sum(texts.texts[place][len(name) : len(name) + 1].isupper() for place in having.tolist())
-    return n_capitals > len(having) / 2
+    return bool(2 * n_capitals > len(having))
 
 
 # -- anywhere ---------------------------------------------------------------------------------------------------------
@@ -191,7 +190,7 @@ def _glued(texts: _Texts) -> list[_Clue]:
     told = found.occurrences.told(purity=_PURITY, coverage=_COVERAGE)
     return [
         _clue(
-            found, one, "leak-characters", f"have {_quoted(found.names[one])} glued to a word that a capital begins",
+            found, one, "leak-characters", f"have {_quoted(found.names[one])} glued to a word with a capital",
             _matcher(rf"\b{found.names[one]}(?=[A-Z])\w*"),
         )
         for one in _by_strength(found, np.flatnonzero(told))
@@ -229,14 +228,14 @@ def _is_content(shape: str) -> bool:
 
 
 def _in_words(shape: str) -> str:
+    """`“:” right before a capital` for `:A`."""
     letters = {"a": "a small letter", "A": "a capital", "9": "a digit"}
-    inner, before, after = shape, "", ""
-    if inner[0] in letters:
-        before, inner = f"{letters[inner[0]]}, ", inner[1:]
-    if inner[-1:] in letters:
-        after, inner = f", {letters[inner[-1]]}", inner[:-1]
-    glue = " without spaces" if (before or after) and " " not in shape else ""
-    return f"{before}{_quoted(inner)}{after}{' in a row' if before or after else ''}{glue}"
+    before = letters.get(shape[0]) if len(shape) > 1 else None
+    after = letters.get(shape[-1])
+    inner = _quoted(shape[1 if before else 0 : -1 if after else None])
+    if before and after:
+        return f"{inner} right between {before} and {after}"
+    return f"{inner} right before {after}" if after else f"{inner} right after {before}" if before else inner
 
 
 # -- which are told, and how ------------------------------------------------------------------------------------------
@@ -309,8 +308,8 @@ def _quoted(name: str) -> str:
     return "“" + "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name) + "”"
 
 
-def _edge(text: str, name: str, *, at_start: bool) -> tuple[int, int]:
-    return (0, len(name)) if at_start else (len(text) - len(name), len(text))
+def _edge(name: str, *, at_start: bool) -> Callable[[str], tuple[int, int] | None]:
+    return lambda text: (0, len(name)) if at_start else (len(text) - len(name), len(text))
 
 
 def _matcher(pattern: str) -> Callable[[str], tuple[int, int] | None]:

@@ -39,8 +39,8 @@ def mojibake(pool: Pool) -> Iterator[Finding]:
     effect = "the same word is another one to the tokenizer, and some tokens are spent on rubbish"
     if leak:
         effect = (
-            f"they are {percent(int(counts.hits()[0]), len(rows))} {pool.classes[number]}: a head can answer it from the "
-            "wrong characters alone, which texts to come will not have"
+            f"they are {percent(int(counts.hits()[0]), len(rows))} {pool.classes[number]}: a head can answer it from "
+            "the wrong characters alone, which texts to come will not have"
         )
     yield Finding(
         "mojibake", len(rows), pool.n_rows,

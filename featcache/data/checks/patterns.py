@@ -17,7 +17,9 @@ from featcache.data.checks.guard import Occurrences
 
 END_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # characters of a start or an end
 _WORD = re.compile(r"\w+")
-_MARKUP = re.compile(r"<[^<>\s]{1,24}>?|\[[^\[\]\s]{1,24}\]|\{[^{}\s]{1,24}\}|\b\w*_\w+|&\w{2,8};|&?#\d+;|\\[nrtx\"']")
+_MARKUP = re.compile(
+    r"<[^<>\s]{1,24}>?|\[[^\[\]\s]{1,24}\]|\{[^{}\s]{1,24}\}|\b\w*_\w+|&\w{2,8};|&?#\d+;|\\[nrt](?![a-z])"
+)
 _SIGNS = re.compile(r"(?=(\w?[^\w]{1,6}\w?))")
 _GLUED = re.compile(r"\b([a-z]{2,3})(?=[A-Z])")
 
@@ -103,7 +105,7 @@ def family(
     kept = np.flatnonzero(support >= least)
     places = np.full(len(known), -1, dtype=np.int64)
     places[kept] = np.arange(len(kept))
-    mine = places[patterns] >= 0 if len(known) else np.zeros(0, dtype=np.bool_)
+    mine = places[patterns] >= 0 if known else np.zeros(0, dtype=np.bool_)
     patterns, owners = places[patterns[mine]], owners[mine]
     order = np.argsort(patterns, kind="stable")
     counts = np.zeros((len(kept), n_classes), dtype=np.int64)

@@ -55,7 +55,9 @@ def leak_error(findings: Sequence[Finding]) -> LeakError | None:
         return None
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     cure = "\n".join(dict.fromkeys(one.cure for one in found[:EXAMPLES]))
-    return LeakError(f"the data give labels away: {found[0].what}{more}", cure=f"{cure}\nOr leave out --strict.")
+    return LeakError(
+        f"the data give labels or test rows away: {found[0].what}{more}", cure=f"{cure}\nOr leave out --strict."
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,21 @@ class Pool:
             np.concatenate([np.empty((0, 16), dtype=np.uint8), *(rows.keys for rows in every)]),
             [origin for rows in every for origin in rows.origins],
             [number for rows in every for number in rows.numbers or []] if numbered else None,
+        )
+
+    def with_text(self) -> Pool:
+        """Its rows that are not empty: what holds nothing repeats nothing."""
+        kept = [row for row, text in enumerate(self.texts) if text.strip()]
+        if len(kept) == self.n_rows:
+            return self
+        return Pool(
+            self.names,
+            self.part[kept],
+            [self.texts[row] for row in kept],
+            [self.labels[row] for row in kept],
+            self.keys[kept],
+            [self.origins[row] for row in kept],
+            None if self.rows is None else [self.rows[row] for row in kept],
         )
 
     @property
@@ -147,10 +164,16 @@ def percent(part: float, whole: float) -> str:
     return f"{share:.2g} %" if 0 < share < 1 else f"{share:.0f} %" if share >= 10 else f"{share:.1f} %"  # noqa: PLR2004
 
 
+def named(label: Label, before: str = "") -> str:
+    """A label in a sentence: itself, or `label 3` where it would read as a number. before: goes before the latter."""
+    name = str(label)
+    return name if isinstance(label, str) and any(sign.isalpha() for sign in name) else f"{before}label {name}"
+
+
 def by_class(pool: Pool, rows: NDArray[np.int64], most: int = 4) -> str:
     """`104 human, 0 machine`: how some rows spread over the classes, all of them where they are few."""
     counts = Counter(pool.labels[row] for row in rows.tolist())
     told = [(label, counts.get(label, 0)) for label in pool.classes] if len(pool.classes) <= most else []
     told = sorted(told or counts.items(), key=lambda one: -one[1])
-    shown_ = ", ".join(f"{count:,} {label}" for label, count in told[:most])
+    shown_ = ", ".join(f"{count:,} {named(label, 'of ')}" for label, count in told[:most])
     return shown_ + (f" and {len(told) - most} more classes" if len(told) > most else "")

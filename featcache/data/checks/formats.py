@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, percent
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool, named, percent
 from featcache.data.checks.guard import Occurrences
 
 _LEAST = 40  # texts
@@ -61,7 +61,8 @@ def format_differences(pool: Pool) -> Iterator[Finding]:
     if not told:
         return
     parts = [
-        f"{one.name} in {percent(one.here, 1)} of {pool.classes[one.number]} and {percent(one.others, 1)} of the others"
+        f"{one.name} in {percent(one.here, 1)} of {named(pool.classes[one.number])} "
+        f"and {percent(one.others, 1)} of the others"
         for one in told[:5]
     ]
     more = f"; and {len(told) - len(parts)} more" if len(told) > len(parts) else ""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +26,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, percent
-from featcache.data.checks.patterns import Family, ends, family, glued, markup, shapes, signs, starts, words
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, named, percent
+from featcache.data.checks.patterns import Family, ends, family, glued, grams, markup, shapes, signs, starts, words
 
 _LEAST = 20  # texts with a pattern
 _MOST = 5  # findings of starts, of ends, and of what stands anywhere
 _QUICK_CHARACTERS = 1_500_000  # that the families of the whole text look at in the short form
+_GRAM_CHARACTERS = 2_500_000  # that characters in a row are looked for in: 0.9 s
+_LONGEST = 24  # characters that are told of a pattern
 _PURITY = 0.9
 _COVERAGE = 0.02
 _SIGN_PURITY = 0.93
@@ -42,13 +45,17 @@ _PURE = 0.985
 _PURE_COVERAGE = 0.05
 _NEW = 0.5  # a pattern is told beside another when at least so many of its texts are not the other's
 _LONGER = 0.8  # a longer start is told instead of a shorter one that has at most so many more texts
+_NEARLY = 0.95  # a pattern grows by a character that so many of its texts have there
 _TOPIC_ODDS = 3.0  # odds of the class, where the start of a text stands elsewhere: from here on it is content
 _FEW = 5
 
 
 @dataclass(frozen=True)
 class _Clue:
-    """A pattern that passed. texts: those that have it; number: of its class; find: where it is in a text."""
+    """A pattern that passed. texts: those that have it; number: of its class; find: where it is in a text.
+
+    name: the pattern; words: the pattern as the verb and object of a sentence.
+    """
 
     kind: str
     words: str
@@ -58,6 +65,7 @@ class _Clue:
     strength: float
     leak: bool
     find: Callable[[str], tuple[int, int] | None]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ class _Texts:
 def label_leaks(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     """What of the texts goes with one class and is hardly what they are about.
 
-    quick: starts and ends of all texts; words, markup and signs of at most `_QUICK_CHARACTERS` characters.
+    quick: starts and ends of all texts; words, markup and signs of at most `_QUICK_CHARACTERS` characters; no
+    characters inside words.
     """
     if len(pool.classes) < 2 or len(pool.first) < 2 * _LEAST:  # noqa: PLR2004 - nothing to tell apart
         return
@@ -101,9 +110,16 @@ def label_leaks(pool: Pool, *, quick: bool) -> Iterator[Finding]:
         (whole, _at_edges(whole, "leak-end", ends)),
         (inside, [*_markup(inside), *_glued(inside), *_signs(inside), *_words(inside)]),
     )
+    told = ""
     for texts, clues in groups:
         for clue in _strongest(clues):
+            told += clue.words
             yield _finding(texts, clue)
+    if not quick:
+        some = _Texts.of(pool, _GRAM_CHARACTERS)
+        for clue in _strongest(_grams(some)):
+            if clue.name not in told:
+                yield _finding(some, clue)
 
 
 # -- starts and ends --------------------------------------------------------------------------------------------------
@@ -222,9 +238,43 @@ def _words(texts: _Texts) -> list[_Clue]:
     ]  # fmt: skip
 
 
+def _grams(texts: _Texts) -> list[_Clue]:
+    """Characters in a row, inside words too, by the measure of words: a topic brings about many that are less pure."""
+    found = texts.family(grams)
+    told = found.occurrences.told(purity=_WORD_PURITY, coverage=_WORD_COVERAGE)
+    told |= found.occurrences.told(purity=_PURE, coverage=_PURE_COVERAGE)
+    clues = []
+    for one in _by_strength(found, np.flatnonzero(told)):
+        name = _extended(texts, found.names[one], found.having(one))
+        words_, find = f"hold {_quoted(name)}", _matcher(re.escape(found.names[one]))
+        clues.append(_clue(found, one, "leak-characters", words_, find, leak=not _is_content(name), name=name))
+    return clues
+
+
+def _extended(texts: _Texts, name: str, having: NDArray[np.int64]) -> str:
+    """The longest run of characters around a pattern that nearly all of its texts have."""
+    mine = [texts.texts[place] for place in having.tolist()]
+    grown = True
+    while grown and len(name) < _LONGEST:
+        grown = False
+        for at_end in (True, False):
+            near = Counter(
+                sign
+                for text in mine
+                for sign in {
+                    text[match.end() : match.end() + 1] if at_end else text[max(0, match.start() - 1) : match.start()]
+                    for match in re.finditer(re.escape(name), text)
+                }
+            )
+            sign, count = near.most_common(1)[0] if near else ("", 0)
+            if sign and count >= _NEARLY * len(mine):
+                name, grown = (name + sign if at_end else sign + name), True
+    return name
+
+
 def _is_content(shape: str) -> bool:
     """Digits and signs of money are what a text says."""
-    return any(sign == "9" or unicodedata.category(sign) == "Sc" for sign in shape)
+    return any(sign.isdigit() or unicodedata.category(sign) == "Sc" for sign in shape)
 
 
 def _in_words(shape: str) -> str:
@@ -254,11 +304,12 @@ def _clue(
     find: Callable[[str], tuple[int, int] | None],
     *,
     leak: bool = True,
+    name: str | None = None,
 ) -> _Clue:
     occurrences = found.occurrences
     return _Clue(
         kind, words_, found.having(pattern), int(occurrences.top[pattern]), int(occurrences.hits()[pattern]),
-        float(occurrences.strength()[pattern]), leak, find,
+        float(occurrences.strength()[pattern]), leak, find, found.names[pattern] if name is None else name,
     )  # fmt: skip
 
 
@@ -279,7 +330,7 @@ def _strongest(clues: Sequence[_Clue]) -> list[_Clue]:
 
 def _finding(texts: _Texts, clue: _Clue) -> Finding:
     pool, count = texts.pool, len(clue.texts)
-    name = str(pool.classes[clue.number])
+    name = named(pool.classes[clue.number])
     size = int((texts.numbers == clue.number).sum())
     looked = "" if len(texts.rows) == len(pool.first) else f" of {len(texts.rows):,} looked at"
     verb = clue.words

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import Finding, Pool, percent
+from featcache.data.checks.findings import Finding, Pool, named, percent
 from featcache.data.checks.guard import Occurrences
 
 _LEAST = 40  # texts
@@ -34,7 +34,7 @@ def _threshold(
     score, cut, longer, number = max(told)
     if score < _TOLD:
         return
-    name = pool.classes[number]
+    name = named(pool.classes[number])
     hit = (lengths > cut) if longer else (lengths <= cut)
     right = int((hit & (numbers == number)).sum())
     side = "longer than" if longer else "at most"
@@ -79,7 +79,7 @@ def _equal(
     if not len(told):
         return
     one = int(told[np.argmax(found.strength()[told])])
-    length, name = int(values[kept[one]]), pool.classes[int(found.top[one])]
+    length, name = int(values[kept[one]]), named(pool.classes[int(found.top[one])])
     hits, total = int(found.hits()[one]), int(found.support[one])
     yield Finding(
         "leak-length", total, len(rows),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, by_class, counted, percent
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool, by_class, counted, named, percent
 from featcache.data.checks.guard import Occurrences
 
 _STRAY = re.compile("[\x80-\x9f\ufffd]")
@@ -39,8 +39,8 @@ def mojibake(pool: Pool) -> Iterator[Finding]:
     effect = "the same word is another one to the tokenizer, and some tokens are spent on rubbish"
     if leak:
         effect = (
-            f"they are {percent(int(counts.hits()[0]), len(rows))} {pool.classes[number]}: a head can answer it from "
-            "the wrong characters alone, which texts to come will not have"
+            f"they are {percent(int(counts.hits()[0]), len(rows))} {named(pool.classes[number])}: a head can answer it "
+            "from the wrong characters alone, which texts to come will not have"
         )
     yield Finding(
         "mojibake", len(rows), pool.n_rows,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featcache.data.checks.guard import Occurrences
 
+GRAM = 4
 END_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # characters of a start or an end
 _WORD = re.compile(r"\w+")
 _MARKUP = re.compile(
@@ -52,6 +53,11 @@ def glued(text: str) -> set[str]:
 def signs(text: str) -> set[str]:
     """Signs and spaces between words with the letter before and after: `a.A`, ` " A`."""
     return set(_SIGNS.findall(shapes(text)))
+
+
+def grams(text: str) -> set[str]:
+    """Every four characters in a row."""
+    return {text[place : place + GRAM] for place in range(len(text) - GRAM + 1)}
 
 
 def shapes(text: str) -> str:
@@ -102,7 +108,9 @@ def family(
     patterns = np.array(found, dtype=np.int64)
     owners = np.repeat(np.arange(len(texts)), sizes)
     support = np.bincount(patterns, minlength=len(known))
-    kept = np.flatnonzero(support >= least)
+    names = list(known)
+    # By name, for the order in which a set gives strings differs from process to process.
+    kept = np.array(sorted(np.flatnonzero(support >= least).tolist(), key=names.__getitem__), dtype=np.int64)
     places = np.full(len(known), -1, dtype=np.int64)
     places[kept] = np.arange(len(kept))
     mine = places[patterns] >= 0 if known else np.zeros(0, dtype=np.bool_)
@@ -110,7 +118,6 @@ def family(
     order = np.argsort(patterns, kind="stable")
     counts = np.zeros((len(kept), n_classes), dtype=np.int64)
     np.add.at(counts, (patterns, numbers[owners]), 1)
-    names = list(known)
     return Family(
         [names[one] for one in kept], owners[order], np.concatenate([[0], np.cumsum(support[kept])]).astype(np.int64),
         Occurrences(counts, np.bincount(numbers, minlength=n_classes), len(known)),

@@ -46,8 +46,8 @@ def repeated_texts(pool: Pool) -> Iterator[Finding]:
             continue
         share = percent(len(again), len(rows))
         effect = (
-            f"the most frequent of them count more than once, and in a split by row {share} of the rows "
-            "could lie on both sides (fit-heads splits by text)"
+            f"repeats give their texts more weight, and a split by row puts up to {share} of the rows on both sides "
+            "(fit-heads splits by text)"
         )
         if name != "train":
             effect = f"a score on {name} counts the same text several times, and its interval is too narrow"

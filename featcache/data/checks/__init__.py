@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.data.checks.classes import class_sizes
+from featcache.data.checks.clues import label_leaks
 from featcache.data.checks.cut import Truncation, cut_texts
 from featcache.data.checks.findings import Finding, Pool, leak_error, leaks
 from featcache.data.checks.formats import format_differences
-from featcache.data.checks.leaks import label_leaks
 from featcache.data.checks.lengths import length_leaks
-from featcache.data.checks.mojibake import mojibake
+from featcache.data.checks.mojibake import wrong_decoding
 from featcache.data.checks.near import near_duplicates
 from featcache.data.checks.repeats import conflicting_labels, repeated_texts, shared_texts
 from featcache.data.checks.short import short_texts
@@ -57,7 +57,7 @@ def check_parts(
         *near_duplicates(there, quick=quick),
         *class_sizes(pool, label),
         *short_texts(pool),
-        *mojibake(there),
+        *wrong_decoding(there),
         *label_leaks(there, quick=quick),
         *format_differences(there),
         *length_leaks(there),

@@ -19,7 +19,7 @@ _STRAY = re.compile("[\x80-\x9f\ufffd]")
 _LEAST = 10  # rows, to speak of a class
 
 
-def mojibake(pool: Pool) -> Iterator[Finding]:
+def wrong_decoding(pool: Pool) -> Iterator[Finding]:
     """Rows with such characters, and whether they are all of one class."""
     from ftfy.badness import BADNESS_RE
 

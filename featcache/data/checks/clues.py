@@ -7,9 +7,10 @@ it; that is what a head shall learn. Three things are told here that a topic doe
   opens 739 machine texts and no human one, and stands inside texts of both).
 - *Signs and spaces* between words, markup, letters glued to a capital: they come from how files were made. With
   digits or a sign of money they are told as a hint and no leak: numbers and prices are content.
-- A *word* only where it is purer and more frequent than words of a topic are. Measured on spam, news, reviews and
-  machine-written text, the widest word of a lower bound of purity of 95 % stands in 18 % of its class ("article"):
-  told from `_WORD_COVERAGE` on, or, where it is purer still, from `_PURE_COVERAGE` on.
+- A *word*, or letters inside words, only where it is purer and more frequent than words of a topic mostly are.
+  Measured on spam, news, reviews and machine-written text, the widest word with a lower bound of purity of 95 % stands
+  in 18 % of its class ("article"): told from `_WORD_COVERAGE` on, or, where it is purer still, from `_PURE_COVERAGE`
+  on. As the topic may still bring it about ("album"), it is a hint, and a leak only where it nearly is the label.
 
 `guard` says what is no chance. All the same each of these may be signal, and the sentences say so.
 """
@@ -43,6 +44,7 @@ _WORD_PURITY = 0.95
 _WORD_COVERAGE = 0.25
 _PURE = 0.985
 _PURE_COVERAGE = 0.05
+_LABEL = 0.95
 _NEW = 0.5  # a pattern is told beside another when at least so many of its texts are not the other's
 _LONGER = 0.8  # a longer start is told instead of a shorter one that has at most so many more texts
 _NEARLY = 0.95  # a pattern grows by a character that so many of its texts have there
@@ -54,7 +56,7 @@ _FEW = 5
 class _Clue:
     """A pattern that passed. texts: those that have it; number: of its class; find: where it is in a text.
 
-    name: the pattern; words: the pattern as the verb and object of a sentence.
+    name: the pattern; words: the pattern as the verb and object of a sentence; rank: lower ones are told first.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class _Clue:
     leak: bool
     find: Callable[[str], tuple[int, int] | None]
     name: str
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,8 @@ def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, 
     """Whether the words of a start (or end) go with the class elsewhere in texts too."""
     if not any(sign.isalpha() for sign in name) or (at_start and _is_glued(texts, name, having)):
         return False
-    bare = name.strip()
-    before, after = (r"\b" if bare[:1].isalnum() else ""), (r"\b" if bare[-1:].isalnum() and not at_start else "")
+    bare = _completed(texts, name, having, at_start=at_start).strip()
+    before, after = (r"\b" if bare[:1].isalnum() else ""), (r"\b" if bare[-1:].isalnum() else "")
     pattern = re.compile(before + re.escape(bare.lower()) + after)
     mine, small = set(having.tolist()), bare.lower()
     elsewhere = [
@@ -173,6 +176,21 @@ def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, 
     counts = np.bincount(texts.numbers[elsewhere], minlength=len(texts.pool.classes))[None]
     sizes = np.bincount(texts.numbers, minlength=len(texts.pool.classes))
     return _lift(counts[0], sizes, number) >= _TOPIC_ODDS
+
+
+def _completed(texts: _Texts, name: str, having: NDArray[np.int64], *, at_start: bool) -> str:
+    """A start (or end) with the rest of the word that it cuts, as most of its texts have it."""
+    inside = re.compile(r"\w*" if name[-1].isalnum() else "") if at_start else re.compile(r"\w*\Z")
+    rests: Counter[str] = Counter()
+    for place in having.tolist():
+        text = texts.texts[place]
+        if at_start:
+            match = inside.match(text, len(name))
+        else:
+            match = inside.search(text[: -len(name)][-_LONGEST:]) if name[0].isalnum() else None
+        rests[match[0] if match else ""] += 1
+    rest = rests.most_common(1)[0][0]
+    return name + rest if at_start else rest + name
 
 
 def _lift(counts: NDArray[np.int64], sizes: NDArray[np.int64], number: int) -> float:
@@ -219,7 +237,7 @@ def _signs(texts: _Texts) -> list[_Clue]:
     return [
         _clue(
             found, one, "leak-characters", f"hold {_in_words(found.names[one])}", _shape(found.names[one]),
-            leak=not _is_content(found.names[one]),
+            leak=not _is_content(found.names[one]), rank=1,
         )
         for one in _by_strength(found, np.flatnonzero(told))
     ]  # fmt: skip
@@ -232,7 +250,7 @@ def _words(texts: _Texts) -> list[_Clue]:
     return [
         _clue(
             found, one, "leak-token", f"hold the word {_quoted(found.names[one])}",
-            _matcher(rf"(?i)\b{re.escape(found.names[one])}\b"),
+            _matcher(rf"(?i)\b{re.escape(found.names[one])}\b"), leak=_is_label(found, one), rank=2,
         )
         for one in _by_strength(found, np.flatnonzero(told))
     ]  # fmt: skip
@@ -247,8 +265,18 @@ def _grams(texts: _Texts) -> list[_Clue]:
     for one in _by_strength(found, np.flatnonzero(told)):
         name = _extended(texts, found.names[one], found.having(one))
         words_, find = f"hold {_quoted(name)}", _matcher(re.escape(found.names[one]))
-        clues.append(_clue(found, one, "leak-characters", words_, find, leak=not _is_content(name), name=name))
+        leak = _is_label(found, one) or not (_is_content(name) or name.replace(" ", "").isalpha())
+        clues.append(_clue(found, one, "leak-characters", words_, find, leak=leak, name=name))
     return clues
+
+
+def _is_label(found: Family, pattern: int) -> bool:
+    """Whether a pattern alone answers for its class with a balanced accuracy of `_LABEL`."""
+    occurrences = found.occurrences
+    number, hits = int(occurrences.top[pattern]), int(occurrences.hits()[pattern])
+    n_others = int(occurrences.sizes.sum() - occurrences.sizes[number])
+    wrong = (int(occurrences.support[pattern]) - hits) / max(1, n_others)
+    return bool((hits / occurrences.sizes[number] + 1 - wrong) / 2 >= _LABEL)
 
 
 def _extended(texts: _Texts, name: str, having: NDArray[np.int64]) -> str:
@@ -305,22 +333,24 @@ def _clue(
     *,
     leak: bool = True,
     name: str | None = None,
+    rank: int = 0,
 ) -> _Clue:
     occurrences = found.occurrences
     return _Clue(
         kind, words_, found.having(pattern), int(occurrences.top[pattern]), int(occurrences.hits()[pattern]),
         float(occurrences.strength()[pattern]), leak, find, found.names[pattern] if name is None else name,
+        rank,
     )  # fmt: skip
 
 
 def _strongest(clues: Sequence[_Clue]) -> list[_Clue]:
     """At most a few, the strongest first, and none whose texts others have told mostly.
 
-    A word comes last: beside signs that say the same it is only a part of them.
+    Markup and glued letters come before signs, which are a part of them, and words last.
     """
     kept: list[_Clue] = []
     seen: set[int] = set()
-    for clue in sorted(clues, key=lambda one: (not one.leak, one.words.startswith("hold the word"), -one.strength)):
+    for clue in sorted(clues, key=lambda one: (not one.leak, one.rank, -one.strength)):
         mine = set(clue.texts.tolist())
         if len(kept) < _MOST and len(mine - seen) >= _NEW * len(mine):
             kept.append(clue)
@@ -350,7 +380,7 @@ def _finding(texts: _Texts, clue: _Clue) -> Finding:
         f"{'' if others == 1 else 's'} (purity {percent(clue.hits, count)}, {percent(clue.hits, size)} of {name})",
         f"a head can answer {name} to these without understanding them, so a score on such rows may promise too much"
         if clue.leak
-        else f"these alone say {name}; it may be signal, as numbers and prices often are",
+        else f"this alone says {name}; it may be signal (a word of the topic, a number, a price) or a leak: look at it",
         cure, clue.leak, tuple(examples),
     )  # fmt: skip
 

@@ -15,18 +15,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featcache.check import Checked, check
     from featcache.curves import Curves, curves
     from featcache.errors import FeatcacheError
+    from featcache.diagnose import diagnose
     from featcache.explain import explain_miss
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle, predict_all
     from featcache.report.page import Page, write_report
     from featcache.select.outcome import FitResult
+    from featcache.select.verdict import Verdict
     from featcache.spaces import FeatureSpace, open_space
     from featcache.upkeep import export, merge, repair, verify
 
 _HOMES = {
+    "Checked": "featcache.check",
     "Curves": "featcache.curves",
     "Extraction": "featcache.extract",
     "FeatcacheError": "featcache.errors",
@@ -34,7 +38,10 @@ _HOMES = {
     "FitResult": "featcache.select.outcome",
     "Page": "featcache.report.page",
     "Predictor": "featcache.predict",
+    "Verdict": "featcache.select.verdict",
+    "check": "featcache.check",
     "curves": "featcache.curves",
+    "diagnose": "featcache.diagnose",
     "explain_miss": "featcache.explain",
     "export": "featcache.upkeep",
     "extract": "featcache.extract",
@@ -49,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Checked",
     "Curves",
     "Extraction",
     "FeatcacheError",
@@ -56,7 +64,10 @@ __all__ = [
     "FitResult",
     "Page",
     "Predictor",
+    "Verdict",
+    "check",
     "curves",
+    "diagnose",
     "explain_miss",
     "export",
     "extract",

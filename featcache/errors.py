@@ -7,6 +7,7 @@
     │   ├── TextError             texts are empty, missing or not encodable
     │   ├── LabelError            labels are missing, or cannot make a classification task
     │   ├── SplitError            the parts asked for cannot be made, or share texts under --strict
+    │   ├── LeakError             the data give labels or test rows away, under --strict
     │   ├── BackboneError         a model folder cannot be used as a frozen backbone
     │   ├── BundleError           a folder is not a bundle that this version can read
     │   └── SpaceChoiceError      several spaces, or none of that name, fit the request
@@ -66,6 +67,10 @@ class LabelError(InputError):
 
 class SplitError(InputError):
     """The parts asked for cannot be made from these rows."""
+
+
+class LeakError(InputError):
+    """Under `--strict`: the data give labels or test rows away, so that a score on them would mislead."""
 
 
 class BackboneError(InputError):

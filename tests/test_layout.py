@@ -27,8 +27,11 @@ RANK = {
     "states": 5,
     "pipeline": 6,
     "models": 6,
+    "check": 7,
     "extract": 7,
     "explain": 7,
+    "task": 6,
+    "diagnose": 7,
     "fit": 7,
     "upkeep": 7,
     "curves": 8,
@@ -38,7 +41,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"cleanlab", "datasets", "huggingface_hub", "jinja2", "pandas", "scipy", "sklearn", "torch", "transformers", "vl_convert"}
+HEAVY = {"cleanlab", "datasets", "datasketch", "ftfy", "huggingface_hub", "jinja2", "pandas", "scipy", "sklearn", "torch", "transformers", "vl_convert"}
 FREE_OF_TORCH = ("data", "cache")
 
 
@@ -102,9 +105,10 @@ def test_one_file_is_one_idea(path: Path) -> None:
         "import sys; from featcache.cli import main; sys.argv = ['featcache', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'extract', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'fit-heads', '--help']; main()",
+        "import sys; from featcache.cli import main; sys.argv = ['featcache', 'check', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'ls', '--cache', 'none']; main()",
     ],
-    ids=["import", "--help", "extract --help", "fit-heads --help", "ls"],
+    ids=["import", "--help", "extract --help", "fit-heads --help", "check --help", "ls"],
 )
 def test_light_commands_import_nothing_heavy(code: str) -> None:
     report = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"

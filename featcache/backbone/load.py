@@ -87,33 +87,20 @@ def load_backbone(
     (Transformers would fill it with random numbers and only warn), or where code of another repository would
     run; MachineError when memory runs out.
     """
-    foreign = foreign_code(folder) if trust_remote_code else None
-    if foreign is not None:
-        msg = f"{folder} takes its code from another repository ({foreign}), where it can change unnoticed"
-        cure = "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
-        raise BackboneError(msg, cure=cure)
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     from featcache.backbone.blocks import find_blocks
 
-    with _quiet_transformers():
-        try:
-            # Absolute: a relative path that reads like a hub id (google/umt5-small) can get another tokenizer class.
-            place = str(folder.absolute())
-            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
-            model, loading = AutoModel.from_pretrained(
-                place,
-                dtype=getattr(torch, dtype),
-                trust_remote_code=trust_remote_code,
-                use_safetensors=None if allow_pickle else True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            # Transformers, safetensors and pickle raise whatever they meet in a damaged folder (IndexError for a
-            # pickle of three bytes); to the user all of it means that this folder cannot be loaded.
-            msg = f"the model in {folder} cannot be loaded: {first_line(error)}"
-            raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
+    tokenizer = load_tokenizer(folder, truncation_side=truncation_side, trust_remote_code=trust_remote_code)
+    with _loading(folder):
+        model, loading = AutoModel.from_pretrained(
+            str(folder.absolute()),
+            dtype=getattr(torch, dtype),
+            trust_remote_code=trust_remote_code,
+            use_safetensors=None if allow_pickle else True,
+            output_loading_info=True,
+        )
     # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.
     lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
     if lacking:
@@ -121,7 +108,6 @@ def load_backbone(
         raise BackboneError(msg, cure="Give weights that belong to this config.json; random ones say nothing.")
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
-    tokenizer.truncation_side = truncation_side
     try:
         model = model.to(device).eval().requires_grad_(requires_grad=False)
     except torch.OutOfMemoryError as error:
@@ -134,6 +120,39 @@ def load_backbone(
     return Backbone(
         model, tokenizer, _padding_id(tokenizer), device, find_blocks(model, device), Budget(CANDIDATES[device])
     )
+
+
+def load_tokenizer(
+    folder: Path, *, truncation_side: str = "right", trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder alone. Raises BackboneError as `load_backbone`."""
+    foreign = foreign_code(folder) if trust_remote_code else None
+    if foreign is not None:
+        msg = f"{folder} takes its code from another repository ({foreign}), where it can change unnoticed"
+        cure = "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
+        raise BackboneError(msg, cure=cure)
+    from transformers import AutoTokenizer
+
+    with _loading(folder):
+        # Absolute: a relative path that reads like a hub id (google/umt5-small) can get another tokenizer class.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder.absolute()), trust_remote_code=trust_remote_code
+        )
+    tokenizer.truncation_side = truncation_side
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Whatever is raised means that this folder cannot be loaded; the libraries say nothing meanwhile."""
+    with _quiet_transformers():
+        try:
+            yield
+        except Exception as error:
+            # Transformers, safetensors and pickle raise whatever they meet in a damaged folder (IndexError for a
+            # pickle of three bytes); to the user all of it means the same.
+            msg = f"the model in {folder} cannot be loaded: {first_line(error)}"
+            raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -17,6 +17,7 @@ from featcache.errors import FeatcacheError, Interrupted, MachineError
 _COMMANDS = {
     "demo": "featcache.cli.demo",
     "extract": "featcache.cli.extract",
+    "check": "featcache.cli.check",
     "fit-heads": "featcache.cli.fit",
     "curves": "featcache.cli.curves",
     "predict": "featcache.cli.predict",

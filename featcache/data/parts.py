@@ -18,6 +18,7 @@ from featcache.data.keys import row_keys
 from featcache.data.labels import Label, labels_of
 from featcache.data.read import read
 from featcache.data.splits import Fractions, split_rows
+from featcache.data.table import Table
 from featcache.data.texts import Reading, render
 from featcache.errors import LabelError, SplitError
 
@@ -27,12 +28,16 @@ SPLIT_BESIDE_TEST = "0.8/0.2"
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """N texts with their keys (N, 16), labels, and the file (or other source) that each came from."""
+    """N texts with their keys (N, 16), labels, and the file (or other source) that each came from.
+
+    numbers: of each row in its file, counted from 1; None where nobody knows them.
+    """
 
     origins: list[str]
     texts: list[str]
     keys: NDArray[np.uint8]
     labels: list[Label]
+    numbers: list[int] | None = None
 
     @property
     def source(self) -> str:
@@ -45,6 +50,7 @@ class LabelledRows:
             [self.texts[row] for row in rows],
             self.keys[rows],
             [self.labels[row] for row in rows],
+            None if self.numbers is None else [self.numbers[row] for row in rows],
         )
 
     def without_texts_of(self, other: LabelledRows) -> LabelledRows:
@@ -99,7 +105,7 @@ def read_parts(
     texts = [render(table, reading, label=label) for table in tables]
     labels = labels_of(tables, label, [one.rows for one in texts])
     read_in = [
-        LabelledRows([table.place(row)[0] for row in part.rows], part.rendered, row_keys(part.rendered), names)
+        _placed(table, part.rows, part.rendered, names)
         for table, part, names in zip(tables, texts, labels, strict=True)
     ]
     whole = read_in[0]
@@ -120,6 +126,13 @@ def read_parts(
         whole = whole.take(train_rows)
     assert held is not None  # noqa: S101 - a file of its own, or split just now
     return Parts(whole, held, last, n_dropped)
+
+
+def _placed(table: Table, rows: Sequence[int], rendered: list[str], labels: list[Label]) -> LabelledRows:
+    places = [table.place(row) for row in rows]
+    return LabelledRows(
+        [source for source, _ in places], rendered, row_keys(rendered), labels, [number for _, number in places]
+    )
 
 
 def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fractions | None:

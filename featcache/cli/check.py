@@ -1,0 +1,128 @@
+"""`featcache check`: what in labelled data would make a score mislead."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featcache.cli.options import cache_option, counted, data_options, json_option, print_json, sources
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from featcache.check import Checked
+    from featcache.data.checks import Finding
+
+_INDENT = 11  # where the second column of all output begins
+_WIDTH = 110
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True)
+@click.option(
+    "--label", "labels", required=True, multiple=True, metavar="COLUMN", help="Column of labels; may be given again."
+)
+@click.option("--validation", multiple=True, metavar="FILE", help="Rows that heads are chosen on.")
+@click.option("--test", multiple=True, metavar="FILE", help="Rows that are read once, at the end.")
+@click.option("--backbone", metavar="ID_OR_PATH", help="Its tokenizer says which texts are cut [a space that has all].")
+@click.option("--max-length", type=click.IntRange(1), help="Tokens kept of a text [the model's limit, at most 512].")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it.")
+@cache_option
+@click.option("--strict", is_flag=True, help="Exit with 2 where labels or test rows are given away.")
+@data_options
+@json_option
+def check(
+    *,
+    data: tuple[str, ...],
+    labels: tuple[str, ...],
+    validation: tuple[str, ...],
+    test: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+) -> None:
+    """Look through labelled texts for what makes a score mislead. No model runs.
+
+    Texts that are in two parts, repeated or nearly so, or labelled in two ways; labels that the start of a text, its
+    length, its signs or a wrong decoding give away; classes of unequal size; empty texts; texts that are cut.
+
+    \b
+      featcache check reviews.csv --label stars
+      featcache check train.jsonl --test test.jsonl --label topic --backbone models/distilbert --strict
+    """
+    from featcache import check as verb
+    from featcache.data.checks import leak_error
+
+    results = verb(
+        sources(data),
+        label=list(labels),
+        validation=sources(validation) or None,
+        test=sources(test) or None,
+        **options,
+    )
+    if as_json:
+        found = {name: result.to_json() for name, result in results.items()}
+        print_json(found if len(results) > 1 else found[labels[0]])
+    else:
+        _show(results)
+    error = leak_error([finding for result in results.values() for finding in result.findings]) if strict else None
+    if error is not None:
+        raise error
+
+
+def _show(results: dict[str, Checked]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.is_terminal:
+        _print(results, console)
+        return
+    stream = io.StringIO()
+    _print(results, Console(file=stream, width=_INDENT + _WIDTH, no_color=True, highlight=False))
+    click.echo("\n".join(line.rstrip() for line in stream.getvalue().splitlines()))
+
+
+def _print(results: dict[str, Checked], console: Console) -> None:
+    for number, (name, result) in enumerate(results.items()):
+        if number:
+            console.print()
+        _line(console, "label", name)
+        parts = " + ".join(f"{count:,} {part}" for part, count in result.rows.items())
+        _line(console, "rows", f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}")
+        _line(console, "cut texts", f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)")
+        for finding in result.findings:
+            console.print()
+            _block(console, finding)
+        console.print()
+        _line(console, "found", _sum(result))
+
+
+def _block(console: Console, finding: Finding) -> None:
+    """One finding: what and where, what it does, what to do, examples."""
+    head = "LEAK" if finding.leak else "note"
+    _line(console, head, f"{finding.kind}: {finding.what}", style="bold red" if finding.leak else "bold")
+    _line(console, "", f"effect: {finding.effect}")
+    for example in finding.examples:
+        _line(console, "", f"· {example}", style="dim")
+    _line(console, "", f"cure: {finding.cure}")
+
+
+def _sum(result: Checked) -> str:
+    if not result.findings:
+        return "nothing"
+    n_leaks = len(result.leaks)
+    leaks = f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}" if n_leaks else ", no leak"
+    return counted(len(result.findings), "finding") + leaks
+
+
+def _line(console: Console, head: str, text: str, *, style: str = "") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=_INDENT - 1)
+    table.add_column(overflow="fold", max_width=_WIDTH)
+    table.add_row(Text(head, style=style or "bold"), Text(text, style="dim" if style == "dim" else ""))
+    console.print(table)

@@ -1,0 +1,96 @@
+"""Near duplicates: every pair that plain Python finds over all pairs is found, and no other."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+
+from featcache.data.checks.near import SIMILAR
+from featcache.data.checks.shingles import Shingles
+from tests.data.checks.planted import found, of_kind, one_of_kind, rows, sentences
+
+
+@cache
+def shingles(text: str) -> frozenset[str]:
+    plain = " ".join(re.findall(r"\w+", text.lower())) or text
+    return frozenset(plain[place : place + 5] for place in range(max(1, len(plain) - 4)))
+
+
+def jaccard(one: str, other: str) -> float:
+    """As the definition says, on strings."""
+    mine, theirs = shingles(one), shingles(other)
+    return len(mine & theirs) / len(mine | theirs)
+
+
+def changed(text: str, n_words: int, seed: int) -> str:
+    generator = np.random.default_rng(seed)
+    words = text.split()
+    for place in generator.choice(len(words), n_words, replace=False):
+        words[place] = "changed" + str(int(generator.integers(10)))
+    return " ".join(words)
+
+
+ODD = [
+    "",
+    ":)",
+    "ok",
+    "OK!",
+    "Ok.",
+    "ab",
+    "a b",
+    "  ok  ",
+    "ÄÖÜ äöü",
+    "äöü ÄÖÜ",
+    "İstanbul is big",
+    "no. .",
+    "日本語の文",
+    "x" * 40,
+]
+
+
+def test_similarity_is_that_of_the_definition() -> None:
+    texts = [*ODD, *sentences(20, seed=1), *(changed(text, 2, 7) for text in sentences(20, seed=1))]
+    sets = Shingles.of(texts)
+    for one in range(len(texts)):
+        for other in range(one):
+            assert sets.similarity(one, other) == pytest.approx(jaccard(texts[one], texts[other])), (one, other)
+
+
+@pytest.mark.parametrize("words", [12, 60, 260])
+@pytest.mark.parametrize("quick", [False, True])
+def test_all_pairs_of_the_definition_are_found(words: int, quick: bool) -> None:
+    originals = sentences(60, seed=words, words=words)
+    versions = [
+        changed(text, 1 + number % max(2, words // 8), seed=number) for number, text in enumerate(originals[:40])
+    ]
+    near = [
+        any(jaccard(text, other) >= SIMILAR for other in [*originals, *versions[:number]])
+        for number, text in enumerate(versions)
+    ]
+    assert 5 <= sum(near) < 40  # some are, some are not
+    within = of_kind(found(rows([*originals, *versions], ["a", "b"] * 50), quick=quick), "near-duplicate")
+    assert [(one.count, one.total) for one in within] == [(sum(near), 100)]
+    test = rows(versions, ["a", "b"] * 20, "test.csv")
+    shared = one_of_kind(found(rows(originals, ["a", "b"] * 30), test, quick=quick), "near-duplicate-shared")
+    only = sum(any(jaccard(text, other) >= SIMILAR for other in originals) for text in versions)
+    assert (shared.count, shared.total, shared.leak) == (only, 40, True)
+
+
+def test_a_text_message_with_another_word_or_other_punctuation_is_a_near_duplicate() -> None:
+    texts = [
+        "Thats cool. i am a gentleman and will treat you with dignity and respect.",
+        "ok. I am a gentleman and will treat you with dignity and respect.",
+        "WHAT'S NEXT", "what's next?", "see you at the station tomorrow at noon", "call me when you get home tonight",
+    ]  # fmt: skip
+    near = one_of_kind(found(rows(texts, ["a", "b"] * 3)), "near-duplicate")
+    assert near.count == 2
+    assert "2 of them under another label" in near.what
+    assert "~ data.csv, row 1 (a)" in near.examples[0]
+
+
+def test_the_same_text_is_no_near_duplicate_of_itself() -> None:
+    texts = sentences(30, seed=9)
+    assert not of_kind(found(rows(texts * 2, ["a", "b"] * 30)), "near-duplicate")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featcache.check import Checked, check
     from featcache.curves import Curves, curves
-    from featcache.errors import FeatcacheError
     from featcache.diagnose import diagnose
+    from featcache.errors import FeatcacheError
     from featcache.explain import explain_miss
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads

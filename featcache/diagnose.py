@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from featcache.errors import InputError, LabelError
 from featcache.heads.shape import HeadShape
 from featcache.select.candidates import MAX_DEPTH, base_recipe
-from featcache.select.folds import most_folds
+from featcache.select.folds import N_FOLDS, enough, folds_of, most_folds, seeds_for
 from featcache.select.metrics import METRICS
 from featcache.select.sweep import Candidate, Part, Sweep
 from featcache.select.verdict import Verdict, judge
@@ -62,7 +62,7 @@ def diagnose(
     (where there is no mean, its first pooling), standardised, its C chosen among four.
     head: "logreg", "linear" (trained by gradient descent), "mlp" (1×256) or "mlp 2×512".  view: what it is trained on.
     scale: whether it sees standardised features.  lr, epochs: of its training by AdamW, which is as plain as it is in
-    most scripts: no dropout, weight decay 0.01, the last epoch is kept. A learning rate makes the default head "linear".
+    most scripts: no dropout, weight decay 0.01, the last epoch is kept. With lr the default head is "linear".
     metric: accuracy, macro_f1, weighted_f1 or mcc.  texts: of the rows, to compare with a bag of words.
 
     Raises InputError where these do not fit together, features are not finite, or rows are fewer than 20; LabelError
@@ -76,19 +76,22 @@ def diagnose(
         raise InputError(f"{msg} makes no sense", cure="Rates are above 0, and logreg has none: use head='linear'.")
     if epochs < 1:
         raise InputError(f"{epochs} epochs are none", cure="Give 1 or more.")
-    from featcache.select.experiments import experiments, seeds_for, verdict_folds
+    from featcache.select.experiments import experiments
     from featcache.select.features import Room
 
     classes, numbers = np.unique(_names(labels), return_inverse=True)
     if len(classes) < 2:  # noqa: PLR2004 - a classification
-        raise LabelError("all labels are the same, so there is nothing to tell apart", cure="Give two classes or more.")
+        msg = "all labels are the same, so there is nothing to tell apart"
+        raise LabelError(msg, cure="Give two classes or more.")
     keys = _keys(views)
     given = [int(number) for number in numbers]
     most = most_folds(keys, given)
     if most < 2:  # noqa: PLR2004 - one to train on and one to hold back
         rarest = str(classes[int(np.bincount(numbers).argmin())]).split(" ", 1)[1]
-        raise LabelError(f"a class such as {rarest} has one row only", cure="Give it two rows or more, or leave it out.")
-    folds = verdict_folds(keys, given, most, seed=seed)
+        raise LabelError(
+            f"a class such as {rarest} has one row only", cure="Give it two rows or more, or leave it out."
+        )
+    folds = enough(folds_of(keys, given, min(N_FOLDS, most), seed=seed))
     sweep = Sweep(
         gather=lambda one, rows: views[one][rows],
         part=Part(np.arange(len(numbers)), numbers.astype(np.int64)),
@@ -113,8 +116,11 @@ def _checked(
         raise InputError(f"there is no metric {metric!r}", cure=f"Choose of {', '.join(METRICS)}.")
     given = features if isinstance(features, Mapping) else {(0, "mean"): features}
     if not given:
-        raise InputError("no features are given", cure="Give an array of rows x dim, or {(layer, pooling): array}.")
-    views = {View((int(layer),), (str(pooling),)): np.asarray(one, np.float32) for (layer, pooling), one in given.items()}
+        msg = "no features are given"
+        raise InputError(msg, cure="Give an array of rows x dim, or {(layer, pooling): array}.")
+    views = {
+        View((int(layer),), (str(pooling),)): np.asarray(one, np.float32) for (layer, pooling), one in given.items()
+    }
     shapes = {one.shape for one in views.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or len(shape) != 2 or 0 in shape:  # noqa: PLR2004 - rows and columns

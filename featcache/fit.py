@@ -7,33 +7,32 @@ write the run. No backbone is ever loaded here.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcache.cache.ledger import Reading as TestReading
 from featcache.cache.ledger import earlier_choices, enter, test_name
-from featcache.cache.space import Space
-from featcache.data.labels import Label
-from featcache.data.parts import Parts, class_numbers, classes_of, read_parts
+from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
+from featcache.data.parts import read_parts
 from featcache.data.texts import Reading
-from featcache.errors import InputError, LabelError, MachineError
+from featcache.errors import InputError
 from featcache.heads.balance import epoch_size
 from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
+from featcache.report.command import command_of
 from featcache.report.progress import Progress, Silent
 from featcache.report.run import check_out, run_folders, signature_of, write_run
+from featcache.select import mislabelled
 from featcache.select.candidates import (
     HEADS,
     TRIALS,
@@ -42,19 +41,22 @@ from featcache.select.candidates import (
 )
 from featcache.select.choice import indistinct
 from featcache.select.floors import floors
-from featcache.select.folds import N_FOLDS, folds_of, most_folds, one_fold
-from featcache.select.outcome import FitResult, Rows
-from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
-from featcache.select.verdict import judge
-from featcache.select.views import VIEWS, View, reference_view, views_of
+from featcache.select.outcome import Answers, FitResult, Mislabelled, Origin, Row
+from featcache.select.sweep import Trial
+from featcache.select.verdict import KINDS, Verdict, judge
+from featcache.select.views import VIEWS, views_of
 from featcache.select.wanted import Wanted, heads_asked_for, listed, seeds_from
 from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
+from featcache.task import Task, memory_told
 
 if TYPE_CHECKING:
     from featcache.heads.custom import Factory
-    from featcache.select.features import Room, States
+    from featcache.select.features import Room
     from featcache.select.finalists import Compared
+    from featcache.select.mislabelled import Suspects
+    from featcache.select.sizes import Growth
 
+_SHOWN = 20  # mistakes, and rows that may be labelled wrongly, that a report shows
 DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
 
@@ -162,6 +164,7 @@ def fit_heads(
     Raises InputError and its kin for bad data or options; CacheMissError where no space holds all rows, with
     the extract command; SplitError under `strict` where a text is in two parts.
     """
+    asked = dict(locals())
     progress = progress or Silent()
     check_out(out)
     shapes, factories = heads_asked_for(heads, depths, widths, HeadShape("mlp", 1, 1, activation, layer_norm, residual))
@@ -205,16 +208,34 @@ def fit_heads(
         tasks = [
             Task.of(one, parts[one], found, states, wanted, views_there, split=validation is None) for one in labels
         ]
-        for task, folder in zip(tasks, folders, strict=True):
+        findings = [_findings(task, reading, progress, strict=strict) for task in tasks]
+        command = command_of("featcache fit-heads", fit_heads, asked)
+        for task, of_data, folder in zip(tasks, findings, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
             with memory_told():
-                results[task.label] = _fit(task, reading, folder, progress)
+                results[task.label] = _fit(task, of_data, command, reading, folder, progress)
     return results[label] if isinstance(label, str) else results
 
 
-def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitResult:
-    """Search, choice, refit, test, run."""
+def _findings(task: Task, reading: Reading, progress: Progress, *, strict: bool) -> list[Finding]:
+    """What is wrong with the data. Raises LeakError under `strict` where they give labels or test rows away."""
+    parts = list(zip(("train", "validation", "test"), task.parts.present(), strict=False))
+    n_tokens, cut = task.space.token_counts(np.concatenate([task.space.find(part.keys) for _, part in parts]))
+    truncated = Truncation(task.space.contract.max_length, n_tokens, cut)
+    found = check_parts(parts, truncated=truncated, label=task.label, reading=reading, quick=True)
+    error = leak_error(found) if strict else None
+    if error is not None:
+        raise error
+    for one in leaks(found):
+        progress.note(f"warning    {one.what}")
+    return found
+
+
+def _fit(
+    task: Task, findings: list[Finding], command: str | None, reading: Reading, folder: Path, progress: Progress
+) -> FitResult:
+    """Search, choice, refit, test, verdict, run."""
     from featcache.select.features import Room
     from featcache.select.final import finished, read_test
 
@@ -234,7 +255,8 @@ def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitR
     if before:
         progress.note(_flag(before))
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
-    n_test = len(parts.test.texts) if parts.test else 0
+    verdict, growth = _judged(task, bundle, progress)
+    doubted = _doubted(task, trials, chosen, progress)
     result = FitResult(
         best=read.best,
         linear=read.linear,
@@ -243,11 +265,16 @@ def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitR
         gain=read.gain,
         mcnemar=read.mcnemar,
         calibration=read.calibration,
-        verdict=judge(linear, trials, sweep, cure=shlex.join(["featcache", "predict", str(bundle), "DATA"])),
+        answers=read.answers,
+        mistakes=_mistakes(task, read.answers),
+        verdict=verdict,
+        growth=growth,
+        findings=findings,
+        mislabelled=_mislabelled(task, doubted),
         metric=wanted.metric,
         classes=classes,
         largest_share=max(parts.train.labels.count(one) for one in classes) / len(parts.train.labels),
-        rows=Rows(len(parts.train.texts), len(parts.validation.texts), n_test, parts.dropped),
+        rows=task.rows,
         searched={**wanted.told(), "compared": [asdict(one) for one in compared]},
         test_read_before=[asdict(one) for one in before],
         space=task.space.name,
@@ -256,6 +283,14 @@ def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitR
         seconds=time.perf_counter() - started,
         bundle=str(bundle),
         folder=str(folder),
+        origin=Origin(
+            label=task.label,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+            backbone=task.space.origin.backbone,
+            versions={name: version(name) for name in ("featcache", "numpy", "scikit-learn", "torch")},
+            contract=json.loads(task.space.contract.to_json()),
+        ),
     )
     description = Description(
         head=chosen.head.kind,
@@ -263,17 +298,20 @@ def _fit(task: Task, reading: Reading, folder: Path, progress: Progress) -> FitR
         label=task.label,
         layers=list(chosen.view.layers),
         pooling=list(chosen.view.poolings),
-        contract=json.loads(task.space.contract.to_json()),
+        contract=result.origin.contract,
         space=task.space.name,
         backbone=task.space.origin.backbone,
         template=reading.template,
         text=reading.text,
         scores=read.best.to_json(),
-        versions={name: version(name) for name in ("featcache", "numpy", "scikit-learn", "torch")},
+        versions=result.origin.versions,
         temperature=read.calibration.temperature,
         offsets=read.calibration.offsets,
     )
-    write_run(folder, result, final.head, description)
+    write_run(
+        folder, result, final.head, description, answered=task.answered(read.answers.part), doubted=doubted,
+        chosen_on=task.answered("chosen on"),
+    )  # fmt: skip
     return result
 
 
@@ -329,18 +367,73 @@ def _chosen(trials: Sequence[Trial], task: Task, room: Room, progress: Progress)
     """
     from featcache.select.finalists import chosen_among
 
-    finalists, wanted, parts = indistinct(trials, task.sweep), task.wanted, task.parts
+    finalists, wanted = indistinct(trials, task.sweep), task.wanted
     if len(finalists) == 1 or not task.split or wanted.cv is not None or wanted.seconds is not None:
         return finalists[0], []
-    count = min(N_FOLDS, most_folds(parts.chosen_on_keys, parts.chosen_on_labels))
-    try:
-        folds = folds_of(parts.chosen_on_keys, parts.chosen_on_labels, count, seed=task.sweep.seed) if count > 1 else ()
-    except LabelError:  # nobody asked for folds: where a class cannot be had in all, the validation rows decide
-        folds = ()
+    folds = task.folds()
     if not folds:
         return finalists[0], []
-    progress.note(f"comparing {len(finalists)} heads that validation rows do not tell apart, in {count} folds")
+    progress.note(f"comparing {len(finalists)} heads that validation rows do not tell apart, in {len(folds)} folds")
     return chosen_among(finalists, task.sweep, folds, width=task.width, room=room)
+
+
+# -- verdict and rows to look at ---------------------------------------------------------------------------------------
+
+
+def _judged(task: Task, bundle: Path, progress: Progress) -> tuple[Verdict, Growth]:
+    """The verdict on the linear reference, by experiments on rows of training and validation."""
+    from featcache.select.experiments import experiments
+    from featcache.select.features import Room
+
+    subject = task.reference
+    data = shlex.join(dict.fromkeys(task.parts.train.origins))
+    predict = shlex.join(["featcache", "predict", str(bundle), "DATA"])
+    label = shlex.join(["--label", task.label])
+    cures = dict.fromkeys(KINDS, predict) | {  # the bundle has what helps already
+        "data-limited": f"featcache curves {data} {label}",
+        "backbone": f"featcache extract {data} --backbone ANOTHER",
+        "no-signal": f"featcache check {data} {label}",
+    }
+    sweep, left_out = task.for_verdict()
+    texts = task.answered("chosen on").texts
+    progress.begin("verdict", 4)
+    try:
+        with Room() as room:
+            found = experiments(
+                subject, sweep, task.views, width=task.width, room=room, texts=texts,
+                watch=lambda what: progress.advance(1, what),
+            )  # fmt: skip
+    finally:
+        progress.end()
+    return judge(found, cures, subject=f"linear head on {subject.view}", left_out=left_out), found.growth
+
+
+def _doubted(task: Task, trials: Sequence[Trial], chosen: Trial, progress: Progress) -> Suspects | None:
+    """Rows of training and validation whose label is probably wrong; None where no folds can be had."""
+    folds = task.folds()
+    if not folds:
+        return None
+    progress.note("looking for rows that are labelled wrongly")
+    few = mislabelled.best_few(trials, task.wanted.metric) or [chosen]
+    return mislabelled.suspects(mislabelled.held_out(few, task.sweep, folds), task.sweep.part.labels)
+
+
+def _mislabelled(task: Task, doubted: Suspects | None) -> Mislabelled:
+    if doubted is None:
+        return Mislabelled(0, None, None, [])
+    rows = [
+        task.row("chosen on", int(place), int(given), float(sure))
+        for place, given, sure in zip(doubted.rows, doubted.predicted, doubted.probability, strict=True)
+    ]
+    return Mislabelled(len(rows), doubted.sentence(), mislabelled.NAME if rows else None, rows[:_SHOWN])
+
+
+def _mistakes(task: Task, answers: Answers) -> list[Row]:
+    """The most confident wrong ones."""
+    return [
+        task.row(answers.part, int(place), int(answers.best[place]), float(answers.confidence[place]))
+        for place in answers.mistakes(_SHOWN)
+    ]
 
 
 # -- test and run -----------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""A label of a call, ready to be fitted: its rows in their parts, where they are in the cache, and what is tried on them."""
+"""A label of a call, ready to be fitted: its rows in parts, where they are in the cache, and what is tried on them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 
 from featcache.cache.space import Space
 from featcache.data.labels import Label
-from featcache.data.parts import Parts, class_numbers, classes_of
-from featcache.errors import MachineError
+from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of
+from featcache.errors import LabelError, MachineError
 from featcache.heads.shape import HeadShape
-from featcache.select.folds import folds_of, one_fold
+from featcache.select.folds import N_FOLDS, enough, folds_of, most_folds, one_fold, seeds_for
+from featcache.select.learning import part_of
+from featcache.select.outcome import Row, Rows
 from featcache.select.sweep import Candidate, Fold, Part, Sweep
 from featcache.select.views import View, reference_view
 from featcache.select.wanted import Wanted
 
 if TYPE_CHECKING:
     from featcache.select.features import States
+
+_MOST_ROWS = 20_000  # that a verdict's experiments are made on
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,63 @@ class Task:
         if self.parts.test is None:
             return None
         return Part(self.space.find(self.parts.test.keys), self.numbers[2])
+
+    @property
+    def rows(self) -> Rows:
+        """How many there are."""
+        parts = self.parts
+        n_test = len(parts.test.texts) if parts.test else 0
+        return Rows(len(parts.train.texts), len(parts.validation.texts), n_test, parts.dropped)
+
+    def folds(self) -> tuple[Fold, ...]:
+        """Fifths of training and validation rows, or fewer parts where a class is rare; none where there can be no two.
+
+        Nobody asked for folds where these are used: where a class cannot be had in all, it goes without them.
+        """
+        keys, labels = self.parts.chosen_on_keys, self.parts.chosen_on_labels
+        count = min(N_FOLDS, most_folds(keys, labels))
+        try:
+            return folds_of(keys, labels, count, seed=self.sweep.seed) if count > 1 else ()
+        except LabelError:
+            return ()
+
+    def for_verdict(self) -> tuple[Sweep, int]:
+        """The sweep that a verdict's experiments are made on, and how many rows it leaves out: 20,000 are enough.
+
+        Fifths are held back, as many as it takes; validation rows that have a file of their own stay what is held back,
+        for they may be meant to differ from those of training.
+        """
+        sweep, folds = self.sweep, self.folds() if self.split or self.wanted.cv is not None else ()
+        folds = enough(folds) if folds else one_fold(len(self.parts.train.keys), len(self.parts.validation.keys))
+        n_rows = len(sweep.part.labels)
+        if n_rows > _MOST_ROWS:
+            share = _MOST_ROWS / n_rows
+            folds = tuple(Fold(self._some(fold.train, share), self._some(fold.held, share)) for fold in folds)
+        seeds = seeds_for(folds, sweep.seed)
+        return replace(sweep, folds=folds, seeds=seeds), max(0, n_rows - _MOST_ROWS)
+
+    def _some(self, places: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+        """A share of some places, every class in its share."""
+        labels = self.sweep.part.labels[places]
+        return part_of(places, labels, max(len(np.unique(labels)), round(share * len(places))), seed=self.sweep.seed)
+
+    def row(self, part: str, place: int, predicted: int, probability: float) -> Row:
+        """A row of `answered(part)` for a person to look at."""
+        rows = self.answered(part)
+        number = None if rows.numbers is None else rows.numbers[place]
+        return Row(
+            rows.texts[place], rows.labels[place], self.classes[predicted], round(probability, 6), rows.origins[place],
+            number,
+        )  # fmt: skip
+
+    def answered(self, part: str) -> LabelledRows:
+        """The rows of a part in the order in which they are scored: "test", "validation" (fold by fold), or "chosen on"
+        (training, then validation).
+        """
+        if part == "test" and self.parts.test is not None:
+            return self.parts.test
+        both = self.parts.train.followed_by(self.parts.validation)
+        return both if part == "chosen on" else both.take(np.concatenate([fold.held for fold in self.sweep.folds]))
 
 
 @contextlib.contextmanager

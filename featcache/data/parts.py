@@ -53,6 +53,17 @@ class LabelledRows:
             None if self.numbers is None else [self.numbers[row] for row in rows],
         )
 
+    def followed_by(self, other: LabelledRows) -> LabelledRows:
+        """These rows and the other ones behind them."""
+        known = self.numbers is not None and other.numbers is not None
+        return LabelledRows(
+            [*self.origins, *other.origins],
+            [*self.texts, *other.texts],
+            np.concatenate([self.keys, other.keys]),
+            [*self.labels, *other.labels],
+            [*(self.numbers or ()), *(other.numbers or ())] if known else None,
+        )
+
     def without_texts_of(self, other: LabelledRows) -> LabelledRows:
         theirs = set(map(bytes, other.keys))
         return self.take(

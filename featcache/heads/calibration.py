@@ -8,6 +8,7 @@ before and after, on rows that it was not fitted on.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,28 @@ def expected_calibration_error(
     probabilities: (N, C), N >= 1.  truth: (N,) class numbers.  Confidence is a row's highest probability; the bins
     have equal width, and an edge belongs to the bin below it (Naeini et al. 2015; 15 bins: Guo et al. 2017).
     """
+    # |B|/N * |accuracy - confidence| of a bin is that distance times its rows / N.
+    bins = reliability(probabilities, truth, n_bins=n_bins)
+    return sum(one.rows * abs(one.accuracy - one.confidence) for one in bins) / len(truth)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of like confidence: its mean, the share of them that is right, and how many they are."""
+
+    confidence: float
+    accuracy: float
+    rows: int
+
+
+def reliability(probabilities: NDArray[np.float64], truth: NDArray[np.int64], *, n_bins: int = 15) -> list[Bin]:
+    """The bins of the expected calibration error that hold rows, by rising confidence; arguments as there."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     bins = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence)
-    # |B|/N * |accuracy - confidence| of a bin is |sum of right - sum of confidence| / N.
-    return float(np.abs(np.bincount(bins, weights=right - confidence)).sum() / len(truth))
+    rows = np.bincount(bins, minlength=n_bins)
+    sums = [np.bincount(bins, weights=one, minlength=n_bins) for one in (confidence, right)]
+    return [
+        Bin(float(sums[0][one] / rows[one]), float(sums[1][one] / rows[one]), int(rows[one]))
+        for one in np.flatnonzero(rows)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,19 +13,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featcache.data.parts import Parts
+import numpy as np
+
+from featcache.data.parts import LabelledRows, Parts
 from featcache.errors import InputError, MachineError
 from featcache.files import write_durably
 from featcache.heads.bundle import Description, save_bundle
 from featcache.heads.network import Network
 from featcache.report.card import model_card
+from featcache.report.page import write_page
 from featcache.report.tables import report_text
+from featcache.select.mislabelled import NAME as LIST_OF_SUSPECTS
+from featcache.select.mislabelled import Suspects, write_csv
 from featcache.select.outcome import FitResult
 from featcache.select.sweep import Trial
 from featcache.select.wanted import Wanted
 
 if TYPE_CHECKING:
     from featcache.heads.custom import CustomHead
+
+
+PREDICTIONS = "predictions.parquet"
 
 
 def check_out(out: str | os.PathLike[str] | None) -> None:
@@ -84,7 +93,20 @@ def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
 
 
-def write_run(folder: Path, result: FitResult, head: Network | CustomHead, description: Description) -> None:
+def write_run(
+    folder: Path,
+    result: FitResult,
+    head: Network | CustomHead,
+    description: Description,
+    *,
+    answered: LabelledRows,
+    doubted: Suspects | None,
+    chosen_on: LabelledRows,
+) -> None:
+    """All files of a run; the page last, for it is made of the others.
+
+    answered: the rows of `result.answers`.  doubted: rows, of `chosen_on`, that are probably labelled wrongly.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,4 +116,31 @@ def write_run(folder: Path, result: FitResult, head: Network | CustomHead, descr
     write_durably(folder, "trials.jsonl", lines.encode())
     save_bundle(folder / "bundle", head, description, model_card(result, asdict(description)))
     write_durably(folder, "report.txt", report_text(result).encode())
+    write_durably(folder, PREDICTIONS, _predictions(result, answered))
+    if doubted is not None and len(doubted):
+        numbers = chosen_on.numbers or [0] * len(chosen_on.texts)
+        write_csv(
+            folder, doubted, sources=chosen_on.origins, rows=numbers, texts=chosen_on.texts, classes=result.classes
+        )
+    else:
+        (folder / LIST_OF_SUSPECTS).unlink(missing_ok=True)  # of an earlier run in this folder
     write_durably(folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode())
+    write_page(folder)
+
+
+def _predictions(result: FitResult, rows: LabelledRows) -> bytes:
+    """Row by row, as Parquet: key, label, best and linear (class numbers), confidence of best. No texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    answers = result.answers
+    columns = {
+        "key": pa.array([bytes(key) for key in rows.keys], pa.binary(16)),
+        "label": pa.array(answers.truth.astype(np.int32)),
+        "best": pa.array(answers.best.astype(np.int32)),
+        "linear": pa.array(answers.linear.astype(np.int32)),
+        "confidence": pa.array(answers.confidence.astype(np.float32)),
+    }
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata({"part": answers.part}), stream)
+    return stream.getvalue()

@@ -37,7 +37,6 @@ class Arm:
     score: float
     train: float
 
-
     def simplest(self, sweep: Sweep) -> Trial:
         """The smallest head that is within a point of the best on all held rows."""
         best = max(trial.validation[sweep.metric] for trial in self.trials)
@@ -107,7 +106,11 @@ def _scores_without(predicted: NDArray[np.int64], group: NDArray[np.int64], swee
     n_classes = sweep.n_classes
     found = np.empty((len(predicted), _GROUPS))
     for number, runs in enumerate(predicted):
-        cells = (group * n_classes + sweep.truth) * n_classes + runs + _GROUPS * n_classes**2 * np.arange(len(runs))[:, None]
+        cells = (
+            (group * n_classes + sweep.truth) * n_classes
+            + runs
+            + _GROUPS * n_classes**2 * np.arange(len(runs))[:, None]
+        )
         counts = np.bincount(cells.ravel(), minlength=len(runs) * _GROUPS * n_classes**2).astype(np.float64)
         counts = counts.reshape(len(runs), _GROUPS, n_classes, n_classes)
         found[number] = METRICS[sweep.metric](counts.sum(axis=1, keepdims=True) - counts).mean(axis=0)

@@ -14,18 +14,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.labels import Label
 from featcache.heads.logistic import C_PATH
-from featcache.heads.recipe import Recipe
 from featcache.heads.shape import HeadShape
 from featcache.select.arms import Arm, arm_of, chance, effect
 from featcache.select.candidates import base_recipe
 from featcache.select.features import Room
 from featcache.select.floors import bag_of_words
-from featcache.select.folds import folds_of
 from featcache.select.search import Search
 from featcache.select.sizes import Growth, by_rows
-from featcache.select.sweep import Candidate, Fold, Part, Sweep, Trial
+from featcache.select.sweep import Candidate, Part, Sweep, Trial
 from featcache.select.views import View
 
 _LOGREG = HeadShape("logreg")
@@ -35,9 +32,8 @@ _SMALLER_C = (1e-5, 1e-4)
 # Steps of the optimiser, and how much a head is held back meanwhile. With 250 and 750 steps the arms of ai_text came
 # out within half a point of what they are with these, in twice the time.
 _MILD, _STRONG = (200, 0.1, 0.01), (500, 0.5, 0.1)  # steps, dropout, weight decay
-_HELD_ROWS, _FOLDS = 2000, 5  # so many held rows leave a standard error of half a point; fewer folds give them of many rows
 _SHUFFLES = 2
-_DRAWS = 3  # of a part of the rows, where heads are trained by gradient descent
+_DRAWS = 3  # of a part of the rows
 _BY_HEART = 0.99  # of the score on training rows: nothing is left to converge to
 _WIDEST = 512  # of a subject that is wider, one as wide as this is tried; it is narrower then
 LARGER = (HeadShape("mlp", 1, 64), HeadShape("mlp", 2, 256))
@@ -49,8 +45,8 @@ class Evidence:
 
     subject: as it was given.  trained: at other learning rates and for longer, or None for logistic regression, whose
     solver says itself whether it converged.  scaled: standardised, or not if the subject is.  held_back: regularised.
-    base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and wider
-    ones on its view.  everything: all of it, larger heads on other views, too.  words: a bag of words, (V,) classes.
+    base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and
+    wider ones on its view.  everything: all of it, larger heads on other views, too.  words: a bag of words, (V,) classes.
     growth: score of the best head by the number of training rows.  p_value: of the permutation test that the best is no
     better than guessing; guessed: the score of guessing with its class shares.  shuffled: the score of the best head
     when it is trained on shuffled labels.
@@ -70,18 +66,6 @@ class Evidence:
     p_value: float
     guessed: float
     shuffled: float
-
-
-def verdict_folds(keys: NDArray[np.uint8], labels: Sequence[Label], most: int, *, seed: int) -> tuple[Fold, ...]:
-    """Fifths that are held back in turn, as many as hold 2,000 rows together. most: folds that there can be."""
-    folds = folds_of(keys, labels, min(_FOLDS, most), seed=seed)
-    held = np.cumsum([len(fold.held) for fold in folds])
-    return folds[: 1 + int(np.searchsorted(held, min(_HELD_ROWS, held[-1])))]
-
-
-def seeds_for(folds: Sequence[Fold], seed: int) -> tuple[int, ...]:
-    """Two where there are so few folds that training anew is not seen in them."""
-    return (seed, (seed + 1) % 2**32) if len(folds) <= 2 else (seed,)  # noqa: PLR2004 - as the line above says
 
 
 def experiments(
@@ -112,7 +96,7 @@ def experiments(
     p_value, guessed = chance(everything, sweep)
     watch("on fewer rows")
     best = everything.simplest(sweep).candidate
-    growth = by_rows(bench.open(best), sweep, width=width, **({} if best.recipe is None else {"most_draws": _DRAWS}))
+    growth = by_rows(bench.open(best), sweep, width=width, most_draws=_DRAWS)
     watch("on shuffled labels")
     shuffled = bench.shuffled(best)
     watch("a bag of words")

@@ -9,25 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.heads.calibration import expected_calibration_error, temperature
+from featcache.heads.calibration import expected_calibration_error, reliability, temperature
 from featcache.heads.custom import CustomHead
 from featcache.heads.network import Network, softmax
 from featcache.heads.thresholds import tuned_offsets
 from featcache.select.breakdown import McNemar, confusion_matrix, mcnemar, per_class, probability_scores
 from featcache.select.features import raw_features
 from featcache.select.metrics import METRICS, Difference, difference, interval
-from featcache.select.outcome import Calibration, Scored, Tested
+from featcache.select.outcome import Answers, Calibration, Scored, Tested
 from featcache.select.refit import held_logits, refit
 from featcache.select.sweep import Part, Sweep, Trial
 
 
 @dataclass(frozen=True)
 class Final:
-    """A head trained on training and validation rows, with what makes labels and probabilities of its logits."""
+    """A head trained on training and validation rows, with what makes labels and probabilities of its logits.
+
+    held: logits (V, C) of the sweep's validation rows by heads that were not trained on them.
+    """
 
     trial: Trial
     head: Network | CustomHead
     calibration: Calibration
+    held: NDArray[np.float32]
 
     def classes(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         """(N,) of logits (N, C)."""
@@ -35,12 +39,17 @@ class Final:
         shifted = logits if offsets is None else logits + np.asarray(offsets)
         return np.asarray(shifted.argmax(axis=1), dtype=np.int64)
 
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated, (N, C), of logits (N, C)."""
+        return softmax(logits / self.calibration.temperature)
+
 
 @dataclass(frozen=True)
 class Read:
     """What test rows say of the chosen head and of the linear reference; without them None, as in FitResult.
 
-    calibration: of the chosen head.  gain: best less linear in the metric.  mcnemar: of the same two.
+    calibration: of the chosen head.  gain: best less linear in the metric.  mcnemar: of the same two.  answers: row by
+    row.
     """
 
     best: Scored
@@ -48,6 +57,7 @@ class Read:
     calibration: Calibration
     gain: Difference | None
     mcnemar: McNemar | None
+    answers: Answers
 
 
 def finished(trial: Trial, sweep: Sweep, *, thresholds: bool) -> Final:
@@ -65,16 +75,16 @@ def finished(trial: Trial, sweep: Sweep, *, thresholds: bool) -> Final:
         test_after=None,
         offsets=tuned_offsets(held, sweep.truth).tolist() if thresholds else None,
     )
-    return Final(trial, refit(trial, sweep), calibration)
+    return Final(trial, refit(trial, sweep), calibration, held)
 
 
 def tested(
     final: Final, sweep: Sweep, test: Part, classes: Sequence[Any]
-) -> tuple[Tested, Calibration, NDArray[np.int64]]:
-    """Scores on the test rows, the calibration there, and the classes given, (N,)."""
+) -> tuple[Tested, Calibration, NDArray[np.float32]]:
+    """Scores on the test rows, the calibration there, and the logits, (N, C)."""
     logits = final.head.logits(raw_features(sweep, final.trial.view, test.rows))
     given = final.classes(logits)
-    calibrated = softmax(logits / final.calibration.temperature)
+    calibrated = final.probabilities(logits)
     found = Tested(
         {name: interval(name, test.labels, given, sweep.n_classes, seed=sweep.seed) for name in METRICS},
         probability_scores(test.labels, calibrated),
@@ -86,15 +96,31 @@ def tested(
         test_before=expected_calibration_error(softmax(logits), test.labels),
         test_after=expected_calibration_error(calibrated, test.labels),
     )
-    return found, calibration, given
+    return found, calibration, logits
 
 
 def read_test(final: Final, rival: Final, sweep: Sweep, test: Part | None, classes: Sequence[Any]) -> Read:
     """Scores of the chosen head and the reference on the test rows: the only place where these are read."""
     if test is None:
-        return Read(Scored(final.trial, None), Scored(rival.trial, None), final.calibration, None, None)
+        answers = _answers("validation", final, rival, final.held, rival.held, sweep.truth)
+        return Read(Scored(final.trial, None), Scored(rival.trial, None), final.calibration, None, None, answers)
     best, calibration, mine = tested(final, sweep, test, classes)
     linear, _, theirs = tested(rival, sweep, test, classes)
-    gain = difference(sweep.metric, test.labels, mine, theirs, sweep.n_classes, seed=sweep.seed)
+    answers = _answers("test", final, rival, mine, theirs, test.labels)
+    gain = difference(sweep.metric, test.labels, answers.best, answers.linear, sweep.n_classes, seed=sweep.seed)
     scored = Scored(final.trial, best), Scored(rival.trial, linear)
-    return Read(*scored, calibration, gain, mcnemar(test.labels, mine, theirs))
+    return Read(*scored, calibration, gain, mcnemar(test.labels, answers.best, answers.linear), answers)
+
+
+def _answers(
+    part: str,
+    final: Final,
+    rival: Final,
+    mine: NDArray[np.float32],
+    theirs: NDArray[np.float32],
+    truth: NDArray[np.int64],
+) -> Answers:
+    probabilities = final.probabilities(mine)
+    return Answers(
+        part, truth, final.classes(mine), rival.classes(theirs), probabilities, reliability(probabilities, truth)
+    )

@@ -31,7 +31,9 @@ KINDS = (
 _GUESSING = 0.01  # from this p-value on the best head may be guessing
 # Matthews correlation: 1 is perfect and 0 guessing, whatever the classes' shares. Two classes of one size: 83 % right.
 _POOR = 2 / 3
-_GAP = 0.1  # between the scores of training rows and of others, from which on a head may be said to know its rows by heart
+_GAP = (
+    0.1  # between the scores of training rows and of others, from which on a head may be said to know its rows by heart
+)
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,20 @@ class Verdict:
     subject: str
 
 
-def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str) -> Verdict:
-    """The verdict on a subject, which is called so. cures: a command for each kind, where `{head}` stands for the
-    options of the best head of an arm.
+def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str, left_out: int = 0) -> Verdict:
+    """The verdict on a subject, which is called so.
+
+    cures: a command for each kind, where `{head}` stands for the options of the best head of an arm.  left_out: rows
+    that there are beside those of the experiments, so that their learning curve does not say what more would give.
     """
-    found = _causes(evidence)
+    found = _causes(evidence, left_out)
     causes = tuple(
         Cause(kind, gain.value if gain else None, gain.standard_error if gain else None, why, _cure(cures, kind, arm))
         for kind, gain, why, arm in found
     )
     metric, one = evidence.sweep.metric, evidence.subject
     fit = f"the {subject} has {metric} {one.train:.3f} on the rows it was trained on and {one.score:.3f} on others"
+    fit += f" ({left_out:,} rows were left out)" if left_out else ""
     why = "; ".join([fit, *(cause.why for cause in causes), *_ruled_out(evidence, {one.kind for one in causes})])
     return Verdict(causes[0].kind, why, causes[0].cure, causes, _told(evidence), subject)
 
@@ -94,12 +99,12 @@ def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str) -> Verd
 _Found = tuple[str, Effect | None, str, Arm]
 
 
-def _causes(evidence: Evidence) -> list[_Found]:
+def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
     sweep, subject, base, best = evidence.sweep, evidence.subject, evidence.base, evidence.everything
     if evidence.p_value >= _GUESSING:
         why = (
-            f"the best of {len(best.trials)} heads has {best.score:.3f}, and on shuffled labels {evidence.shuffled:.3f}: "
-            f"guessing does as well (p = {evidence.p_value:.2f})"
+            f"the best of {len(best.trials)} heads has {best.score:.3f} there, {evidence.shuffled:.3f} when it is "
+            f"trained on shuffled labels: guessing does as well (p = {evidence.p_value:.2f})"
         )
         return [("no-signal", None, why, best)]
     found: list[_Found] = []
@@ -119,9 +124,9 @@ def _causes(evidence: Evidence) -> list[_Found]:
         name = f"held back more ({_named(held_back)}) it gains {_points(gain)} points on rows it has not seen"
         found.append(("overfits", gain, name, held_back))
     found += _features_and_capacity(evidence)
-    gain = _of_more_labels(evidence)
-    if gain is not None:
-        found.append(("data-limited", gain, f"twice the labels would give about {_points(gain)} points", best))
+    more = None if left_out else _of_more_labels(evidence)
+    if more is not None:
+        found.append(("data-limited", more, f"twice the labels would give about {_points(more)} points", best))
     found.sort(key=lambda one: -one[1].value if one[1] else 0.0)
     if _skill(evidence) < _POOR or _below_words(evidence):
         found.append(("backbone", None, _poor(evidence, helped=bool(found)), best))
@@ -148,7 +153,12 @@ def _features_and_capacity(evidence: Evidence) -> list[_Found]:
     found: list[_Found] = []
     for kind, mine, other, words in (
         ("features", evidence.views, evidence.larger, "on other layers and poolings"),
-        ("capacity", evidence.larger, evidence.views, "with hidden layers" if not base.best.head.depth else "with more layers"),
+        (
+            "capacity",
+            evidence.larger,
+            evidence.views,
+            "with hidden layers" if not base.best.head.depth else "with more layers",
+        ),
     ):
         alone = effect(mine, base, sweep)
         added = effect(evidence.everything, other, sweep)
@@ -199,37 +209,47 @@ def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
 
 def _told(evidence: Evidence) -> tuple[Experiment, ...]:
     sweep, subject, base, growth = evidence.sweep, evidence.subject, evidence.base, evidence.growth
-    told = [Experiment("subject", "as it is", subject.score, subject.train, None, None, None)]
+    all_of_it = evidence.everything
 
-    def add(name: str, what: str, arm: Arm | None, against: Arm, over: str) -> None:
-        if arm is not None:
-            gain = effect(arm, against, sweep)
-            told.append(Experiment(name, what, arm.score, arm.train, gain.value, gain.standard_error, over))
+    def compared(name: str, what: str, arm: Arm, against: Arm, over: str) -> Experiment:
+        gain = effect(arm, against, sweep)
+        return Experiment(name, what, arm.score, arm.train, gain.value, gain.standard_error, over)
 
-    other = "standardised" if not subject.best.view.scaled else "not standardised"
-    base_name = "the subject" if base.predicted is subject.predicted else "the subject with what helped above"
-    add("trained", "other learning rates, and longer", evidence.trained, subject, "the subject")
-    add("scaled" if not subject.best.view.scaled else "unscaled", other, evidence.scaled, subject, "the subject")
-    add("held-back", "more regularisation, smaller C, stopped early", evidence.held_back, subject, "the subject")
-    add("views", f"other layers and poolings: {_named(evidence.views)}", evidence.views, base, base_name)
-    add("larger", f"deeper and wider: {_named(evidence.larger)}", evidence.larger, base, base_name)
-    add("everything", f"all of it: {_named(evidence.everything)}", evidence.everything, base, base_name)
-    for size in growth.sizes[-3:-1]:
-        told.append(Experiment(
-            f"rows-{size.rows}", f"{growth.about} trained on {size.rows:,} rows", size.score.value, size.train, None, None, None
-        ))  # fmt: skip
-    whole = growth.sizes[-1]
-    told.append(Experiment("rows-all", f"{growth.about} trained on all {whole.rows:,} rows", whole.score.value, whole.train, None, None, None))
+    def plain(name: str, what: str, value: float, train: float | None = None) -> Experiment:
+        return Experiment(name, what, value, train, None, None, None)
+
+    first = "the subject"
+    then = first if base.predicted is subject.predicted else "the subject with what helped above"
+    told = [plain("subject", "as it is", subject.score, subject.train)]
+    if evidence.trained is not None:
+        told.append(compared("trained", "other learning rates, and longer", evidence.trained, subject, first))
+    scaled = subject.best.view.scaled
+    name, what = ("unscaled", "not standardised") if scaled else ("scaled", "standardised")
+    told += [
+        compared(name, what, evidence.scaled, subject, first),
+        compared("held-back", "more regularisation, smaller C, stopped early", evidence.held_back, subject, first),
+        compared("views", f"other layers and poolings: {_named(evidence.views)}", evidence.views, base, then),
+        compared("larger", f"deeper and wider: {_named(evidence.larger)}", evidence.larger, base, then),
+        compared("everything", f"all of it: {_named(all_of_it)}", all_of_it, base, then),
+    ]
+    told += [
+        plain(f"rows-{size.rows}", f"{growth.about} trained on {size.rows:,} rows", size.score.value, size.train)
+        for size in growth.sizes[-3:]
+    ]
     if growth.curve is not None:
-        gain = growth.curve.doubling
-        value = whole.score.value + gain.value
-        told.append(Experiment("rows-twice", "twice the labels, by the curve through these", value, None, gain.value, gain.standard_error, "all rows"))
-    told.append(Experiment("shuffled", "the best head trained on shuffled labels", evidence.shuffled, None, None, None, None))
-    told.append(Experiment("guessing", "guessing with its class shares", evidence.guessed, None, None, None, None))
+        twice, value = growth.curve.doubling, growth.sizes[-1].score.value
+        what = "twice the labels, by the curve through these"
+        told.append(
+            Experiment("rows-twice", what, value + twice.value, None, twice.value, twice.standard_error, "all rows")
+        )
+    told.append(plain("shuffled", f"{growth.about} trained on shuffled labels", evidence.shuffled))
+    told.append(plain("guessing", "guessing with the same shares of classes", evidence.guessed))
     if evidence.words is not None:
         value = score(sweep.metric, sweep.truth, evidence.words, sweep.n_classes)
-        gain = effect_of_classes(evidence.words, evidence.everything.predicted, sweep)
-        told.append(Experiment("words", "a bag of words (TF-IDF)", value, None, gain.value, gain.standard_error, "all of it"))
+        gain = effect_of_classes(evidence.words, all_of_it.predicted, sweep)
+        told.append(
+            Experiment("words", "a bag of words", value, None, gain.value, gain.standard_error, "the best of all")
+        )
     return tuple(told)
 
 

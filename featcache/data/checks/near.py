@@ -44,8 +44,9 @@ _OF_SHORT, _OF_LONG = _Bands(20, 10, 5), _Bands(24, 12, 4)
 LONG, _FROM = 250, 180
 _SIGNED = 150  # shingles of a long text that its signature is made of, about
 _CANDIDATES = 100  # that are verified for one text
-_QUICK_TEXTS = 20_000
-_QUICK_CHARACTERS = 8_000_000
+# The most that is looked at: an index of 100,000 texts takes about 12 s and 600 MB.
+_TEXTS, _QUICK_TEXTS = 100_000, 20_000
+_CHARACTERS, _QUICK_CHARACTERS = 60_000_000, 8_000_000
 
 
 @dataclass
@@ -59,10 +60,10 @@ class _Twins:
 def near_duplicates(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     """Texts with a near duplicate in an earlier part, and texts with one earlier in their own part.
 
-    Texts that are the same letter for letter are one text here. quick: at most 20,000 texts of 8 million characters,
-    drawn with a fixed seed.
+    Texts that are the same letter for letter are one text here. Looked at are at most 100,000 texts of 60 million
+    characters (quick: 20,000 of 8 million), drawn with a fixed seed where there are more.
     """
-    first = _drawn(pool) if quick else pool.first
+    first = _drawn(pool, _QUICK_TEXTS, _QUICK_CHARACTERS) if quick else _drawn(pool, _TEXTS, _CHARACTERS)
     sets = Shingles.of([pool.texts[row] for row in first])
     part = pool.part[first]
     twins = [_Twins() for _ in pool.names]
@@ -73,7 +74,7 @@ def near_duplicates(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     if (sizes[long_] >= LONG).any():
         every = max(1, round(float(sizes[long_].mean()) / _SIGNED))
         _search(long_, sets, part, twins, (_OF_LONG.quick if quick else _OF_LONG.count, _OF_LONG.rows), every)
-    looked = "" if len(first) == len(pool.first) else f" of {len(first):,} looked at"
+    looked = "" if len(first) == len(pool.first) else " looked at"
     for number in range(len(pool.names) - 1, -1, -1):
         total = int((part == number).sum())
         if twins[number].before:
@@ -82,10 +83,10 @@ def near_duplicates(pool: Pool, *, quick: bool) -> Iterator[Finding]:
             yield _within(pool, first, twins[number].within, number, total, looked)
 
 
-def _drawn(pool: Pool) -> NDArray[np.int64]:
-    order = np.random.default_rng(0).permutation(len(pool.first))[:_QUICK_TEXTS]
+def _drawn(pool: Pool, most: int, characters: int) -> NDArray[np.int64]:
+    order = np.random.default_rng(0).permutation(len(pool.first))[:most]
     lengths = np.fromiter((len(pool.texts[pool.first[one]]) for one in order), dtype=np.int64, count=len(order))
-    kept = order[: int(np.searchsorted(np.cumsum(lengths), _QUICK_CHARACTERS)) + 1]
+    kept = order[: int(np.searchsorted(np.cumsum(lengths), characters)) + 1]
     return pool.first[np.sort(kept)]
 
 

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from featcache.data.checks import near
 from featcache.data.checks.near import LONG, LONG_SIMILAR, SIMILAR
 from featcache.data.checks.shingles import Shingles
 from tests.data.checks.planted import found, of_kind, one_of_kind, rows, sentences
@@ -71,18 +72,18 @@ def test_all_pairs_of_the_definition_are_found(words: int, quick: bool) -> None:
     versions = [
         changed(text, 1 + number * max(2, words // 3) // 40, seed=number) for number, text in enumerate(originals[:40])
     ]
-    near = [
+    nearly = [
         any(near_each_other(text, other) for other in [*originals, *versions[:number]])
         for number, text in enumerate(versions)
     ]
-    assert 4 <= sum(near) < 40  # some are, some are not
+    assert 4 <= sum(nearly) < 40  # some are, some are not
     near_in_test = sum(any(near_each_other(text, other) for other in originals) for text in versions)
     within = one_of_kind(found(rows([*originals, *versions], ["a", "b"] * 50), quick=quick), "near-duplicate")
     test = rows(versions, ["a", "b"] * 20, "test.csv")
     shared = one_of_kind(found(rows(originals, ["a", "b"] * 30), test, quick=quick), "near-duplicate-shared")
     assert (within.total, shared.total, shared.leak) == (100, 40, True)
     missed = 1 if quick else 0  # of those at the limit the short form misses one in eleven
-    assert sum(near) - missed <= within.count <= sum(near)
+    assert sum(nearly) - missed <= within.count <= sum(nearly)
     assert near_in_test - missed <= shared.count <= near_in_test
 
 
@@ -92,10 +93,22 @@ def test_a_text_message_with_another_word_or_other_punctuation_is_a_near_duplica
         "ok. I am a gentleman and will treat you with dignity and respect.",
         "WHAT'S NEXT", "what's next?", "see you at the station tomorrow at noon", "call me when you get home tonight",
     ]  # fmt: skip
-    near = one_of_kind(found(rows(texts, ["a", "b"] * 3)), "near-duplicate")
-    assert near.count == 2
-    assert "2 of them under another label" in near.what
-    assert "~ data.csv, row 1 (a)" in near.examples[0]
+    twins = one_of_kind(found(rows(texts, ["a", "b"] * 3)), "near-duplicate")
+    assert twins.count == 2
+    assert "2 of them under another label" in twins.what
+    assert "~ data.csv, row 1 (a)" in twins.examples[0]
+
+
+def test_where_only_some_texts_are_looked_at_the_finding_says_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_QUICK_TEXTS", 100)
+    texts = [text + end for text in sentences(100, seed=8, words=30) for end in ("", " indeed")]
+    part = rows(texts, ["a", "b"] * 100)
+    whole = one_of_kind(found(part), "near-duplicate")
+    some = one_of_kind(found(part, quick=True), "near-duplicate")
+    assert (whole.count, whole.total, some.total) == (100, 200, 100)
+    assert 10 < some.count < 50  # about a quarter of the pairs are drawn whole
+    assert "of 100 looked at" in some.what
+    assert "looked at" not in whole.what
 
 
 def test_the_same_text_is_no_near_duplicate_of_itself() -> None:

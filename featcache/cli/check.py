@@ -92,21 +92,25 @@ def _print(results: dict[str, Checked], console: Console) -> None:
         parts = " + ".join(f"{count:,} {part}" for part, count in result.rows.items())
         _line(console, "rows", f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}")
         _line(console, "cut texts", f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)")
+        before: Finding | None = None
         for finding in result.findings:
             console.print()
-            _block(console, finding)
+            _block(console, finding, before)
+            before = finding
         console.print()
         _line(console, "found", _sum(result))
 
 
-def _block(console: Console, finding: Finding) -> None:
-    """One finding: what and where, what it does, what to do, examples."""
+def _block(console: Console, finding: Finding, before: Finding | None) -> None:
+    """One finding: what, effect, examples, cure. An effect or cure that was told just before is not repeated."""
     head = "LEAK" if finding.leak else "note"
     _line(console, head, f"{finding.kind}: {finding.what}", style="bold red" if finding.leak else "bold")
-    _line(console, "", f"effect: {finding.effect}")
+    if before is None or before.effect != finding.effect:
+        _line(console, "", f"effect: {finding.effect}")
     for example in finding.examples:
         _line(console, "", f"· {example}", style="dim")
-    _line(console, "", f"cure: {finding.cure}")
+    if before is None or before.cure != finding.cure:
+        _line(console, "", f"cure: {finding.cure}")
 
 
 def _sum(result: Checked) -> str:

@@ -33,6 +33,7 @@ from featcache.data.checks.patterns import Family, ends, family, glued, grams, m
 _LEAST = 20  # texts with a pattern
 _MOST = 5  # findings of starts, of ends, and of what stands anywhere
 _QUICK_CHARACTERS = 1_500_000  # that the families of the whole text look at in the short form
+_MOST_CHARACTERS = 60_000_000  # that anything looks at: some GB of memory
 _GRAM_CHARACTERS = 2_500_000  # that characters in a row are looked for in: 0.9 s
 _LONGEST = 24  # characters that are told of a pattern
 _PURITY = 0.9
@@ -81,13 +82,12 @@ class _Texts:
     numbers: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pool: Pool, most: int | None) -> _Texts:
-        """most: characters; texts are drawn with a fixed seed until they have so many."""
+    def of(cls, pool: Pool, most: int) -> _Texts:
+        """most: characters; where there are more, texts are drawn with a fixed seed until they have so many."""
         rows = pool.first
-        if most is not None:
-            order = np.random.default_rng(0).permutation(len(rows))
-            lengths = np.fromiter((len(pool.texts[rows[one]]) for one in order), dtype=np.int64, count=len(rows))
-            rows = np.sort(rows[order[: int(np.searchsorted(np.cumsum(lengths), most)) + 1]])
+        order = np.random.default_rng(0).permutation(len(rows))
+        lengths = np.fromiter((len(pool.texts[rows[one]]) for one in order), dtype=np.int64, count=len(rows))
+        rows = np.sort(rows[order[: int(np.searchsorted(np.cumsum(lengths), most)) + 1]])
         return cls(pool, rows, [pool.texts[row] for row in rows], pool.numbers[rows])
 
     @cached_property
@@ -106,7 +106,7 @@ def label_leaks(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     """
     if len(pool.classes) < 2 or len(pool.first) < 2 * _LEAST:  # noqa: PLR2004 - nothing to tell apart
         return
-    whole = _Texts.of(pool, None)
+    whole = _Texts.of(pool, _MOST_CHARACTERS)
     inside = _Texts.of(pool, _QUICK_CHARACTERS) if quick else whole
     groups = (
         (whole, _at_edges(whole, "leak-start", starts)),

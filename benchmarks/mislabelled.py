@@ -7,8 +7,8 @@ on the others; their out-of-fold probabilities (five folds) rank the rows. Repor
 of the flipped ones are among them (found), and what share of the list they are (precision). Rows whose label was wrong
 before are counted against the list, so precision is a lower bound; the row with share 0 tells how many these may be.
 "cleanlab" is the list without our bound on the probability. The exit code is 1 where of 3 % flipped labels less than
-75 % are found, or at a precision below 60 % (means over seeds), unless the heads call more than 15 % of all rows something
-else: what they cannot do they cannot check (sst2 on MiniLM, 18 %: 51 % found at 45 %).
+75 % are found, or at a precision below 60 % (means over seeds), unless the heads call more than 15 % of all rows
+something else: what they cannot do they cannot check (sst2 on MiniLM, 18 %: 51 % found at 45 %).
 """
 
 from __future__ import annotations

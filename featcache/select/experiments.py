@@ -18,7 +18,7 @@ from featcache.heads.logistic import C_PATH
 from featcache.heads.shape import HeadShape
 from featcache.select.arms import Arm, arm_of, chance, effect
 from featcache.select.candidates import base_recipe
-from featcache.select.features import Room
+from featcache.select.features import Room, raw_features
 from featcache.select.floors import bag_of_words
 from featcache.select.search import Search
 from featcache.select.sizes import Growth, by_rows
@@ -46,7 +46,8 @@ class Evidence:
     subject: as it was given.  trained: at other learning rates and for longer, or None for logistic regression, whose
     solver says itself whether it converged.  scaled: standardised, or not if the subject is.  held_back: regularised.
     base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and
-    wider ones on its view.  everything: all of it, larger heads on other views, too.  words: a bag of words, (V,) classes.
+    wider ones on its view.  everything: all of it, larger heads on other views, too.  words: (V,) by a bag of words.
+    uneven: size of the largest dimension of the subject's states over that of the usual one.
     growth: score of the best head by the number of training rows.  p_value: of the permutation test that the best is no
     better than guessing; guessed: the score of guessing with its class shares.  shuffled: the score of the best head
     when it is trained on shuffled labels.
@@ -62,6 +63,7 @@ class Evidence:
     larger: Arm
     everything: Arm
     words: NDArray[np.int64] | None
+    uneven: float
     growth: Growth
     p_value: float
     guessed: float
@@ -90,7 +92,7 @@ def experiments(
     scaled = arm_of(of["scaled"], sweep)
     helps = {name for name, arm in fixes.items() if effect(arm, standing, sweep).beyond()}
     base = [*of["subject"], *(one for name in sorted(helps) for one in of[name])]
-    if not subject.view.scaled and effect(scaled, standing, sweep).beyond():
+    if not subject.view.scaled and effect(scaled, standing, sweep).beyond(1.0):
         base += [*of["scaled"], *of["own"]]
     everything = arm_of([*base, *of["views"], *of["larger"], *of["elsewhere"]], sweep)
     p_value, guessed = chance(everything, sweep)
@@ -111,6 +113,7 @@ def experiments(
         larger=arm_of([*base, *of["larger"]], sweep),
         everything=everything,
         words=None if texts is None else _bag_of_words(texts, sweep),
+        uneven=bench.uneven(),
         growth=growth,
         p_value=p_value,
         guessed=guessed,
@@ -160,6 +163,14 @@ class _Bench:
             (trial,) = self._search(replace(self._once, part=part)).run([candidate])
             scores.append(trial.validation[self._sweep.metric])
         return float(np.mean(scores))
+
+    def uneven(self) -> float:
+        """Largest deviation or mean of the subject's dimensions on training rows, over the usual deviation."""
+        rows = self._sweep.part.rows[self._sweep.folds[0].train]
+        states = raw_features(self._sweep, self._subject.view.standardised(), rows)
+        spread = states.std(axis=0, dtype=np.float64)
+        largest = max(float(spread.max()), float(np.abs(states.mean(axis=0, dtype=np.float64)).max()))
+        return largest / max(float(np.median(spread)), 1e-12)
 
     def open(self, candidate: Candidate) -> Candidate:
         """The head with its C left open, for fewer rows want a smaller one."""

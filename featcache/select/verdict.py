@@ -31,6 +31,7 @@ KINDS = (
 _GUESSING = 0.01  # from this p-value on the best head may be guessing
 # Matthews correlation: 1 is perfect and 0 guessing, whatever the classes' shares. Two classes of one size: 83 % right.
 _POOR = 2 / 3
+_UNEVEN = 10.0  # from this ratio of scales on, states are hard to learn from as they are
 _GAP = (
     0.1  # between the scores of training rows and of others, from which on a head may be said to know its rows by heart
 )
@@ -39,7 +40,8 @@ _GAP = (
 @dataclass(frozen=True)
 class Cause:
     """One thing that limits the subject. points: what mending it is worth, a share of 1 (0.031 is 3.1 points), with its
-    standard error; None where no experiment can say. why: a clause. cure: a command, or None.
+    standard error; None where no experiment can say. why: a clause, after which come the points. cure: a command, or
+    None.
     """
 
     kind: str
@@ -86,53 +88,84 @@ def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str, left_ou
     """
     found = _causes(evidence, left_out)
     causes = tuple(
-        Cause(kind, gain.value if gain else None, gain.standard_error if gain else None, why, _cure(cures, kind, arm))
-        for kind, gain, why, arm in found
+        Cause(
+            one.kind,
+            None if one.gain is None else one.gain.value,
+            None if one.gain is None else one.gain.standard_error,
+            one.why,
+            _cure(cures, one),
+        )
+        for one in found
     )
-    metric, one = evidence.sweep.metric, evidence.subject
-    fit = f"the {subject} has {metric} {one.train:.3f} on the rows it was trained on and {one.score:.3f} on others"
+    metric, own = evidence.sweep.metric, evidence.subject
+    fit = f"the {subject} has {metric} {own.train:.3f} on the rows it was trained on and {own.score:.3f} on others"
     fit += f" ({left_out:,} rows were left out)" if left_out else ""
-    why = "; ".join([fit, *(cause.why for cause in causes), *_ruled_out(evidence, {one.kind for one in causes})])
+    clauses = [f"{one.why} {_points(one.gain)} points" if one.gain else one.why for one in found]
+    why = "; ".join([fit, *clauses, *_ruled_out(evidence, {one.kind for one in causes})])
     return Verdict(causes[0].kind, why, causes[0].cure, causes, _told(evidence), subject)
 
 
-_Found = tuple[str, Effect | None, str, Arm]
+@dataclass(frozen=True)
+class _Found:
+    """A cause before it has a cure. arm: whose best head would mend it."""
+
+    kind: str
+    gain: Effect | None
+    why: str
+    arm: Arm
 
 
 def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
-    sweep, subject, base, best = evidence.sweep, evidence.subject, evidence.base, evidence.everything
+    """By what each is worth; those of unknown worth last."""
+    best = evidence.everything
     if evidence.p_value >= _GUESSING:
         why = (
             f"the best of {len(best.trials)} heads has {best.score:.3f} there, {evidence.shuffled:.3f} when it is "
             f"trained on shuffled labels: guessing does as well (p = {evidence.p_value:.2f})"
         )
-        return [("no-signal", None, why, best)]
-    found: list[_Found] = []
-    trained, held_back, scaled = evidence.trained, evidence.held_back, evidence.scaled
-    if trained is not None and trained.train > subject.train:
-        gain = effect(trained, subject, sweep)
-        if gain.beyond():
-            found.append(("not-converged", gain, f"{_recipe(trained)} it gains {_points(gain)} points", trained))
-    if not subject.best.view.scaled:
-        gain = effect(scaled, subject, sweep)
-        if gain.beyond():
-            found.append(("unscaled", gain, f"on standardised states it gains {_points(gain)} points", scaled))
-    gain = effect(held_back, subject, sweep)
-    # A head that knows its own rows by heart and not others overfits; that holding it back helps need not be certain.
-    errors = 1.0 if subject.train - subject.score > _GAP else STANDARD_ERRORS
-    if gain.beyond(errors) and held_back.train < subject.train:
-        name = f"held back more ({_named(held_back)}) it gains {_points(gain)} points on rows it has not seen"
-        found.append(("overfits", gain, name, held_back))
-    found += _features_and_capacity(evidence)
+        return [_Found("no-signal", None, why, best)]
+    found = [*_of_training(evidence), *_features_and_capacity(evidence)]
     more = None if left_out else _of_more_labels(evidence)
     if more is not None:
-        found.append(("data-limited", more, f"twice the labels would give about {_points(more)} points", best))
-    found.sort(key=lambda one: -one[1].value if one[1] else 0.0)
+        found.append(_Found("data-limited", more, "twice the labels would give about", best))
+    found.sort(key=lambda one: -one.gain.value if one.gain else 0.0)
     if _skill(evidence) < _POOR or _below_words(evidence):
-        found.append(("backbone", None, _poor(evidence, helped=bool(found)), best))
-    if not found:
-        found = [("fits", None, "nothing that was tried is better by more than noise", base)]
+        found.append(_Found("backbone", None, _poor(evidence, helped=bool(found)), best))
+    return found or [_Found("fits", None, "nothing that was tried is better by more than noise", evidence.base)]
+
+
+def _of_training(evidence: Evidence) -> list[_Found]:
+    """What is wrong with how the subject is trained.
+
+    Where its states are not standardised and that is what is wrong, a rate or a penalty that suits them better is no
+    cause of its own unless it is worth more.
+    """
+    sweep, subject = evidence.sweep, evidence.subject
+    trained, held_back, scaled = evidence.trained, evidence.held_back, evidence.scaled
+    found: list[_Found] = []
+    if trained is not None and trained.train > subject.train:
+        found.append(_Found("not-converged", effect(trained, subject, sweep), _recipe(trained), trained))
+    if held_back.train < subject.train:
+        why = f"held back more ({_named(held_back)}) it gains on rows that it has not seen"
+        found.append(_Found("overfits", effect(held_back, subject, sweep), why, held_back))
+    # A head that knows its own rows by heart and not others overfits: that holding it back helps need not be certain.
+    by_heart = subject.train - subject.score > _GAP
+    found = [one for one in found if one.gain and one.gain.beyond(_errors(one.kind == "overfits" and by_heart))]
+    if not subject.best.view.scaled:
+        gain = effect(scaled, subject, sweep)
+        if gain.beyond(_errors(evidence.uneven > _UNEVEN)):
+            found = [one for one in found if one.gain and one.gain.value > gain.value + gain.standard_error]
+            found.append(_Found("unscaled", gain, f"on standardised states ({_uneven(evidence)}) it gains", scaled))
     return found
+
+
+def _errors(seen: bool) -> float:  # noqa: FBT001 - says itself what it is
+    """Standard errors from which a gain counts. seen: whether its cause can be seen otherwise, too."""
+    return 1.0 if seen else STANDARD_ERRORS
+
+
+def _uneven(evidence: Evidence) -> str:
+    return f"the largest dimension is {evidence.uneven:,.0f} times the usual one"
 
 
 def _of_more_labels(evidence: Evidence) -> Effect | None:
@@ -150,23 +183,19 @@ def _features_and_capacity(evidence: Evidence) -> list[_Found]:
     """Each alone over the base; where only both together help, each is worth what it adds to the other."""
     sweep, base = evidence.sweep, evidence.base
     both = effect(evidence.everything, base, sweep)
+    deeper = "with more layers" if base.best.head.depth else "with hidden layers"
     found: list[_Found] = []
     for kind, mine, other, words in (
         ("features", evidence.views, evidence.larger, "on other layers and poolings"),
-        (
-            "capacity",
-            evidence.larger,
-            evidence.views,
-            "with hidden layers" if not base.best.head.depth else "with more layers",
-        ),
+        ("capacity", evidence.larger, evidence.views, deeper),
     ):
         alone = effect(mine, base, sweep)
         added = effect(evidence.everything, other, sweep)
         if alone.beyond():
-            found.append((kind, alone, f"{words} {_points(alone)} points ({_named(mine)})", mine))
+            found.append(_Found(kind, alone, f"{words} ({_named(mine)}) it gains", mine))
         elif added.beyond() and both.beyond() and added.value >= both.value / 2:
             arm = evidence.everything
-            found.append((kind, added, f"{words} too {_points(added)} points ({_named(arm)})", arm))
+            found.append(_Found(kind, added, f"{words} as well ({_named(arm)}) it gains", arm))
     return found
 
 
@@ -256,8 +285,8 @@ def _told(evidence: Evidence) -> tuple[Experiment, ...]:
 def _recipe(arm: Arm) -> str:
     recipe = arm.best.candidate.recipe
     if recipe is None:
-        return "trained to the end (logistic regression)"
-    return f"with learning rate {recipe.learning_rate:g} and {recipe.max_epochs} epochs"
+        return "trained to its end (logistic regression) it gains"
+    return f"with a learning rate of {recipe.learning_rate:g} and {recipe.max_epochs} epochs it gains"
 
 
 def _named(arm: Arm) -> str:
@@ -268,12 +297,12 @@ def _points(gain: Effect) -> str:
     return f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f}"
 
 
-def _cure(cures: Mapping[str, str], kind: str, arm: Arm) -> str | None:
-    command = cures.get(kind)
-    return None if command is None else command.format(head=options_of(arm.best))
+def _cure(cures: Mapping[str, str], found: _Found) -> str | None:
+    command = cures.get(found.kind)
+    return None if command is None else command.replace("{head}", _options(found.arm.best))
 
 
-def options_of(trial: Trial) -> str:
+def _options(trial: Trial) -> str:
     """The options of `fit-heads` that try this head."""
     head, view = trial.head, trial.view
     shape = f"--heads {head.kind}" if not head.depth else f"--heads mlp --depths {head.depth} --widths {head.width}"

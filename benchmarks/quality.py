@@ -90,8 +90,10 @@ class Head:
 
 def head_of(trial: Trial, ready: Prepared) -> Head:
     """The trial refitted, and scored."""
-    found, _, predicted = tested(finished(trial, ready.sweep, thresholds=False), ready.sweep, ready.test, ready.classes)
-    return Head(f"{trial.head} on {trial.view}", trial.validation[ready.sweep.metric], found.intervals, predicted)
+    final = finished(trial, ready.sweep, thresholds=False)
+    found, _, logits = tested(final, ready.sweep, ready.test, ready.classes)
+    validation = trial.validation[ready.sweep.metric]
+    return Head(f"{trial.head} on {trial.view}", validation, found.intervals, final.classes(logits))
 
 
 def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: int, runs: Path) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class _Options(TypedDict, total=False):
     balance: str
     focal: float
     thresholds: bool
+    evidence: bool
     seed: int
     out: str | os.PathLike[str] | None
     progress: Progress | None
@@ -140,6 +141,7 @@ def fit_heads(
     balance: str = "none",
     focal: float = 0.0,
     thresholds: bool = False,
+    evidence: bool = True,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -157,7 +159,8 @@ def fit_heads(
     for each label (the result then depends on the machine, and close heads are not compared in folds).
     cv: folds over training and validation rows.  seeds: each candidate is trained so often, with seeds from `seed` on.
     balance: none, weights, oversample or undersample; focal: exponent of the focal loss, 0 for cross-entropy.
-    thresholds: labels by thresholds that are tuned on validation rows for macro-F1.  out: the run's folder; of
+    thresholds: labels by thresholds that are tuned on validation rows for macro-F1.  evidence: whether the experiments
+    for a verdict are made, rows looked for that are labelled wrongly, and a page written.  out: the run's folder; of
     several labels, the folder of their folders.
 
     The same call with the same seed gives the same result on one machine.
@@ -214,7 +217,7 @@ def fit_heads(
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
             with memory_told():
-                results[task.label] = _fit(task, of_data, command, reading, folder, progress)
+                results[task.label] = _fit(task, of_data, command, reading, folder, progress, evidence=evidence)
     return results[label] if isinstance(label, str) else results
 
 
@@ -233,7 +236,14 @@ def _findings(task: Task, reading: Reading, progress: Progress, *, strict: bool)
 
 
 def _fit(
-    task: Task, findings: list[Finding], command: str | None, reading: Reading, folder: Path, progress: Progress
+    task: Task,
+    findings: list[Finding],
+    command: str | None,
+    reading: Reading,
+    folder: Path,
+    progress: Progress,
+    *,
+    evidence: bool,
 ) -> FitResult:
     """Search, choice, refit, test, verdict, run."""
     from featcache.select.features import Room
@@ -255,8 +265,8 @@ def _fit(
     if before:
         progress.note(_flag(before))
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
-    verdict, growth = _judged(task, bundle, progress)
-    doubted = _doubted(task, trials, chosen, progress)
+    verdict, growth = _judged(task, bundle, progress) if evidence else (None, None)
+    doubted = _doubted(task, trials, chosen, progress) if evidence else None
     result = FitResult(
         best=read.best,
         linear=read.linear,
@@ -310,7 +320,7 @@ def _fit(
     )
     write_run(
         folder, result, final.head, description, answered=task.answered(read.answers.part), doubted=doubted,
-        chosen_on=task.answered("chosen on"),
+        chosen_on=task.answered("chosen on"), page=evidence,
     )  # fmt: skip
     return result
 

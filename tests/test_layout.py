@@ -41,7 +41,20 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-HEAVY = {"cleanlab", "datasets", "datasketch", "ftfy", "huggingface_hub", "jinja2", "pandas", "scipy", "sklearn", "torch", "transformers", "vl_convert"}
+HEAVY = {
+    "cleanlab",
+    "datasets",
+    "datasketch",
+    "ftfy",
+    "huggingface_hub",
+    "jinja2",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+    "vl_convert",
+}
 FREE_OF_TORCH = ("data", "cache")
 
 

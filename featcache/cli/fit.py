@@ -107,6 +107,9 @@ def search_options(command: Command) -> Command:
 @search_options
 @heads_options
 @click.option(
+    "--evidence/--no-evidence", default=True, help="Experiments for a verdict, wrong labels and the page [yes]."
+)
+@click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split and the training."
 )
 @click.option("--out", metavar="DIR", help="Folder of the run; an earlier run in it is replaced [runs/DATA-LABEL].")

@@ -25,7 +25,7 @@ def command_of(command: str, verb: Callable[..., Any], given: Mapping[str, Any])
         option = "--" + _NAMES.get(name, name).replace("_", "-")
         of_files = number == 0 or name in ("validation", "test")
         if isinstance(value, bool):
-            words += [option]
+            words.append(option if value else option.replace("--", "--no-", 1))
             continue
         listed = [value] if isinstance(value, str | os.PathLike | int | float) else value
         if not isinstance(listed, Sequence) or not all(

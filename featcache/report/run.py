@@ -21,7 +21,7 @@ from featcache.files import write_durably
 from featcache.heads.bundle import Description, save_bundle
 from featcache.heads.network import Network
 from featcache.report.card import model_card
-from featcache.report.page import write_page
+from featcache.report.page import REPORT, write_page
 from featcache.report.tables import report_text
 from featcache.select.mislabelled import NAME as LIST_OF_SUSPECTS
 from featcache.select.mislabelled import Suspects, write_csv
@@ -102,6 +102,7 @@ def write_run(
     answered: LabelledRows,
     doubted: Suspects | None,
     chosen_on: LabelledRows,
+    page: bool,
 ) -> None:
     """All files of a run; the page last, for it is made of the others.
 
@@ -125,7 +126,10 @@ def write_run(
     else:
         (folder / LIST_OF_SUSPECTS).unlink(missing_ok=True)  # of an earlier run in this folder
     write_durably(folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode())
-    write_page(folder)
+    if page:
+        write_page(folder)
+    else:
+        (folder / REPORT).unlink(missing_ok=True)  # of an earlier run in this folder
 
 
 def _predictions(result: FitResult, rows: LabelledRows) -> bytes:

@@ -152,7 +152,7 @@ class FitResult:
     rows that only one of them gets right.  searched: how candidates were searched, folds and seeds; `compared` has the
     scores, by cross-validation over all rows, of heads that validation rows did not tell apart.
     test_read_before: other choices that were scored on the same test rows before, as the cache remembers them.
-    answers, mistakes: row by row, and the most confident wrong ones.  growth: score by training rows of the head that
+    answers, mistakes: row by row, and the most confident wrong ones.  verdict: None without `evidence`.  growth: score by training rows of the head that
     the verdict found best.  findings: what is wrong with the data.  mislabelled: rows whose label is probably wrong.
     signature: what the scores depend on; equal signatures on one machine give equal scores, but under a time limit.
     folder: where it all was written.
@@ -167,7 +167,7 @@ class FitResult:
     calibration: Calibration
     answers: Answers
     mistakes: list[Row]
-    verdict: Verdict
+    verdict: Verdict | None
     growth: Growth | None
     findings: list[Finding]
     mislabelled: Mislabelled
@@ -195,7 +195,7 @@ class FitResult:
             "gain": None if self.gain is None else asdict(self.gain),
             "mcnemar": None if self.mcnemar is None else asdict(self.mcnemar),
             "calibration": asdict(self.calibration),
-            "verdict": asdict(self.verdict),
+            "verdict": None if self.verdict is None else asdict(self.verdict),
             "learning_curve": None if self.growth is None else self.growth.to_json(),
             "reliability": {"part": self.answers.part, "bins": [asdict(one) for one in self.answers.reliability]},
             "mistakes": [asdict(one) for one in self.mistakes],

@@ -37,7 +37,7 @@ COMMANDS = (
     "demo", "extract", "fit-heads", "predict", "ls", "info", "explain-miss",
     "verify", "repair", "merge", "gc", "export",
 )  # fmt: skip
-QUICK = ("--heads", "logreg", "--layers", "1,2", "--pool", "mean")
+QUICK = ("--heads", "logreg", "--layers", "1,2", "--pool", "mean", "--no-evidence")
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run, everything_below
 from tests.verbs.test_fit_predict import rated
 
-TINY = ("--heads", "logreg,linear", "--layers", "1,2", "--pool", "mean", "--views", "single", "--search", "grid")
+TINY = ("--heads", "logreg,linear", "--layers", "1,2", "--pool", "mean", "--views", "single", "--search", "grid",
+        "--no-evidence")  # fmt: skip
 
 
 @pytest.fixture(scope="session")

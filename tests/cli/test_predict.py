@@ -34,7 +34,7 @@ def made(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in ("mood", "long"):
         featcache.fit_heads(
             data, label=label, text="text", cache=folder / "cache", out=folder / "runs" / f"moods-{label}",
-            heads="logreg", layers="1,2", pool="mean",
+            heads="logreg", layers="1,2", pool="mean", evidence=False,
         )  # fmt: skip
     write_csv(folder / "new.csv", {"text": TEXTS, "n": [1, 2, 3]})
     return folder

@@ -103,10 +103,9 @@ def test_the_refit_balances_as_the_search_did(balance: str) -> None:
     sweep = sweep_of({ONE: x}, labels, train=500, held=200, metric="macro_f1", balance=balance)
     recipes = {"balanced": balance == "weights", "learning_rate": 1e-2}
     for trial in searched(sweep, grid(sweep, [ONE], LOGREG, LINEAR, **recipes)):
-        _, _, given = last.tested(
-            finished(trial, sweep, thresholds=False), sweep, Part(np.arange(700, 1200), labels[700:]), [0, 1]
-        )
-        recall = given[labels[700:] == 1].mean()
+        final = finished(trial, sweep, thresholds=False)
+        _, _, logits = last.tested(final, sweep, Part(np.arange(700, 1200), labels[700:]), [0, 1])
+        recall = final.classes(logits)[labels[700:] == 1].mean()
         assert recall < 0.2 if balance == "none" else recall > 0.35
 
 
@@ -120,11 +119,11 @@ def test_thresholds_raise_macro_f1_where_a_class_is_rare() -> None:
     test, scores = Part(np.arange(1600, 4000), labels[1600:]), []
     for thresholds in (False, True):
         final = finished(trial, sweep, thresholds=thresholds)
-        found, calibration, given = last.tested(final, sweep, test, [0, 1])
+        found, calibration, logits = last.tested(final, sweep, test, [0, 1])
         assert (calibration.offsets is not None) == thresholds
-        logits = final.head.logits(x[1600:].astype(np.float32))
+        np.testing.assert_array_equal(logits, final.head.logits(x[1600:].astype(np.float32)))
         shifted = logits + np.array(calibration.offsets or [0.0, 0.0])
-        np.testing.assert_array_equal(given, shifted.argmax(axis=1))
+        np.testing.assert_array_equal(final.classes(logits), shifted.argmax(axis=1))
         scores.append(found.intervals["macro_f1"].value)
     assert scores[1] > scores[0] + 0.03
 

@@ -26,6 +26,7 @@ from tests.verbs.test_fit_predict import rated, refused
 TRAIN, TEST = rated(300, seed=1), rated(120, seed=2)
 TINY: dict[str, Any] = {
     "heads": "logreg,linear", "layers": "1,2", "pool": "mean", "views": "single", "search": "grid",
+    "evidence": False,
 }  # fmt: skip
 
 
@@ -291,7 +292,7 @@ def described(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResul
 
     return featcache.fit_heads(
         three(TRAIN), test=three(TEST), label="label", cache=cache, heads="mlp", depths=(1,), widths=(64,),
-        layers="0,1", pool="cls,mean", views="single", search="grid", thresholds=True, out=out,
+        layers="0,1", pool="cls,mean", views="single", search="grid", thresholds=True, out=out, evidence=False,
     )  # fmt: skip
 
 

@@ -57,7 +57,14 @@ def cache(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fit(cache: Path, tmp_path: Path) -> Any:
     def call(data: Any = None, **options: Any) -> FitResult:
-        quick = {"heads": "logreg,linear", "depths": (1,), "widths": (16,), "layers": "1,2", "pool": "mean"}
+        quick = {
+            "heads": "logreg,linear",
+            "depths": (1,),
+            "widths": (16,),
+            "layers": "1,2",
+            "pool": "mean",
+            "evidence": False,
+        }
         options = {"label": "label", "cache": cache, "out": tmp_path / "run", **quick, **options}
         result: FitResult = featcache.fit_heads(rated(400, seed=1) if data is None else data, **options)
         return result
@@ -258,7 +265,7 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
 
     def fit(**options: Any) -> FitResult:
         return featcache.fit_heads(
-            data, label="label", cache=both, heads="logreg", layers="2", out=tmp_path / "run", **options
+            data, label="label", cache=both, heads="logreg", layers="2", evidence=False, out=tmp_path / "run", **options
         )
 
     with pytest.raises(SpaceChoiceError, match=f"several spaces fit: {name}, tiny-bert-") as caught:

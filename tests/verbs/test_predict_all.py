@@ -30,7 +30,7 @@ from featcache.select.metrics import scores_of_many
 from tests.conftest import everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
 
-QUICK: dict[str, Any] = {"heads": "logreg", "split": "0.8/0.2"}
+QUICK: dict[str, Any] = {"heads": "logreg", "split": "0.8/0.2", "evidence": False}
 
 
 def data() -> dict[str, list[Any]]:

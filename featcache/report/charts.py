@@ -50,9 +50,9 @@ def tall(n_rows: int, step: int) -> int:
     return step * n_rows + _AXIS
 
 
-def names_axis(*, field: str = "name", title: str | None = None) -> Spec:
-    """Rows with names, in the order of the data."""
-    return {"field": field, "type": "nominal", "title": title, "sort": None,
+def names_axis(names: Sequence[str], *, field: str = "name", title: str | None = None) -> Spec:
+    """Rows with names, in this order. Not as a `sort`, of which Vega-Lite makes an expression: names are the user's."""
+    return {"field": field, "type": "nominal", "title": title, "scale": {"domain": list(names)},
             "axis": {"grid": False, "domain": False, "ticks": False, "labelPadding": 8}}  # fmt: skip
 
 
@@ -115,9 +115,10 @@ def parts_dash() -> Spec:
 
 
 def wrapped(name: str) -> str:
-    """In two lines of like length where one is more than a phone has room for beside the chart."""
-    width = 22 if len(name) <= 22 else min(26, len(name) // 2 + 3)  # noqa: PLR2004 - characters
-    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder=" …")) or name
+    """In at most three lines of like length where one is more than a phone has room for beside the chart."""
+    n_lines = min(3, -(-len(name) // 22))
+    width = min(24, max(len(name) // max(1, n_lines) + 4, 12))
+    return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
 
 
 def distinct(names: Sequence[str]) -> list[str]:

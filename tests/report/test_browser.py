@@ -159,6 +159,12 @@ def test_every_figure_is_drawn_fits_and_can_be_read(
         assert figure["size"]["right"] <= width, figure
         assert len(figure["says"]) > 20, figure
         assert figure["rows"] > 0, figure
+    names = (
+        "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label text')].map((e) => e.textContent)"
+    )
+    assert [name for name in page.evaluate(names) if not name[0].isdigit()][:3] == [
+        "majority class", "TF-IDF", "linear head",
+    ]  # fmt: skip
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     page.set_viewport_size({"width": width, "height": page.evaluate("() => document.documentElement.scrollHeight")})
     contrast = page.evaluate(CONTRAST)

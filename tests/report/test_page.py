@@ -124,7 +124,7 @@ def test_texts_and_labels_cannot_leave_their_place(hostile: Path) -> None:
     assert len(ours) == 2  # the library and the page's own
     assert not any(name.startswith("on") for _, attributes in parsed.found for name in attributes)
     for label in HOSTILE_LABELS:
-        assert " ".join(label.split()) in parsed.text
+        assert " ".join(label.replace("\0", "\ufffd").split()) in parsed.text
     assert HOSTILE_TEXTS[2] in parsed.text
     assert "{{ 7 * 7 }}" in parsed.text
     for script in parsed.scripts[2:-2]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle, predict_all
-    from featcache.report.page import Page, write_report
+    from featcache.report.page import write_report
     from featcache.select.outcome import FitResult
     from featcache.spaces import FeatureSpace, open_space
     from featcache.upkeep import export, merge, repair, verify
@@ -30,7 +30,6 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
-    "Page": "featcache.report.page",
     "Predictor": "featcache.predict",
     "explain_miss": "featcache.explain",
     "export": "featcache.upkeep",
@@ -50,7 +49,6 @@ __all__ = [
     "FeatcacheError",
     "FeatureSpace",
     "FitResult",
-    "Page",
     "Predictor",
     "explain_miss",
     "export",

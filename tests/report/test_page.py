@@ -195,9 +195,7 @@ def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(made: Made, 
     for run in runs:
         result = json.loads((run / "result.json").read_text("utf-8"))
         (run / "result.json").write_text(json.dumps({**result, "label": "label"}), "utf-8")
-    written = write_report(runs, out=tmp_path / "all.html")
-    assert written.runs == tuple(runs)
-    parsed = Parsed(written.path.read_text("utf-8"))
+    parsed = Parsed(write_report(runs, out=tmp_path / "all.html").read_text("utf-8"))
     # 0.9 and 0.6 are right: the second is 30 points of macro-F1 below the first.
     assert re.search(r"two one -30\.0 ± \d\.\d -\d\d\.\d … -\d\d\.\d macro_f1 200 test worse", parsed.text)
     assert "other rows and one : they are scored on different test rows (200 and 200; 0 texts in both)." in parsed.text
@@ -207,6 +205,17 @@ def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(made: Made, 
     assert len(set(identifiers)) == len(identifiers)
     targets = [str(attributes["href"])[1:] for tag, attributes in parsed.found if tag == "a"]
     assert set(targets) <= set(identifiers)
+
+
+def test_many_runs_keep_their_verdicts_and_the_page_small(full: Path, hostile: Path, tmp_path: Path) -> None:
+    runs = [shutil.copytree(hostile if number % 2 else full, tmp_path / f"run {number}") for number in range(11)]
+    few, many = (write_report(runs[:count], out=tmp_path / f"{count}.html") for count in (10, 11))
+    assert many.stat().st_size < few.stat().st_size <= 3e6
+    parsed = Parsed(many.read_text("utf-8"))
+    assert not parsed.figures()
+    assert parsed.text.count("The linear head on the last layer stops at 0.867") == 11
+    assert f"featcache report '{runs[3]}'" in parsed.text
+    assert Parsed(few.read_text("utf-8")).figures().count("layers") == 10
 
 
 def test_what_is_no_run_is_one_sentence(full: Path, tmp_path: Path) -> None:

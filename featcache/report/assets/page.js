@@ -34,7 +34,7 @@
     axis: {
       labelColor: palette["@muted"], titleColor: palette["@muted"], gridColor: palette["@grid"],
       domainColor: palette["@axis"], tickColor: palette["@axis"], labelFontSize: 12, titleFontSize: 12,
-      titleFontWeight: 400, titlePadding: 8, labelLimit: width < 480 ? 140 : 280,
+      titleFontWeight: 400, titlePadding: 8, labelLimit: width < 480 ? 152 : 280,
     },
     axisY: { labelColor: palette["@ink"] },
     legend: { labelColor: palette["@ink"], titleColor: palette["@muted"], labelFontSize: 12, titleFontSize: 12,

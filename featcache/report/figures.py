@@ -481,7 +481,7 @@ def best_by_view(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], 
     """
     found: dict[tuple[int, str], Trial] = {}
     for trial in trials:
-        if trial.view.single and metric in trial.validation:
+        if trial.view.single:
             place = trial.view.layers[0], trial.view.poolings[0]
             known = found.get(place)
             if known is None or trial.validation[metric] > known.validation[metric]:

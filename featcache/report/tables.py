@@ -165,7 +165,8 @@ def _shade(value: float, low: float, high: float) -> Style:
     share = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 1.0
     red, green, blue = _RAMP[round(share * (len(_RAMP) - 1))]
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 128  # noqa: PLR2004 - half of the brightness
-    return Style(color="white" if dark else "black", bgcolor=Color.from_rgb(red, green, blue))
+    ink = 255 if dark else 0  # by its number: what a terminal calls white and black may be greys
+    return Style(color=Color.from_rgb(ink, ink, ink), bgcolor=Color.from_rgb(red, green, blue))
 
 
 def _ranked(verdict: Any) -> str | None:  # noqa: ANN401 - a verdict, with or without ranked causes

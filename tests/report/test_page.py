@@ -253,6 +253,18 @@ def test_a_damaged_file_beside_it_is_named(full: Path, tmp_path: Path) -> None:
             write_page(folder)
 
 
+def test_numbers_that_are_none_are_damage_where_one_is_needed(full: Path, tmp_path: Path) -> None:
+    result = json.loads((full / "result.json").read_text("utf-8"))
+    folder = edited(full, tmp_path / "run", gain={**result["gain"], "high": float("nan")})
+    assert "points of macro_f1 over the linear head on the same test rows" in Parsed(page_of(folder)).text
+    curve, calibration = result["learning_curve"], result["reliability"]
+    curve["points"][1]["mean"] = float("inf")
+    calibration["bins"][0]["accuracy"] = 2
+    for number, changes in enumerate(({"learning_curve": curve}, {"reliability": calibration}, {"seconds": "soon"})):
+        with pytest.raises(DamageError, match=r"result\.json is not what a run writes"):
+            write_page(edited(full, tmp_path / str(number), **changes))
+
+
 def test_any_part_that_is_missing_or_of_another_kind_is_damage_or_left_out(full: Path, tmp_path: Path) -> None:
     result = json.loads((full / "result.json").read_text("utf-8"))
     folder = edited(full, tmp_path / "run")

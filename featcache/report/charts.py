@@ -42,7 +42,14 @@ class Figure:
 
 def chart(values: list[Spec], layer: list[Spec], *, height: int) -> Spec:
     size = {"type": "fit", "contains": "padding"}
-    return {"data": {"values": values}, "width": "container", "height": height, "autosize": size, "layer": layer}
+    kept = [one for one in layer if _drawable(one, values)]
+    return {"data": {"values": values}, "width": "container", "height": height, "autosize": size, "layer": kept}
+
+
+def _drawable(layer: Spec, values: list[Spec]) -> bool:
+    """Whether there is anything to draw: of intervals that no value has, not even a scale can be made."""
+    across = layer.get("encoding", {}).get("x", {}).get("field"), layer.get("encoding", {}).get("y", {}).get("field")
+    return "low" not in across or any(one.get("low") is not None for one in values)
 
 
 def tall(n_rows: int, step: int) -> int:
@@ -116,9 +123,12 @@ def parts_dash() -> Spec:
 
 def wrapped(name: str) -> str:
     """In at most three lines of like length where one is more than a phone has room for beside the chart."""
-    n_lines = min(3, -(-len(name) // 22))
-    width = min(24, max(len(name) // max(1, n_lines) + 4, 12))
-    return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
+    lines = textwrap.wrap(name, 24, max_lines=3, placeholder=" …")
+    for width in range(12, 24):
+        narrower = textwrap.wrap(name, width, max_lines=3, placeholder=" …")
+        if len(narrower) <= len(lines) and sum(map(len, narrower)) >= sum(map(len, lines)):
+            return "\n".join(narrower)
+    return "\n".join(lines) or name
 
 
 def distinct(names: Sequence[str]) -> list[str]:

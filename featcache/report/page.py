@@ -116,7 +116,7 @@ def _environment() -> Environment:
         "json_data": _json_data,
         "points": points,
         "clip": _clip,
-        "capitalize_first": _capital,
+        "sentence": _sentence,
         "shell": _shell,
     }
     environment.globals |= {"span": span}
@@ -162,6 +162,7 @@ def _shell(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _capital(text: str) -> str:
-    """A sentence with its first letter large; str.capitalize would make the others small."""
-    return text[:1].upper() + text[1:]
+def _sentence(text: str) -> str:
+    """A clause as a sentence: its first letter large, though not the others small, and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")

@@ -340,7 +340,7 @@ def _mislabelled(found: Mapping[str, Any] | None) -> Mislabelled | None:
     if not found:
         return None
     examples = tuple(_example(one) for one in found.get("examples") or ())
-    return Mislabelled(int(found["count"]), _text(found.get("path")), examples)
+    return Mislabelled(int(found["count"]), _text(found.get("said")), _text(found.get("path")), examples)
 
 
 def _trials(path: Path, metric: str) -> tuple[Trial, ...]:

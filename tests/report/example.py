@@ -105,7 +105,7 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
             "why": "the linear head on the last layer stops at 0.867 on validation rows and at 0.909 on training rows: "
             "the best other view gives +8.6 ± 0.9 points, a deeper head on it another +1.2 ± 0.3",
             "cure": "featcache predict runs/reviews-stars/bundle DATA",
-            "subject": "the linear head on the last layer's mean",
+            "subject": "linear head on layer 6 mean",
             "causes": [
                 {"kind": "features", "points": 0.086, "standard_error": 0.009, "cure": None,
                  "why": "logistic regression on all layers, nothing else changed"},
@@ -158,7 +158,7 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
         "mistakes": example[:20],
         "findings": [
             {"kind": "repeated", "count": 403, "total": 5574, "leak": True, "examples": texts[:3],
-             "what": "403 texts of the file are repeated, always with the same label.",
+             "what": "403 texts of the file are repeated, always with the same label",
              "effect": "Split by row, they would be on two sides; here each text is on one side.",
              "cure": "Nothing to do: featcache splits by text."},
             {"kind": "mojibake", "count": 104, "total": 5980, "leak": False, "examples": texts[3:6],

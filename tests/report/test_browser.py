@@ -207,6 +207,12 @@ def test_many_classes_and_layers_fit_on_a_phone(browser: Browser, tmp_path: Path
     assert page.locator("[data-figure=confusion] svg .mark-rect path").count() == 20
 
 
+def test_a_run_of_an_early_version_is_drawn_without_intervals(browser: Browser, tmp_path: Path) -> None:
+    page = browser.open(write_page(write_made(tmp_path / "old", ["a", "b", "c"])))
+    unfold(page)
+    assert all(figure["marks"] for figure in page.evaluate(FIGURES))
+
+
 def test_runs_are_sorted_from_the_keyboard(browser: Browser, full: Path, hostile: Path, tmp_path: Path) -> None:
     made = enrich(write_made(tmp_path / "made", ["a", "b"]))
     page = browser.open(write_report([full, hostile, made], out=tmp_path / "all runs.html"), width=390)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from featcache.extract import Extraction, extract
     from featcache.fit import fit_heads
     from featcache.predict import Predictor, load_bundle, predict_all
-    from featcache.report.page import Page, write_report
+    from featcache.report.page import write_report
     from featcache.select.outcome import FitResult
     from featcache.select.verdict import Verdict
     from featcache.spaces import FeatureSpace, open_space
@@ -36,7 +36,6 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "FeatureSpace": "featcache.spaces",
     "FitResult": "featcache.select.outcome",
-    "Page": "featcache.report.page",
     "Predictor": "featcache.predict",
     "Verdict": "featcache.select.verdict",
     "check": "featcache.check",
@@ -62,7 +61,6 @@ __all__ = [
     "FeatcacheError",
     "FeatureSpace",
     "FitResult",
-    "Page",
     "Predictor",
     "Verdict",
     "check",

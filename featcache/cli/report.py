@@ -28,7 +28,8 @@ def report(*, runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     from featcache import write_report
 
     page = write_report([Path(one) for one in runs], out=out)
+    named, n_bytes = list(dict.fromkeys(runs)), page.stat().st_size
     if as_json:
-        print_json({"report": str(page.path), "runs": [str(one) for one in page.runs], "bytes": page.n_bytes})
+        print_json({"report": str(page), "runs": named, "bytes": n_bytes})
         return
-    click.echo(f"{'report':<10} {page.path} · {counted(len(page.runs), 'run')}, {megabytes(page.n_bytes)}")
+    click.echo(f"{'report':<10} {page} · {counted(len(named), 'run')}, {megabytes(n_bytes)}")

@@ -42,7 +42,14 @@ class Figure:
 
 def chart(values: list[Spec], layer: list[Spec], *, height: int) -> Spec:
     size = {"type": "fit", "contains": "padding"}
-    return {"data": {"values": values}, "width": "container", "height": height, "autosize": size, "layer": layer}
+    kept = [one for one in layer if _drawable(one, values)]
+    return {"data": {"values": values}, "width": "container", "height": height, "autosize": size, "layer": kept}
+
+
+def _drawable(layer: Spec, values: list[Spec]) -> bool:
+    """Whether there is anything to draw: of intervals that no value has, not even a scale can be made."""
+    across = layer.get("encoding", {}).get("x", {}).get("field"), layer.get("encoding", {}).get("y", {}).get("field")
+    return "low" not in across or any(one.get("low") is not None for one in values)
 
 
 def tall(n_rows: int, step: int) -> int:
@@ -50,9 +57,9 @@ def tall(n_rows: int, step: int) -> int:
     return step * n_rows + _AXIS
 
 
-def names_axis(*, field: str = "name", title: str | None = None) -> Spec:
-    """Rows with names, in the order of the data."""
-    return {"field": field, "type": "nominal", "title": title, "sort": None,
+def names_axis(names: Sequence[str], *, field: str = "name", title: str | None = None) -> Spec:
+    """Rows with names, in this order. Not as a `sort`, of which Vega-Lite makes an expression: names are the user's."""
+    return {"field": field, "type": "nominal", "title": title, "scale": {"domain": list(names)},
             "axis": {"grid": False, "domain": False, "ticks": False, "labelPadding": 8}}  # fmt: skip
 
 
@@ -115,9 +122,13 @@ def parts_dash() -> Spec:
 
 
 def wrapped(name: str) -> str:
-    """In two lines of like length where one is more than a phone has room for beside the chart."""
-    width = 22 if len(name) <= 22 else min(26, len(name) // 2 + 3)  # noqa: PLR2004 - characters
-    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder=" …")) or name
+    """In at most three lines of like length where one is more than a phone has room for beside the chart."""
+    lines = textwrap.wrap(name, 24, max_lines=3, placeholder=" …")
+    for width in range(12, 24):
+        narrower = textwrap.wrap(name, width, max_lines=3, placeholder=" …")
+        if len(narrower) <= len(lines) and sum(map(len, narrower)) >= sum(map(len, lines)):
+            return "\n".join(narrower)
+    return "\n".join(lines) or name
 
 
 def distinct(names: Sequence[str]) -> list[str]:

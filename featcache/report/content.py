@@ -94,7 +94,7 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         classes=figures.figure_classes(best.per_class) if best.per_class else None,
         choice=_choice(run),
         top=sorted(
-            (trial for trial in run.trials if run.metric in trial.validation),
+            run.trials,
             key=lambda trial: (trial.dropped, -trial.validation[run.metric]),
         )[:_TOP],
         compared=[(head, view, f3(score)) for head, view, score in run.search.compared],
@@ -167,7 +167,7 @@ def _training(run: Run) -> list[Training]:
     known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
     exact = [one for one in known if one.settings == chosen.settings] or known
     shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
-    for trial in figures.best_by_shape((one for one in run.trials if run.metric in one.validation), run.metric):
+    for trial in figures.best_by_shape(run.trials, run.metric):
         if trial.shape != chosen.shape:
             note = f" ({trial.ended})" if trial.dropped else ""
             shown.append((f"{trial.name}{note}", trial))

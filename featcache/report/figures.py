@@ -63,7 +63,7 @@ def figure_scores(run: Run) -> Figure:
         for name, score, train, validation in entries
     ]  # fmt: skip
     colour = {"condition": {"test": "datum.choice", "value": "@validation"}, "value": "@muted"}
-    y = names_axis()
+    y = names_axis([str(value["name"]) for value in values])
     tooltip = [
         tip("name", "model"), tip("value", part, ".3f"), tip("low", "from", ".3f"), tip("high", "to", ".3f"),
         tip("train", "train", ".3f"), tip("validation", "validation", ".3f"),
@@ -110,7 +110,7 @@ def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
         for name, one in zip(distinct([wrapped(one.what) for one in told]), told, strict=True)
     ]  # fmt: skip
     colour = {"condition": {"test": "datum.clear", "value": "@validation"}, "value": "@muted"}
-    y = names_axis()
+    y = names_axis([str(value["name"]) for value in values])
     y["axis"] |= {"labelExpr": "split(datum.label, '\\n')", "labelLineHeight": 14}
     title = "points gained"
     signed = {"tickCount": 6, "labelExpr": "datum.value == 0 ? '0' : format(datum.value, '+.1~f')"}
@@ -127,7 +127,7 @@ def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
              "encoding": {"x": {"field": "points", "type": "quantitative", "title": title}, "y": y, "color": colour,
                           "tooltip": tooltip}},
         ],
-        height=tall(len(values), 38),
+        height=tall(len(values), max(30, 24 + 14 * max(str(one["name"]).count("\n") for one in values))),
     )  # fmt: skip
     top = max(told, key=lambda one: one.gain or 0.0)
     return Figure(
@@ -158,7 +158,7 @@ def figure_layers(run: Run) -> Figure | None:
     layers = sorted({layer for layer, _ in best})
     poolings = list(dict.fromkeys(pooling for _, pooling in best))
     x = {"field": "layer", "type": "ordinal", "title": "layer", "axis": {"labelAngle": 0, "labelOverlap": True}}
-    y = names_axis(field="pooling")
+    y = names_axis(poolings, field="pooling")
     roomy = len(layers) <= _LAYERS_WITH_TEXT
     tooltip = [
         tip("layer", "layer"), tip("pooling", "pooling"), tip("head", "best head"),
@@ -210,7 +210,7 @@ def figure_shapes(run: Run) -> Figure | None:
         }
         for name, trial in zip(names, ordered, strict=True)
     ]  # fmt: skip
-    y = names_axis()
+    y = names_axis([str(value["name"]) for value in values])
     title = f"{metric}"
     tooltip = [
         tip("name", "head"), tip("view", "on"), tip("validation", "validation", ".3f"), tip("low", "from", ".3f"),
@@ -353,7 +353,7 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
              "given": classes[given], "share": count / max(1, int(counts[truth].sum()))}
             for count, truth, given in top
         ]  # fmt: skip
-        y = names_axis(field="pair")
+        y = names_axis([str(value["pair"]) for value in values], field="pair")
         spec = chart(
             values,
             [{"mark": {"type": "bar", "color": "@validation", "cornerRadiusEnd": 3, "height": {"band": 0.6}},
@@ -372,8 +372,8 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
          "share": float(counts[truth, given] / sums[truth])}
         for truth in range(len(classes)) for given in range(len(classes))
     ]  # fmt: skip
-    y = names_axis(field="truth", title="truth")
-    x = {"field": "given", "type": "nominal", "title": "predicted", "sort": None,
+    y = names_axis(classes, field="truth", title="truth")
+    x = {"field": "given", "type": "nominal", "title": "predicted", "scale": {"domain": list(classes)},
          "axis": {"labelAngle": -40, "labelLimit": 90, "orient": "bottom"}}  # fmt: skip
     layer: list[Spec] = [
         {"mark": {"type": "rect", "cornerRadius": 2},
@@ -444,7 +444,7 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
         {"name": one.name, "f1": one.f1, "precision": one.precision, "recall": one.recall, "rows": one.rows}
         for one in shown
     ]
-    y = names_axis()
+    y = names_axis([str(value["name"]) for value in values])
     title = "F1"
     spec = chart(
         values,
@@ -481,7 +481,7 @@ def best_by_view(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], 
     """
     found: dict[tuple[int, str], Trial] = {}
     for trial in trials:
-        if trial.view.single and metric in trial.validation:
+        if trial.view.single:
             place = trial.view.layers[0], trial.view.poolings[0]
             known = found.get(place)
             if known is None or trial.validation[metric] > known.validation[metric]:

@@ -6,8 +6,8 @@ import base64
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -26,27 +26,19 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT = "report.html"
-_LONGEST = 4000  # characters of a text that are put into the page
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page that was written: its place, the runs on it and its size."""
-
-    path: Path
-    runs: tuple[Path, ...]
-    n_bytes: int
+MOST_WHOLE = 10  # runs that are on one page with all of their figures; of more, each has its verdict
+_LONGEST, _LONGEST_OF_MANY = 4000, 1000  # characters of a text that are put into a page of one run, of several
 
 
 def write_page(folder: Path) -> Path:
     """Write the page of one run into its own folder, from what the folder holds. Returns its place."""
-    return write_report([folder]).path
+    return write_report([folder])
 
 
 def write_report(
     runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
-) -> Page:
-    """Write one self-contained HTML page about run folders, beside one another where there are several.
+) -> Path:
+    """Write one self-contained HTML page about run folders, beside one another where there are several; its place.
 
     out: the file; by default report.html, in the folder of a single run, in the current folder otherwise.
     Raises InputError where a folder is no run or `out` cannot be a file, DamageError where a run's file is damaged,
@@ -62,8 +54,7 @@ def write_report(
     _check_place(place)
     # What HTML and UTF-8 cannot hold, in a text of the user: a NUL, half of a pair of surrogates.
     page = render(found).replace("\0", "\ufffd").encode("utf-8", "replace")
-    write_durably(place.parent, place.name, page)
-    return Page(place, tuple(folders), len(page))
+    return write_durably(place.parent, place.name, page)
 
 
 def _check_place(place: Path) -> None:
@@ -90,6 +81,8 @@ def render(runs: Sequence[Run]) -> str:
                 content_of(run, number, name)
                 for number, (run, name) in enumerate(zip(runs, _titles(runs), strict=True), start=1)
             ],
+            whole=len(runs) <= MOST_WHOLE,
+            longest=_LONGEST if len(runs) == 1 else _LONGEST_OF_MANY,
             pairs=pairs,
             unpaired=unpaired,
             style=_asset("page.css"),
@@ -119,7 +112,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"json_data": _json_data, "points": points, "clip": _clip, "capitalize_first": _capital}
+    environment.filters |= {
+        "json_data": _json_data,
+        "points": points,
+        "clip": _clip,
+        "sentence": _sentence,
+        "shell": _shell,
+    }
     environment.globals |= {"span": span}
     return environment
 
@@ -155,10 +154,15 @@ def _json_data(value: Any) -> Any:  # noqa: ANN401 - any JSON, and markup
     return Markup(text)  # noqa: S704 - nothing that HTML would read is left in it
 
 
-def _clip(text: str, length: int = _LONGEST) -> str:
+def _clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _capital(text: str) -> str:
-    """A sentence with its first letter large; str.capitalize would make the others small."""
-    return text[:1].upper() + text[1:]
+def _shell(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _sentence(text: str) -> str:
+    """A clause as a sentence: its first letter large, though not the others small, and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ from featcache.report.record import (
 )
 from featcache.select.views import View
 
+_LARGE = 1e15  # no score, count or time is; 100 times it is still a number
+
 
 def read_run(folder: Path) -> Run:
     """The run that a folder holds.
@@ -64,7 +65,7 @@ def read_run(folder: Path) -> Run:
             msg = "it is not a JSON object"
             raise TypeError(msg)
         names = _names(raw["classes"])
-        trials = _trials(folder / "trials.jsonl")
+        trials = _trials(folder / "trials.jsonl", str(raw["metric"]))
         with _whole(path):
             return _run(folder, raw, names, trials)
 
@@ -87,7 +88,7 @@ def _run(folder: Path, raw: dict[str, Any], names: tuple[str, ...], trials: tupl
         verdict=_verdict(raw["verdict"]),
         rows={name: int(raw["rows"][name]) for name in ("train", "validation", "test", "dropped")},
         space=str(raw["space"]),
-        seconds=float(raw["seconds"]),
+        seconds=_finite(raw["seconds"]),
         trials=trials,
         learning_curve=_learning_curve(raw.get("learning_curve")),
         reliability=_reliability(raw.get("reliability")),
@@ -145,18 +146,28 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - JSON
     if value is None:
         return None
     number = float(value)
-    return number if math.isfinite(number) else None
+    return number if abs(number) < _LARGE else None
+
+
+def _finite(value: Any) -> float:  # noqa: ANN401 - JSON
+    """A number that must be one. Raises ValueError."""
+    number = float(value)
+    if not abs(number) < _LARGE:  # not a number is not less, either
+        msg = f"{number} where a number is expected"
+        raise ValueError(msg)
+    return number
 
 
 def _scores(found: Mapping[str, Any], metric: str | None = None) -> dict[str, float]:
-    scores = {str(name): float(value) for name, value in found.items() if value is not None}
+    scores = {str(name): _finite(value) for name, value in found.items() if value is not None}
     if metric is not None:
         scores[metric]
     return scores
 
 
 def _score(found: Mapping[str, Any]) -> Score:
-    return Score(float(found["value"]), _number(found.get("low")), _number(found.get("high")))
+    low, high = _number(found.get("low")), _number(found.get("high"))
+    return Score(_finite(found["value"]), *((None, None) if low is None or high is None else (low, high)))
 
 
 def _trial(found: Mapping[str, Any], metric: str | None = None) -> Trial:
@@ -179,11 +190,11 @@ def _trial(found: Mapping[str, Any], metric: str | None = None) -> Trial:
         settings=dict(found["settings"]),
         train=_scores(found["train"], metric),
         validation=_scores(found["validation"], metric),
-        interval=None if interval is None else (float(interval["low"]), float(interval["high"])),
+        interval=None if interval is None else (_finite(interval["low"]), _finite(interval["high"])),
         curve={str(name): [float(one) for one in values] for name, values in (found.get("curve") or {}).items()},
         ended=str(found.get("ended", "done")),
         n_parameters=int(found.get("n_parameters", 0)),
-        seconds=float(found.get("seconds", 0.0)),
+        seconds=_finite(found.get("seconds", 0.0)),
     )
 
 
@@ -206,7 +217,7 @@ def _scored(found: Mapping[str, Any], metric: str, names: tuple[str, ...]) -> Sc
         trial=_trial(found, metric),
         test=scores,
         per_class=tuple(
-            ClassScore(name, float(one["precision"]), float(one["recall"]), float(one["f1"]), int(one["support"]))
+            ClassScore(name, _finite(one["precision"]), _finite(one["recall"]), _finite(one["f1"]), int(one["support"]))
             for name, one in zip(names, per_class, strict=False)
         ),
         confusion=counts,
@@ -250,7 +261,7 @@ def _text(value: Any) -> str | None:  # noqa: ANN401 - JSON
 def _mcnemar(found: Mapping[str, Any] | None) -> McNemar | None:
     if found is None:
         return None
-    return McNemar(int(found["only_mine"]), int(found["only_theirs"]), float(found["p_value"]))
+    return McNemar(int(found["only_mine"]), int(found["only_theirs"]), _finite(found["p_value"]))
 
 
 def _calibration(found: Mapping[str, Any]) -> dict[str, float]:
@@ -265,9 +276,9 @@ def _search(found: Mapping[str, Any]) -> Search:
         seconds=_number(found.get("seconds")),
         cv=None if cv is None else int(cv),
         balance=str(found.get("balance") or "none"),
-        focal=float(found.get("focal") or 0.0),
+        focal=_finite(found.get("focal") or 0.0),
         seeds=tuple(int(one) for one in found.get("seeds") or ()),
-        compared=tuple((str(one["head"]), str(one["view"]), float(one["score"])) for one in compared),
+        compared=tuple((str(one["head"]), str(one["view"]), _finite(one["score"])) for one in compared),
     )
 
 
@@ -284,24 +295,28 @@ def _learning_curve(found: Mapping[str, Any] | None) -> LearningCurve | None:
         return None
     points = tuple(
         SizePoint(
-            int(one["rows"]), float(one["mean"]), _number(one.get("low")), _number(one.get("high")),
+            int(one["rows"]), _finite(one["mean"]), _number(one.get("low")), _number(one.get("high")),
             _number(one.get("train")),
         )
         for one in found["points"]
     )  # fmt: skip
     fit = tuple(
-        (int(one["rows"]), float(one["value"]), float(one["low"]), float(one["high"])) for one in found.get("fit") or ()
+        (int(one["rows"]), _finite(one["value"]), _finite(one["low"]), _finite(one["high"]))
+        for one in found.get("fit") or ()
     )
     doubling = found.get("doubling")
-    gain = None if doubling is None else (float(doubling["value"]), _number(doubling.get("standard_error")))
+    gain = None if doubling is None else (_finite(doubling["value"]), _number(doubling.get("standard_error")))
     return LearningCurve(str(found.get("about", "the head")), points, fit, gain)
 
 
 def _reliability(found: Mapping[str, Any] | None) -> Reliability | None:
     if not found:
         return None
-    bins = tuple(Bin(float(one["confidence"]), float(one["accuracy"]), int(one["rows"])) for one in found["bins"])
-    return Reliability(str(found["part"]), tuple(one for one in bins if one.rows))
+    bins = tuple(Bin(_finite(one["confidence"]), _finite(one["accuracy"]), int(one["rows"])) for one in found["bins"])
+    if not all(0 <= one.confidence <= 1 and 0 <= one.accuracy <= 1 for one in bins):
+        msg = "a probability that is none"
+        raise ValueError(msg)
+    return Reliability(str(found["part"]), tuple(one for one in bins if one.rows > 0))
 
 
 def _example(found: Mapping[str, Any]) -> Example:
@@ -325,10 +340,10 @@ def _mislabelled(found: Mapping[str, Any] | None) -> Mislabelled | None:
     if not found:
         return None
     examples = tuple(_example(one) for one in found.get("examples") or ())
-    return Mislabelled(int(found["count"]), _text(found.get("path")), examples)
+    return Mislabelled(int(found["count"]), _text(found.get("said")), _text(found.get("path")), examples)
 
 
-def _trials(path: Path) -> tuple[Trial, ...]:
+def _trials(path: Path, metric: str) -> tuple[Trial, ...]:
     if not path.exists():
         return ()
     trials = []
@@ -336,7 +351,7 @@ def _trials(path: Path) -> tuple[Trial, ...]:
         lines = path.read_text("utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            trials.append(_trial(json.loads(line)))
+            trials.append(_trial(json.loads(line), metric))
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise _damaged(path, f"line {number} is not the record of a head") from error
     return tuple(trials)

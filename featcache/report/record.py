@@ -183,9 +183,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Mislabelled:
-    """Rows whose label is doubted. path: the file of all of them, in the run's folder."""
+    """Rows whose label is doubted. said: a sentence about them.  path: the file of all, in the run's folder."""
 
     count: int
+    said: str | None
     path: str | None
     examples: tuple[Example, ...]
 

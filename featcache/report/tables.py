@@ -59,7 +59,9 @@ def print_report(result: FitResult, console: Console) -> None:
     if gain:
         _line(console, "gain", gain)
     _line(console, "verdict", f"{kind}{result.verdict.why.rstrip('.')}.")
-    _print_causes(result.verdict, console)
+    ranked = _ranked(result.verdict)
+    if ranked:
+        _line(console, "causes", f"{ranked} (points)")
     following = f"featcache predict {result.bundle} DATA"
     if result.verdict.cure and result.verdict.cure != following:
         _line(console, "cure", result.verdict.cure)
@@ -163,25 +165,22 @@ def _shade(value: float, low: float, high: float) -> Style:
     share = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 1.0
     red, green, blue = _RAMP[round(share * (len(_RAMP) - 1))]
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 128  # noqa: PLR2004 - half of the brightness
-    return Style(color="white" if dark else "black", bgcolor=Color.from_rgb(red, green, blue))
+    ink = 255 if dark else 0  # by its number: what a terminal calls white and black may be greys
+    return Style(color=Color.from_rgb(ink, ink, ink), bgcolor=Color.from_rgb(red, green, blue))
 
 
-def _print_causes(verdict: Any, console: Console) -> None:  # noqa: ANN401 - a verdict, with or without ranked causes
-    """Where there are several: each with the points it is worth."""
+def _ranked(verdict: Any) -> str | None:  # noqa: ANN401 - a verdict, with or without ranked causes
+    """Several causes with the points that each is worth; one is the verdict itself."""
     causes = tuple(getattr(verdict, "causes", ()))
-    if len(causes) < 2:  # noqa: PLR2004 - one is the verdict itself
-        return
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold", max_width=_TEXT_WIDTH - 32)
-    for cause in causes:
-        worth = ""
-        if cause.points is not None:
-            worth = f"{100 * cause.points:+.1f}"
-            worth += "" if cause.standard_error is None else f" ± {100 * cause.standard_error:.1f}"
-        table.add_row(cause.kind, worth, cause.why)
-    console.print(Padding(table, (0, 0, 0, _INDENT)))
+    if len(causes) < 2:  # noqa: PLR2004 - there is nothing to rank
+        return None
+    return " · ".join(f"{cause.kind}{_worth(cause.points, cause.standard_error)}" for cause in causes)
+
+
+def _worth(points: float | None, error: float | None) -> str:
+    if points is None:
+        return ""
+    return f" {100 * points:+.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def _comparison_table(result: FitResult) -> Table:

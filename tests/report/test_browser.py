@@ -159,6 +159,12 @@ def test_every_figure_is_drawn_fits_and_can_be_read(
         assert figure["size"]["right"] <= width, figure
         assert len(figure["says"]) > 20, figure
         assert figure["rows"] > 0, figure
+    names = (
+        "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label text')].map((e) => e.textContent)"
+    )
+    assert [name for name in page.evaluate(names) if not name[0].isdigit()][:3] == [
+        "majority class", "TF-IDF", "linear head",
+    ]  # fmt: skip
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     page.set_viewport_size({"width": width, "height": page.evaluate("() => document.documentElement.scrollHeight")})
     contrast = page.evaluate(CONTRAST)
@@ -193,15 +199,23 @@ def test_values_are_shown_under_the_pointer_and_texts_stay_texts(browser: Browse
 
 def test_many_classes_and_layers_fit_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     folder = enrich(write_made(tmp_path / "many", [f"intent number {n}" for n in range(150)], n_layers=33))
-    page = browser.open(write_page(folder), width=390)
+    path = write_page(folder)
+    assert path.stat().st_size <= 3e6
+    page = browser.open(path, width=390)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     assert all(figure["marks"] for figure in page.evaluate(FIGURES) if figure["size"] is not None)
     assert page.locator("[data-figure=confusion] svg .mark-rect path").count() == 20
 
 
+def test_a_run_of_an_early_version_is_drawn_without_intervals(browser: Browser, tmp_path: Path) -> None:
+    page = browser.open(write_page(write_made(tmp_path / "old", ["a", "b", "c"])))
+    unfold(page)
+    assert all(figure["marks"] for figure in page.evaluate(FIGURES))
+
+
 def test_runs_are_sorted_from_the_keyboard(browser: Browser, full: Path, hostile: Path, tmp_path: Path) -> None:
     made = enrich(write_made(tmp_path / "made", ["a", "b"]))
-    page = browser.open(write_report([full, hostile, made], out=tmp_path / "all runs.html").path, width=390)
+    page = browser.open(write_report([full, hostile, made], out=tmp_path / "all runs.html"), width=390)
     table = page.locator("#runs table")
     scores = (
         "() => [...document.querySelectorAll('#runs tbody tr')].map((row) => Number(row.children[1].dataset.value))"

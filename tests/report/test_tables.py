@@ -85,10 +85,8 @@ def test_several_causes_are_ranked_below_the_verdict_and_the_cure_follows(fitted
     text = report_text(result)
     lines = text[text.index("verdict ") :].splitlines()
     assert lines[0] == "verdict    features: it stops."
-    assert lines[1].split(maxsplit=4) == ["features", "+8.6", "±", "0.9", "all layers side by side"]
-    assert lines[2].split(maxsplit=2) == ["capacity", "+1.2", "two hidden layers"]
-    assert lines[3].split(maxsplit=1) == ["data-limited", "the curve still rises"]
-    assert lines[4] == "cure       featcache fit-heads x --depths 2"
+    assert lines[1] == "causes     features +8.6 ± 0.9 · capacity +1.2 · data-limited (points)"
+    assert lines[2] == "cure       featcache fit-heads x --depths 2"
 
 
 def test_one_cause_is_the_verdict_itself_and_a_cure_is_not_said_twice(fitted: FitResult) -> None:

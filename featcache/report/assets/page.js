@@ -16,13 +16,14 @@
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Map();
 
-  // Words that begin with @ become colours; what the user wrote stands under "values" and is left alone.
+  // Words that begin with @ become colours; what the user wrote stands under these names and is left alone.
+  const theirs = new Set(["values", "domain"]);
   const painted = (part, palette) => {
     if (typeof part === "string") return palette[part] ?? part;
     if (Array.isArray(part)) return part.map((one) => painted(one, palette));
     if (part === null || typeof part !== "object") return part;
     return Object.fromEntries(
-      Object.entries(part).map(([name, one]) => [name, name === "values" ? one : painted(one, palette)]),
+      Object.entries(part).map(([name, one]) => [name, theirs.has(name) ? one : painted(one, palette)]),
     );
   };
 
@@ -33,7 +34,7 @@
     axis: {
       labelColor: palette["@muted"], titleColor: palette["@muted"], gridColor: palette["@grid"],
       domainColor: palette["@axis"], tickColor: palette["@axis"], labelFontSize: 12, titleFontSize: 12,
-      titleFontWeight: 400, titlePadding: 8, labelLimit: width < 480 ? 140 : 280,
+      titleFontWeight: 400, titlePadding: 8, labelLimit: width < 480 ? 152 : 280,
     },
     axisY: { labelColor: palette["@ink"] },
     legend: { labelColor: palette["@ink"], titleColor: palette["@muted"], labelFontSize: 12, titleFontSize: 12,

@@ -133,7 +133,7 @@ def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: 
         "tfidf": None if result.tfidf is None else result.tfidf.test,
         "majority": result.majority.test,
         "choice_less": gains,
-        "verdict": asdict(result.verdict),
+        "verdict": result.to_json()["verdict"],
         "trials": len(result.trials),
         "seconds": round(seconds, 2),
         "signature": result.signature,

@@ -320,7 +320,7 @@ def _fit(
     )
     write_run(
         folder, result, final.head, description, answered=task.answered(read.answers.part), doubted=doubted,
-        chosen_on=task.answered("chosen on"), page=evidence,
+        chosen_on=task.answered("chosen on"), sweep=sweep, page=evidence,
     )  # fmt: skip
     return result
 

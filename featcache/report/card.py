@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featcache.select.outcome import FitResult
+from featcache.select.verdict import Verdict
 
 
 def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
@@ -37,7 +38,7 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {trial.train[name]:.3f} | {trial.validation[name]:.3f} | {test} |")
     lines += [
         "",
-        f"{before} {result.verdict.why[0].upper()}{result.verdict.why[1:]}.",
+        f"{before} {_sentence(result.verdict)}",
         "",
         f"The head takes features of exactly this backbone and is refused others. {_probabilities(description)}",
         "",
@@ -45,6 +46,10 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _sentence(verdict: Verdict | None) -> str:
+    return "" if verdict is None else f"{verdict.why[0].upper()}{verdict.why[1:]}."
 
 
 def _probabilities(description: Mapping[str, Any]) -> str:

@@ -233,7 +233,9 @@ def _floor(found: Mapping[str, Any], metric: str) -> Floor:
     )  # fmt: skip
 
 
-def _verdict(found: Mapping[str, Any]) -> Verdict:
+def _verdict(found: Mapping[str, Any] | None) -> Verdict:
+    if found is None:
+        return Verdict(None, "no experiments were made for a verdict", None, None, (), ())
     causes = tuple(
         Cause(
             str(one["kind"]), _number(one.get("points")), _number(one.get("standard_error")), str(one["why"]),

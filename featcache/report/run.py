@@ -7,11 +7,11 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from featcache.heads.network import Network
 from featcache.report.card import model_card
 from featcache.report.page import REPORT, write_page
 from featcache.report.tables import report_text
+from featcache.select.metrics import interval
 from featcache.select.mislabelled import NAME as LIST_OF_SUSPECTS
 from featcache.select.mislabelled import Suspects, write_csv
 from featcache.select.outcome import FitResult
-from featcache.select.sweep import Trial
+from featcache.select.sweep import Sweep, Trial
 from featcache.select.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 PREDICTIONS = "predictions.parquet"
+_FEW_CLASSES = 50  # an interval of a hundred and more takes a tenth of a second each
 
 
 def check_out(out: str | os.PathLike[str] | None) -> None:
@@ -102,18 +104,20 @@ def write_run(
     answered: LabelledRows,
     doubted: Suspects | None,
     chosen_on: LabelledRows,
+    sweep: Sweep,
     page: bool,
 ) -> None:
     """All files of a run; the page last, for it is made of the others.
 
     answered: the rows of `result.answers`.  doubted: rows, of `chosen_on`, that are probably labelled wrongly.
+    sweep: what the trials were tried on.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"the folder {folder} cannot be made: {error.strerror}"
         raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
-    lines = "".join(json.dumps(trial.record(), ensure_ascii=False) + "\n" for trial in result.trials)
+    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in _records(result, sweep))
     write_durably(folder, "trials.jsonl", lines.encode())
     save_bundle(folder / "bundle", head, description, model_card(result, asdict(description)))
     write_durably(folder, "report.txt", report_text(result).encode())
@@ -130,6 +134,16 @@ def write_run(
         write_page(folder)
     else:
         (folder / REPORT).unlink(missing_ok=True)  # of an earlier run in this folder
+
+
+def _records(result: FitResult, sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """The trials; those that were not dropped with the interval of their validation score, unless classes are many."""
+    for trial in result.trials:
+        record = trial.record()
+        if not trial.dropped and sweep.n_classes <= _FEW_CLASSES:
+            found = interval(sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed)
+            record["interval"] = {"low": found.low, "high": found.high}
+        yield record
 
 
 def _predictions(result: FitResult, rows: LabelledRows) -> bytes:

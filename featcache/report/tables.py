@@ -6,8 +6,7 @@ Made for a terminal, kept as report.txt; the page beside it says the same with p
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.color import Color
 from rich.console import Console
@@ -20,6 +19,7 @@ from featcache.heads.shape import HeadShape
 from featcache.select.floors import Floor
 from featcache.select.outcome import FitResult, Rows, Scored
 from featcache.select.sweep import Trial
+from featcache.select.verdict import Verdict
 from featcache.select.views import View
 
 _INDENT = 11  # where the second column of all output begins
@@ -54,22 +54,37 @@ def print_report(result: FitResult, console: Console) -> None:
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
     console.print()
     _print_layers(result, console)
-    kind = f"{result.verdict.kind}: " if result.verdict.kind else ""
-    gain = _gain(result)
-    if gain:
-        _line(console, "gain", gain)
-    _line(console, "verdict", f"{kind}{result.verdict.why.rstrip('.')}.")
-    ranked = _ranked(result.verdict)
-    if ranked:
-        _line(console, "causes", f"{ranked} (points)")
     following = f"featcache predict {result.bundle} DATA"
-    if result.verdict.cure and result.verdict.cure != following:
-        _line(console, "cure", result.verdict.cure)
-    below = _below_floor(result)
-    if below:
-        _line(console, "floor", below)
-    _line(console, "saved", f"{result.bundle} · report {result.folder}/report.html")
-    _line(console, "next", following)
+    for head, text in (
+        ("gain", _gain(result)),
+        *_verdict(result.verdict, following),
+        ("floor", _below_floor(result)),
+        *_about_data(result),
+        ("saved", result.bundle + ("" if result.verdict is None else f" · report {result.folder}/report.html")),
+        ("next", following),
+    ):
+        if text:
+            _line(console, head, text)
+
+
+def _verdict(verdict: Verdict | None, following: str) -> Iterator[tuple[str, str | None]]:
+    if verdict is None:
+        return
+    yield "verdict", f"{verdict.kind}: {verdict.why}."
+    ranked = _ranked(verdict)
+    yield "causes", ranked and f"{ranked} (points)"
+    yield "cure", None if verdict.cure == following else verdict.cure
+
+
+def _about_data(result: FitResult) -> Iterator[tuple[str, str]]:
+    """What a person should look at."""
+    if result.mislabelled.count:
+        yield "labels", f"{result.mislabelled.said}: {result.folder}/{result.mislabelled.path}"
+    leaks = [finding.what for finding in result.findings if finding.leak]
+    yield from (("leak", what) for what in leaks)
+    others = len(result.findings) - len(leaks)
+    if others:
+        yield "data", f"{others} more finding{'' if others == 1 else 's'}: `featcache check` tells all"
 
 
 def _line(console: Console, head: str, text: str) -> None:
@@ -169,12 +184,11 @@ def _shade(value: float, low: float, high: float) -> Style:
     return Style(color=Color.from_rgb(ink, ink, ink), bgcolor=Color.from_rgb(red, green, blue))
 
 
-def _ranked(verdict: Any) -> str | None:  # noqa: ANN401 - a verdict, with or without ranked causes
+def _ranked(verdict: Verdict) -> str | None:
     """Several causes with the points that each is worth; one is the verdict itself."""
-    causes = tuple(getattr(verdict, "causes", ()))
-    if len(causes) < 2:  # noqa: PLR2004 - there is nothing to rank
+    if len(verdict.causes) < 2:  # noqa: PLR2004 - there is nothing to rank
         return None
-    return " · ".join(f"{cause.kind}{_worth(cause.points, cause.standard_error)}" for cause in causes)
+    return " · ".join(f"{cause.kind}{_worth(cause.points, cause.standard_error)}" for cause in verdict.causes)
 
 
 def _worth(points: float | None, error: float | None) -> str:

@@ -152,8 +152,9 @@ class FitResult:
     rows that only one of them gets right.  searched: how candidates were searched, folds and seeds; `compared` has the
     scores, by cross-validation over all rows, of heads that validation rows did not tell apart.
     test_read_before: other choices that were scored on the same test rows before, as the cache remembers them.
-    answers, mistakes: row by row, and the most confident wrong ones.  verdict: None without `evidence`.  growth: score by training rows of the head that
-    the verdict found best.  findings: what is wrong with the data.  mislabelled: rows whose label is probably wrong.
+    answers, mistakes: row by row, and the most confident wrong ones.  verdict: None without `evidence`.  growth: score
+    by training rows of the head that the verdict found best.  findings: what is wrong with the data.  mislabelled: rows
+    whose label is probably wrong.
     signature: what the scores depend on; equal signatures on one machine give equal scores, but under a time limit.
     folder: where it all was written.
     """

@@ -1,7 +1,7 @@
 """Planted cases: features and labels of which is known why the subject stops where it stops.
 
-Each is drawn anew for every seed. `expected` is the cause that was planted; where another is true as well, the verdict may
-put it first, but has to list this one.
+Each is drawn anew for every seed. `expected` is the cause that was planted; where another is true as well, the verdict
+may put it first, but has to list this one.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def few_rows(seed: int, rows: int = 200) -> Case:
     """A linear task in 60 dimensions: 200 rows leave 0.82, 2,000 rows 0.95."""
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((rows, 60))
-    labels = (x @ generator.standard_normal(60) / np.sqrt(60) + 0.1 * generator.standard_normal(rows) > 0).astype(np.int64)
+    labels = (x @ generator.standard_normal(60) / np.sqrt(60) + 0.1 * generator.standard_normal(rows) > 0).astype(
+        np.int64
+    )
     return Case("data-limited", x, labels, also=("backbone",))
 
 
@@ -124,7 +126,8 @@ def easy(seed: int) -> Case:
     labels = generator.integers(0, 3, 600)
     views = {
         (layer, "mean"): np.concatenate(
-            [3.0 * np.eye(3)[labels] + generator.standard_normal((600, 3)), generator.standard_normal((600, 21))], axis=1
+            [3.0 * np.eye(3)[labels] + generator.standard_normal((600, 3)), generator.standard_normal((600, 21))],
+            axis=1,
         )
         for layer in range(3)
     }

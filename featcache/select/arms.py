@@ -20,6 +20,7 @@ from featcache.select.sweep import Sweep, Trial
 
 STANDARD_ERRORS, LEAST = 2.0, 0.01  # from where on a gain counts: beyond noise, and a point at least
 _GROUPS = 5
+_ROUNDING = 1e-9  # all that the scores of one class for every row differ by
 _PERMUTATIONS = 500
 
 
@@ -38,10 +39,13 @@ class Arm:
     train: float
 
     def simplest(self, sweep: Sweep) -> Trial:
-        """The smallest head that is within a point of the best on all held rows."""
+        """The smallest head within a point of the best on all held rows; of one size that of the shortest training."""
         best = max(trial.validation[sweep.metric] for trial in self.trials)
         close = [trial for trial in self.trials if trial.validation[sweep.metric] >= best - LEAST]
-        return min(close, key=lambda trial: (trial.n_parameters, -trial.validation[sweep.metric]))
+        return min(
+            close,
+            key=lambda one: (one.n_parameters, one.settings.get("epochs", 0), -one.validation[sweep.metric]),
+        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def chance(arm: Arm, sweep: Sweep) -> tuple[float, float]:
     scores = scores_of_many(sweep.metric, sweep.truth, shuffled, sweep.n_classes)
     reached = float(scores_of_many(sweep.metric, sweep.truth, given[None], sweep.n_classes)[0])
     spread = math.sqrt(2.0) * float(scores.std(ddof=1))
-    away = (reached - float(scores.mean())) / spread if spread > 0 else 0.0
+    away = (reached - float(scores.mean())) / spread if spread > _ROUNDING else 0.0
     return 0.5 * math.erfc(away / math.sqrt(2.0)), float(scores.mean())
 
 

@@ -105,17 +105,18 @@ def by_rows(
     width: int,
     about: str | None = None,
     most_draws: int = max(_DRAWS),
+    most_sizes: int = _MOST_SIZES,
     out_of_time: Callable[[], bool] = lambda: False,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Growth:
     """Train a candidate on parts of each fold's training rows, and fit the curve.
 
-    width: of one layer's states.  watch: told of each size that is done.  Where time ran out, the smallest sizes are
-    there: they come first.
+    width: of one layer's states.  most_sizes: the largest of `sizes_of`, where fewer will do.  watch: told of each size
+    that is done.  Where time ran out, the smallest sizes are there: they come first.
     """
     n_rows = min(len(fold.train) for fold in sweep.folds)
     measured: list[Size] = []
-    sizes = sizes_of(n_rows, sweep.n_classes)
+    sizes = sizes_of(n_rows, sweep.n_classes)[-most_sizes:]
     for place, rows in enumerate(sizes):
         if out_of_time():
             break

@@ -123,7 +123,8 @@ def test_test_scores_are_those_of_the_saved_bundle(fitted: FitResult, cache: Pat
 def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult) -> None:
     folder = Path(fitted.folder)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        "result.json", "trials.jsonl", "report.txt", "bundle/head.json", "bundle/head.safetensors", "bundle/README.md",
+        "result.json", "trials.jsonl", "report.txt", "report.html", "predictions.parquet", "bundle/head.json",
+        "bundle/head.safetensors", "bundle/README.md", *(["mislabelled.csv"] if fitted.mislabelled.count else []),
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     assert result == json.loads(json.dumps(fitted.to_json()))
@@ -132,7 +133,7 @@ def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult)
     assert isinstance(result["best"]["pooling"], list)
     assert set(result["best"]["test"]["macro_f1"]) == {"value", "low", "high"}
     assert set(result["floors"]) == {"majority", "tfidf"}
-    assert set(result["verdict"]) == {"kind", "why", "cure"}
+    assert set(result["verdict"]) == {"kind", "why", "cure", "causes", "experiments", "subject"}
     assert result["trials"] == N_TRIALS
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert len(trials) == N_TRIALS
@@ -146,11 +147,15 @@ def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult)
 
 
 def test_the_same_call_gives_the_same_result(fit: Any, tmp_path: Path) -> None:
-    first = fit(out=tmp_path / "one").to_json()
-    second = fit(out=tmp_path / "two").to_json()
-    for result in (first, second):
-        del result["seconds"], result["bundle"]
-        result["verdict"].pop("cure")
+    """Experiments and all; the bundle's place is in the cure."""
+    first, second = (fit(out=tmp_path / name, evidence=True).to_json() for name in ("one", "two"))
+    for result, name in ((first, "one"), (second, "two")):
+        del result["seconds"], result["created"]
+        assert str(tmp_path / name) in result["bundle"]
+        for some in (result["verdict"], *result["verdict"]["causes"]):
+            some["cure"] = some["cure"].replace(f"/{name}/", "/")
+        result["bundle"] = result["bundle"].replace(f"/{name}/", "/")
+    assert first["verdict"]["experiments"]
     assert first == second
     other = fit(out=tmp_path / "three", seed=1).to_json()
     assert other["signature"] != first["signature"]

@@ -1,0 +1,151 @@
+"""diagnose: a planted cause is found, said with numbers, and cured; what makes no sense is refused in a sentence."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import numpy as np
+import pytest
+
+import featcache
+from featcache.cli.main import main
+from featcache.errors import InputError, LabelError
+from featcache.select.verdict import KINDS, Verdict
+from tests.verbs.causes import CASES, Case, easy, few_rows, huge_dimension, one_middle_layer, tiny_rate
+
+SLOW = {"xor", "big_head"}  # 20 seconds of one core together: `benchmarks/verdicts.py` has more seeds of all
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, tuple[Case, Verdict]]:
+    return {}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_planted_cause_is_found(name: str, judged: dict[str, tuple[Case, Verdict]]) -> None:
+    for seed in range(1 if name in SLOW else 2):
+        case = CASES[name](100 + seed)
+        verdict = case.judged()
+        judged[name] = case, verdict
+        assert case.right(verdict), verdict.why
+
+
+def test_a_verdict_says_its_numbers_and_ranks_its_causes(judged: dict[str, tuple[Case, Verdict]]) -> None:
+    for _, verdict in judged.values() or [(None, easy(0).judged())]:
+        assert verdict.kind in KINDS
+        assert verdict.kind == verdict.causes[0].kind
+        assert verdict.cure == verdict.causes[0].cure
+        points = [one.points for one in verdict.causes]
+        known = [one for one in points if one is not None]
+        assert known == sorted(known, reverse=True)
+        assert points[: len(known)] == known  # those of unknown worth are last
+        for one in verdict.causes:
+            assert one.why in verdict.why
+            if one.points is not None:
+                assert f"{100 * one.points:+.1f} ± {100 * (one.standard_error or 0):.1f} points" in verdict.why
+        assert verdict.subject in verdict.why
+
+
+def test_every_cure_is_a_command_that_there_is(judged: dict[str, tuple[Case, Verdict]]) -> None:
+    """Its options, too: click reads them, without running anything."""
+    import click
+
+    cures = {one.cure for _, verdict in judged.values() for one in verdict.causes}
+    assert cures
+    for cure in cures:
+        assert cure is not None
+        program, name, *rest = shlex.split(cure)
+        assert program == "featcache"
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        command.make_context(name, list(rest))
+
+
+def test_experiments_tell_what_each_gained_and_over_what() -> None:
+    verdict = one_middle_layer(0).judged()
+    by_name = {one.name: one for one in verdict.experiments}
+    assert by_name["views"].gain == pytest.approx(verdict.causes[0].points)
+    assert "layer 3 mean" in by_name["views"].what
+    assert by_name["views"].against == "the subject"
+    assert {"subject", "unscaled", "held-back", "views", "larger", "everything", "shuffled", "guessing"} <= set(by_name)
+    assert by_name["subject"].gain is None
+    assert abs(by_name["shuffled"].score - 0.5) < 0.1
+    assert by_name["rows-all"].score > by_name["subject"].score if "rows-all" in by_name else True
+    assert sum(name.startswith("rows-") for name in by_name) >= 3
+
+
+def test_what_is_not_wrong_is_said_too() -> None:
+    why = easy(1).judged().why
+    assert "no other layer or pooling is better, no larger head is better" in why
+    assert "twice the labels would give about" in why
+
+
+def test_many_rows_of_a_task_are_not_short_of_data() -> None:
+    """The task of which 200 rows are too few."""
+    assert "data-limited" not in [one.kind for one in few_rows(0, rows=2000).judged().causes]
+
+
+def test_the_same_call_gives_the_same_verdict() -> None:
+    case = tiny_rate(3)
+    assert case.judged() == case.judged()
+
+
+def test_labels_of_any_type_and_texts_beside_them() -> None:
+    case = huge_dimension(5)
+    x, labels = case.features, case.labels
+    plain = featcache.diagnose(x, labels, scale=False)
+    named = featcache.diagnose(x, [["no", "yes"][one] for one in labels], scale=False)
+    assert named.causes == plain.causes
+    words = [("good film " if one else "bad film ") + f"number {row}" for row, one in enumerate(labels)]
+    told = featcache.diagnose(x, labels, scale=False, texts=words)
+    (found,) = [one for one in told.experiments if one.name == "words"]
+    assert found.score > 0.95
+    assert told.causes[-1].kind == "backbone"  # a bag of words beats the best head
+    assert "stays below a bag of words" in told.why
+
+
+X, Y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 2
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "options", "says"),
+    [
+        (X, Y[:29], {}, "30 rows of features and 29 labels"),
+        (X, Y, {"texts": ["a"]}, "30 rows of features and 1 texts"),
+        (X[:10], Y[:10], {}, "10 rows are too few"),
+        (X[:, 0], Y, {}, "features of shape (30,)"),
+        ({(0, "mean"): X, (1, "mean"): X[:, :2]}, Y, {}, "features of shape (30, 2), (30, 4)"),
+        ({}, Y, {}, "no features are given"),
+        (np.where(np.arange(30)[:, None] == 7, np.nan, X), Y, {}, "row 7 of layer 0 mean is not finite"),
+        (X, Y, {"head": "forest"}, "no head 'forest'"),
+        (X, Y, {"head": "mlp 0x4"}, "no head 'mlp 0x4'"),
+        (X, Y, {"head": "logreg", "lr": 0.1}, "a learning rate of 0.1 for logreg makes no sense"),
+        (X, Y, {"lr": -1.0}, "a learning rate of -1 makes no sense"),
+        (X, Y, {"lr": 0.1, "epochs": 0}, "0 epochs are none"),
+        (X, Y, {"metric": "auc"}, "no metric 'auc'"),
+        (X, Y, {"view": (3, "cls")}, "no layer 3 cls"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        featcache.diagnose(features, labels, **options)
+    assert says in caught.value.what
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [(np.zeros(30, int), "all labels are the same"), ([*Y[:29], 2], "a class such as 2 has one row only")],
+)
+def test_labels_that_make_no_task_are_refused(labels: Any, says: str) -> None:
+    with pytest.raises(LabelError, match=says):
+        featcache.diagnose(X, labels)
+
+
+def test_rows_that_are_equal_do_not_lie_on_both_sides_of_a_fold() -> None:
+    """Each row twice, with random labels that are the same for both: only a leak could make them known."""
+    generator = np.random.default_rng(4)
+    x, labels = generator.standard_normal((150, 24)), generator.integers(0, 2, 150)
+    verdict = featcache.diagnose(np.concatenate([x, x]), np.concatenate([labels, labels]), metric="accuracy")
+    assert verdict.kind == "no-signal", verdict.why

@@ -40,7 +40,7 @@ _GAP = (
 @dataclass(frozen=True)
 class Cause:
     """One thing that limits the subject. points: what mending it is worth, a share of 1 (0.031 is 3.1 points), with its
-    standard error; None where no experiment can say. why: a clause, after which come the points. cure: a command, or
+    standard error; None where no experiment can say. why: what would give them, or a clause. cure: a command, or
     None.
     """
 
@@ -100,7 +100,7 @@ def judge(evidence: Evidence, cures: Mapping[str, str], *, subject: str, left_ou
     metric, own = evidence.sweep.metric, evidence.subject
     fit = f"the {subject} has {metric} {own.train:.3f} on the rows it was trained on and {own.score:.3f} on others"
     fit += f" ({left_out:,} rows were left out)" if left_out else ""
-    clauses = [f"{one.why} {_points(one.gain)} points" if one.gain else one.why for one in found]
+    clauses = [f"{one.why} would give {_points(one.gain)} points" if one.gain else one.why for one in found]
     why = "; ".join([fit, *clauses, *_ruled_out(evidence, {one.kind for one in causes})])
     return Verdict(causes[0].kind, why, causes[0].cure, causes, _told(evidence), subject)
 
@@ -127,7 +127,7 @@ def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
     found = [*_of_training(evidence), *_features_and_capacity(evidence)]
     more = None if left_out else _of_more_labels(evidence)
     if more is not None:
-        found.append(_Found("data-limited", more, "twice the labels would give about", best))
+        found.append(_Found("data-limited", more, "twice the labels", best))
     found.sort(key=lambda one: -one.gain.value if one.gain else 0.0)
     if _skill(evidence) < _POOR or _below_words(evidence):
         found.append(_Found("backbone", None, _poor(evidence, helped=bool(found)), best))
@@ -146,7 +146,7 @@ def _of_training(evidence: Evidence) -> list[_Found]:
     if trained is not None and trained.train > subject.train:
         found.append(_Found("not-converged", effect(trained, subject, sweep), _recipe(trained), trained))
     if held_back.train < subject.train:
-        why = f"held back more ({_named(held_back)}) it gains on rows that it has not seen"
+        why = f"holding it back more ({_named(held_back)})"
         found.append(_Found("overfits", effect(held_back, subject, sweep), why, held_back))
     # A head that knows its own rows by heart and not others overfits: that holding it back helps need not be certain.
     by_heart = subject.train - subject.score > _GAP
@@ -155,7 +155,7 @@ def _of_training(evidence: Evidence) -> list[_Found]:
         gain = effect(scaled, subject, sweep)
         if gain.beyond(_errors(evidence.uneven > _UNEVEN)):
             found = [one for one in found if one.gain and one.gain.value > gain.value + gain.standard_error]
-            found.append(_Found("unscaled", gain, f"on standardised states ({_uneven(evidence)}) it gains", scaled))
+            found.append(_Found("unscaled", gain, f"standardised states ({_uneven(evidence)})", scaled))
     return found
 
 
@@ -183,19 +183,19 @@ def _features_and_capacity(evidence: Evidence) -> list[_Found]:
     """Each alone over the base; where only both together help, each is worth what it adds to the other."""
     sweep, base = evidence.sweep, evidence.base
     both = effect(evidence.everything, base, sweep)
-    deeper = "with more layers" if base.best.head.depth else "with hidden layers"
+    deeper = "more hidden layers" if base.best.head.depth else "hidden layers"
     found: list[_Found] = []
     for kind, mine, other, words in (
-        ("features", evidence.views, evidence.larger, "on other layers and poolings"),
+        ("features", evidence.views, evidence.larger, "other layers and poolings"),
         ("capacity", evidence.larger, evidence.views, deeper),
     ):
         alone = effect(mine, base, sweep)
         added = effect(evidence.everything, other, sweep)
         if alone.beyond():
-            found.append(_Found(kind, alone, f"{words} ({_named(mine)}) it gains", mine))
+            found.append(_Found(kind, alone, f"{words} ({_named(mine)})", mine))
         elif added.beyond() and both.beyond() and added.value >= both.value / 2:
             arm = evidence.everything
-            found.append(_Found(kind, added, f"{words} as well ({_named(arm)}) it gains", arm))
+            found.append(_Found(kind, added, f"{words} as well ({_named(arm)})", arm))
     return found
 
 
@@ -285,8 +285,8 @@ def _told(evidence: Evidence) -> tuple[Experiment, ...]:
 def _recipe(arm: Arm) -> str:
     recipe = arm.best.candidate.recipe
     if recipe is None:
-        return "trained to its end (logistic regression) it gains"
-    return f"with a learning rate of {recipe.learning_rate:g} and {recipe.max_epochs} epochs it gains"
+        return "logistic regression, which is trained to its end,"
+    return f"a learning rate of {recipe.learning_rate:g} and {recipe.max_epochs} epochs"
 
 
 def _named(arm: Arm) -> str:

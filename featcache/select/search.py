@@ -80,9 +80,10 @@ class Search:
             return self._stopped or (in_time and self.out_of_time())
 
         longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
-        rungs = [Rung(longest, len(C_PATH))]
+        n_points = max((len(one.path) for one in candidates if one.recipe is None), default=len(C_PATH))
+        rungs = [Rung(longest, n_points)]
         if halving and len(candidates) > _FEW:
-            rungs = _rungs(longest, self._steps_an_epoch(candidates))
+            rungs = _rungs(longest, self._steps_an_epoch(candidates), n_points)
         runs = [(fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))]
         runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
         alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
@@ -221,7 +222,7 @@ class Search:
         )
 
 
-def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:
+def _rungs(longest: int, steps_an_epoch: int, n_points: int) -> list[Rung]:
     """Three times as far each time; the path over C gains a point at each rung and ends with the last."""
     first = max(_FIRST_EPOCHS, math.ceil(_FIRST_STEPS / steps_an_epoch))
     epochs = []
@@ -229,8 +230,8 @@ def _rungs(longest: int, steps_an_epoch: int) -> list[Rung]:
         epochs.append(first)
         first *= ETA
     epochs.append(longest)
-    points = [min(len(C_PATH), 2 + place) for place in range(len(epochs))]
-    points[-1] = len(C_PATH)
+    points = [min(n_points, 2 + place) for place in range(len(epochs))]
+    points[-1] = n_points
     return [Rung(*one) for one in zip(epochs, points, strict=True)]
 
 

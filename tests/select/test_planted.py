@@ -81,6 +81,15 @@ def test_balancing_finds_more_of_a_rare_class(balance: str) -> None:
     assert [trial.settings.get("balanced") for trial in trials] == [None, balance == "weights", balance == "weights"]
 
 
+def test_a_path_is_walked_to_its_end_however_long_it_is() -> None:
+    """Found where learning curves had six C and never tried the last two: a search knew the usual four alone."""
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    features = {ONE: np.random.default_rng(1).standard_normal((200, 4)) + labels[:, None]}
+    sweep, path = sweep_of(features, labels, train=100, held=100), (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+    (trial,) = searched(sweep, [replace(one, path=path) for one in grid(sweep, [ONE], LOGREG)])
+    assert trial.curve["c"] == list(path)
+
+
 def test_a_focal_loss_claims_less() -> None:
     """Rows that are right count little, so there is little to gain from being surer of them."""
     trials, sure = {}, {}

@@ -87,9 +87,12 @@ def diagnose(
     given = [int(number) for number in numbers]
     most = most_folds(keys, given)
     if most < 2:  # noqa: PLR2004 - one to train on and one to hold back
-        rarest = str(classes[int(np.bincount(numbers).argmin())]).split(" ", 1)[1]
+        rarest = min(range(len(classes)), key=lambda number: len(np.unique(keys[numbers == number], axis=0)))
+        name = str(classes[rarest]).split(" ", 1)[1]
+        msg = f"all rows of the class {name} are the same one"
         raise LabelError(
-            f"a class such as {rarest} has one row only", cure="Give it two rows or more, or leave it out."
+            msg if (numbers == rarest).sum() > 1 else f"the class {name} has one row only",
+            cure="Give it two different rows or more, or leave it out.",
         )
     folds = enough(folds_of(keys, given, min(N_FOLDS, most), seed=seed))
     sweep = Sweep(

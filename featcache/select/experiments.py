@@ -43,9 +43,9 @@ LARGER = (HeadShape("mlp", 1, 64), HeadShape("mlp", 2, 256))
 class Evidence:
     """Arms (see `arms.py`), each about one thing. Those that are compared with `base` hold its heads, too.
 
-    subject: as it was given.  trained: at other learning rates and for longer, or None for logistic regression, whose
-    solver says itself whether it converged.  scaled: standardised, or not if the subject is.  held_back: regularised.
-    base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and
+    subject: as it was given.  trained: at other learning rates and for longer; None for logistic regression, whose
+    solver says itself whether it converged, and for what knows its rows by heart.  scaled: standardised, or not if the
+    subject is.  held_back: regularised.  base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and
     wider ones on its view.  everything: all of it, larger heads on other views, too.  words: (V,) by a bag of words.
     uneven: size of the largest dimension of the subject's states over that of the usual one.
     growth: score of the best head by the number of training rows.  p_value: of the permutation test that the best is no
@@ -108,7 +108,7 @@ def experiments(
         trained=fixes.get("trained"),
         scaled=scaled,
         held_back=fixes["held back"],
-        base=arm_of(base, sweep),
+        base=standing if len(base) == len(of["subject"]) else arm_of(base, sweep),
         views=arm_of([*base, *of["views"]], sweep),
         larger=arm_of([*base, *of["larger"]], sweep),
         everything=everything,
@@ -154,10 +154,21 @@ class _Bench:
         return {"subject": subject} | {name: [trial_of[one] for one in some] for name, some in candidates.items()}
 
     def shuffled(self, candidate: Candidate) -> float:
-        """Its mean score when it is trained on labels in another order, held to labels in that order."""
+        """Its mean score when it is trained on labels in another order, held to labels in that order.
+
+        Each fold's held rows keep their own labels, in another order, and so do all others: no class is lost.
+        """
+        side = np.full(len(self._sweep.part.rows), -1)  # of rows that are left out
+        for fold in self._sweep.folds:
+            side[fold.train] = 0
+        for number, fold in enumerate(self._sweep.folds, start=1):
+            side[fold.held] = number
         scores = []
         for number in range(_SHUFFLES):
-            order = np.random.default_rng(self._sweep.seed + number).permutation(len(self._sweep.part.rows))
+            generator = np.random.default_rng(self._sweep.seed + number)
+            order = np.arange(len(side))
+            for one in np.unique(side):
+                order[side == one] = generator.permutation(order[side == one])
             part = Part(self._sweep.part.rows, self._sweep.part.labels[order])
             (trial,) = self._search(replace(self._once, part=part)).run([candidate])
             scores.append(trial.validation[self._sweep.metric])

@@ -226,7 +226,7 @@ def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
     words = {
         "not-converged": "converged" if evidence.trained is not None else None,
         "overfits": "not overfitted",
-        "features": "no other layer or pooling is better",
+        "features": "no other layer or pooling is better" if _other_views(evidence) else None,
         "capacity": "no larger head is better",
     }
     said = [text for kind, text in words.items() if text and kind not in found]
@@ -234,6 +234,12 @@ def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
     if "data-limited" not in found and growth:
         said.append(growth)
     return [", ".join(said)] if said else []
+
+
+def _other_views(evidence: Evidence) -> bool:
+    """Whether there were any: features may be given of one layer and pooling."""
+    own = evidence.subject.best.view.standardised()
+    return any(trial.view.standardised() != own for trial in evidence.views.trials)
 
 
 def _told(evidence: Evidence) -> tuple[Experiment, ...]:

@@ -15,8 +15,7 @@ from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of
 from featcache.errors import LabelError, MachineError
 from featcache.heads.shape import HeadShape
-from featcache.select.folds import N_FOLDS, enough, folds_of, most_folds, one_fold, seeds_for
-from featcache.select.learning import part_of
+from featcache.select.folds import N_FOLDS, enough, folds_of, most_folds, one_fold, seeds_for, smaller
 from featcache.select.outcome import Row, Rows
 from featcache.select.sweep import Candidate, Fold, Part, Sweep
 from featcache.select.views import View, reference_view
@@ -113,24 +112,16 @@ class Task:
             return ()
 
     def for_verdict(self) -> tuple[Sweep, int]:
-        """The sweep that a verdict's experiments are made on, and how many rows it leaves out: 20,000 are enough.
+        """The sweep that a verdict's experiments are made on, and how many rows it leaves out: about 20,000 are enough.
 
         Fifths are held back, as many as it takes; validation rows that have a file of their own stay what is held back,
         for they may be meant to differ from those of training.
         """
         sweep, folds = self.sweep, self.folds() if self.split or self.wanted.cv is not None else ()
         folds = enough(folds) if folds else one_fold(len(self.parts.train.keys), len(self.parts.validation.keys))
-        n_rows = len(sweep.part.labels)
-        if n_rows > _MOST_ROWS:
-            share = _MOST_ROWS / n_rows
-            folds = tuple(Fold(self._some(fold.train, share), self._some(fold.held, share)) for fold in folds)
-        seeds = seeds_for(folds, sweep.seed)
-        return replace(sweep, folds=folds, seeds=seeds), max(0, n_rows - _MOST_ROWS)
-
-    def _some(self, places: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-        """A share of some places, every class in its share."""
-        labels = self.sweep.part.labels[places]
-        return part_of(places, labels, max(len(np.unique(labels)), round(share * len(places))), seed=self.sweep.seed)
+        folds = tuple(smaller(fold, sweep.part.labels, _MOST_ROWS, seed=sweep.seed) for fold in folds)
+        used = np.unique(np.concatenate([places for fold in folds for places in (fold.train, fold.held)]))
+        return replace(sweep, folds=folds, seeds=seeds_for(folds, sweep.seed)), len(sweep.part.labels) - len(used)
 
     def row(self, part: str, place: int, predicted: int, probability: float) -> Row:
         """A row of `answered(part)` for a person to look at."""

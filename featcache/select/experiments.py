@@ -45,8 +45,9 @@ class Evidence:
 
     subject: as it was given.  trained: at other learning rates and for longer; None for logistic regression, whose
     solver says itself whether it converged, and for what knows its rows by heart.  scaled: standardised, or not if the
-    subject is.  held_back: regularised.  base: the subject, with what of these three helps.  views: heads of its kind on every view.  larger: deeper and
-    wider ones on its view.  everything: all of it, larger heads on other views, too.  words: (V,) by a bag of words.
+    subject is.  held_back: regularised.  base: the subject, with what of these three helps.  views: heads of its kind
+    on every view.  larger: deeper and wider ones on its view.  everything: all of it, larger heads on other views, too.
+    words: (V,) by a bag of words.
     uneven: size of the largest dimension of the subject's states over that of the usual one.
     growth: score of the best head by the number of training rows.  p_value: of the permutation test that the best is no
     better than guessing; guessed: the score of guessing with its class shares.  shuffled: the score of the best head

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featcache.data.keys import first_of_each
 from featcache.data.labels import Label
 from featcache.errors import LabelError
+from featcache.select.learning import part_of
 from featcache.select.sweep import Fold
 
 N_FOLDS = 5  # where nobody asks for another number
@@ -50,6 +51,21 @@ def enough(folds: Sequence[Fold]) -> tuple[Fold, ...]:
     """The first of these folds, as many as hold 2,000 rows back: they leave a standard error of half a point or so."""
     held = np.cumsum([len(fold.held) for fold in folds])
     return tuple(folds[: 1 + int(np.searchsorted(held, min(_HELD_ROWS, held[-1])))])
+
+
+def smaller(fold: Fold, labels: NDArray[np.int64], most: int, *, seed: int) -> Fold:
+    """A fold of at most `most` rows (and one of each class on both sides), every class in nearly its share.
+
+    Held rows go only where they are more than a fifth of that: a file of validation rows is often small beside that of
+    training, and what is measured is measured on it.  labels: class numbers of all places.
+    """
+    n_held = min(len(fold.held), max(most // N_FOLDS, most - len(fold.train)))
+    sides = []
+    for places, wanted in ((fold.train, most - n_held), (fold.held, n_held)):
+        own = labels[places]
+        count = max(wanted, len(np.unique(own)))
+        sides.append(places if count >= len(places) else part_of(places, own, count, seed=seed))
+    return Fold(*sides)
 
 
 def seeds_for(folds: Sequence[Fold], seed: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featcache.data.keys import row_keys
 from featcache.errors import LabelError
-from featcache.select.folds import folds_of, one_fold
+from featcache.select.folds import folds_of, one_fold, smaller
 
 
 @st.composite
@@ -83,3 +83,19 @@ def test_a_class_whose_only_text_has_another_label_first_is_seen() -> None:
 def test_without_cross_validation_there_is_one_fold() -> None:
     (fold,) = one_fold(3, 2)
     assert (fold.train.tolist(), fold.held.tolist()) == ([0, 1, 2], [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_held", "kept"),
+    [(60, 30, (60, 30)), (900, 15, (85, 15)), (900, 300, (80, 20)), (40, 300, (40, 60)), (80, 20, (80, 20))],
+)
+def test_a_smaller_fold_keeps_the_rows_that_it_is_measured_on(n_train: int, n_held: int, kept: tuple[int, int]) -> None:
+    """A small file of validation rows beside many of training loses none; every class stays on both sides."""
+    labels = np.random.default_rng(0).permutation(np.resize([0, 0, 0, 0, 1], n_train + n_held))
+    (fold,) = one_fold(n_train, n_held)
+    found = smaller(fold, labels, 100, seed=0)
+    assert (len(found.train), len(found.held)) == kept
+    for mine, whole in ((found.train, fold.train), (found.held, fold.held)):
+        assert set(mine) <= set(whole)
+        assert len(set(mine)) == len(mine)
+        assert labels[mine].mean() == pytest.approx(labels[whole].mean(), abs=0.04)

@@ -404,6 +404,8 @@ def _judged(task: Task, bundle: Path, progress: Progress) -> tuple[Verdict, Grow
         "backbone": f"featcache extract {data} --backbone ANOTHER",
         "no-signal": f"featcache check {data} {label}",
     }
+    if not any(head.depth for head in task.wanted.heads):  # no such head was asked for, so the bundle has none
+        cures["capacity"] = f"featcache fit-heads {data} {label} {{head}}"
     sweep, left_out = task.for_verdict()
     texts = task.answered("chosen on").texts
     progress.begin("verdict", 4)

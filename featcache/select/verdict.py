@@ -224,7 +224,8 @@ def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
     if found & {"no-signal"}:
         return []
     words = {
-        "not-converged": "converged" if evidence.trained is not None else None,
+        # Logistic regression says so itself; what knows its rows by heart has nothing left to converge to.
+        "not-converged": "converged" if evidence.subject.best.settings.get("converged", True) else None,
         "overfits": "not overfitted",
         "features": "no other layer or pooling is better" if _other_views(evidence) else None,
         "capacity": "no larger head is better",

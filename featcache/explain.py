@@ -20,7 +20,7 @@ from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space, folder_name, spaces_in, widest
 from featcache.data.keys import row_keys
-from featcache.data.stream import stream
+from featcache.data.stream import as_typed, stream
 from featcache.data.survey import Cursor, Survey
 from featcache.data.table import CHUNK_ROWS
 from featcache.data.texts import Reading
@@ -127,7 +127,9 @@ def explain_miss(
     serving = next((one for one in spaces if one.path == resolved.path), None)
     new = np.arange(len(keys)) if serving is None else np.flatnonzero(serving.find(keys) < 0)
     examples = zip(new[:_EXAMPLES].tolist(), survey.texts(new[:_EXAMPLES]), strict=True)
-    request = _Request(_sources(survey), choice, reading, place, resolved, {one.path: one.contract for one in spaces})
+    request = _Request(
+        as_typed(survey.sources), choice, reading, place, resolved, {one.path: one.contract for one in spaces}
+    )
     others = [request.neighbour(one, int((one.find(keys) >= 0).sum())) for one in spaces if one is not serving]
     return Explanation(
         cache=os.fspath(cache),
@@ -207,11 +209,6 @@ class _Request:
 def _typed(value: int | str | Sequence[object]) -> str:
     """A value as it is typed on the command line."""
     return str(value) if isinstance(value, int | str) else ",".join(map(str, value))
-
-
-def _sources(survey: Survey) -> list[str]:
-    """The data as a command names them: their files; DATA for what only lives in memory."""
-    return ["DATA" if name == "the data" else name for name in survey.sources]
 
 
 def _stripped(space: Space | None, survey: Survey, new: NDArray[np.int64]) -> int:

@@ -24,6 +24,7 @@ from featcache.cache.ledger import Reading as TestReading
 from featcache.cache.ledger import earlier_choices, enter, test_name
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
 from featcache.data.parts import read_parts
+from featcache.data.stream import as_typed
 from featcache.data.texts import Reading
 from featcache.errors import InputError
 from featcache.heads.balance import epoch_size
@@ -401,7 +402,7 @@ def _judged(task: Task, bundle: Path, progress: Progress) -> tuple[Verdict, Grow
     from featcache.select.features import Room
 
     subject = task.reference
-    data = shlex.join(dict.fromkeys(task.parts.train.origins))
+    data = shlex.join(as_typed(task.parts.train.origins))
     predict = shlex.join(["featcache", "predict", str(bundle), "DATA"])
     label = shlex.join(["--label", task.label])
     cures = dict.fromkeys(KINDS, predict) | {  # the bundle has what helps already

@@ -115,9 +115,11 @@ class Task:
         """The sweep that a verdict's experiments are made on, and how many rows it leaves out: about 20,000 are enough.
 
         Fifths are held back, as many as it takes; validation rows that have a file of their own stay what is held back,
-        for they may be meant to differ from those of training.
+        for they may be meant to differ from those of training. Not so where these are all of one class, which tells
+        nothing from guessing.
         """
-        sweep, folds = self.sweep, self.folds() if self.split or self.wanted.cv is not None else ()
+        drawn = self.split or self.wanted.cv is not None or len(np.unique(self.numbers[1])) == 1
+        sweep, folds = self.sweep, self.folds() if drawn else ()
         folds = enough(folds) if folds else one_fold(len(self.parts.train.keys), len(self.parts.validation.keys))
         folds = tuple(smaller(fold, sweep.part.labels, _MOST_ROWS, seed=sweep.seed) for fold in folds)
         used = np.unique(np.concatenate([places for fold in folds for places in (fold.train, fold.held)]))

@@ -25,6 +25,11 @@ _HERE = "the data"
 Tables = Callable[[int], Iterable[Table]]
 
 
+def as_typed(sources: Iterable[str]) -> list[str]:
+    """Sources as a command names them, each once: their files; DATA for what only lives in memory."""
+    return ["DATA" if name == _HERE else name for name in dict.fromkeys(sources)]
+
+
 @dataclass(frozen=True)
 class Source:
     """One thing the user gave. tables: called with a number of rows, gives its rows in tables of at most so many."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
-from featcache.report.record import Run, Trial
+from featcache.report.record import NO_VERDICT, Run, Trial, Verdict
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -78,7 +78,7 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         number=number,
         title=title or run.folder.absolute().name or str(run.folder),
         facts=_facts(run),
-        headline=_HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
+        headline=_headline(run.verdict),
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),
@@ -102,6 +102,12 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         n_findings=len(run.findings or ()),
         leaks=sum(one.leak for one in run.findings or ()),
     )  # fmt: skip
+
+
+def _headline(verdict: Verdict) -> str:
+    if verdict == NO_VERDICT:
+        return "There is no verdict."
+    return _HEADLINES.get(verdict.kind or "", "No single limit was found.")
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ import numpy as np
 from featcache.errors import DamageError, InputError
 from featcache.heads.shape import HeadShape
 from featcache.report.record import (
+    NO_VERDICT,
     Bin,
     Cause,
     ClassScore,
@@ -235,7 +236,7 @@ def _floor(found: Mapping[str, Any], metric: str) -> Floor:
 
 def _verdict(found: Mapping[str, Any] | None) -> Verdict:
     if found is None:
-        return Verdict(None, "no experiments were made for a verdict", None, None, (), ())
+        return NO_VERDICT
     causes = tuple(
         Cause(
             str(one["kind"]), _number(one.get("points")), _number(one.get("standard_error")), str(one["why"]),

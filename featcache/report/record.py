@@ -95,7 +95,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment on the cache. score: on validation rows; gain: over what `against` says, with its error."""
+    """One experiment on the cache. score: on rows held back; gain: over what `against` says, with its error."""
 
     what: str
     score: float | None
@@ -117,9 +117,12 @@ class Verdict:
     experiments: tuple[Experiment, ...]
 
 
+NO_VERDICT = Verdict(None, "no experiments were made for a verdict", None, None, (), ())
+
+
 @dataclass(frozen=True)
 class SizePoint:
-    """The score with so many training rows: mean over seeds, its interval; train: on the training rows."""
+    """The score with so many training rows: mean over draws of them, its interval; train: on the training rows."""
 
     rows: int
     mean: float

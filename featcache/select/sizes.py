@@ -188,7 +188,7 @@ def by_capacity(
     widths: Sequence[int] = WIDTHS,
     watch: Callable[[int], None] = lambda _: None,
 ) -> list[Capacity]:
-    """Heads of these depths and widths on one view, all trained to their end; the smallest first.
+    """Heads of these depths and widths on one view, each at the epoch that held rows like best; the smallest first.
 
     width: of one layer's states.  watch: told of how many heads are done.
     """

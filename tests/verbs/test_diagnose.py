@@ -149,13 +149,12 @@ def test_a_class_of_which_all_rows_are_equal_is_named() -> None:
         featcache.diagnose(np.where(labels[:, None] == 1, 0.5, X), labels)
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_a_class_of_two_rows_is_not_lost_where_labels_are_shuffled(seed: int) -> None:
+def test_a_class_of_two_rows_is_not_lost_where_labels_are_shuffled() -> None:
     """Two folds of ten rows: a shuffle of all labels leaves one of them without the class, and nothing to learn."""
     labels = np.repeat([0, 1], [18, 2])
-    centres = np.random.default_rng(seed).standard_normal((2, 8)) * 3
-    features = np.random.default_rng(seed).standard_normal((20, 8)) + centres[labels]
-    assert featcache.diagnose(features, labels, seed=seed).kind in KINDS
+    centres = np.random.default_rng(0).standard_normal((2, 8)) * 3
+    features = np.random.default_rng(0).standard_normal((20, 8)) + centres[labels]
+    assert featcache.diagnose(features, labels).kind in KINDS
 
 
 def test_rows_that_are_equal_do_not_lie_on_both_sides_of_a_fold() -> None:

@@ -94,9 +94,10 @@ def effect_of_classes(mine: Classes, theirs: Classes, sweep: Sweep) -> Effect:
 def chance(arm: Arm, sweep: Sweep) -> tuple[float, float]:
     """How likely guessing would score as high as an arm, and what guessing with its shares of classes scores.
 
-    The score is held to those of its predictions in random order (Ojala and Garriga 2010, JMLR 11). Rows of different
-    folds are held back from heads that saw each other's labels, so scores of cross-validation vary more than that: with
-    twice the variance, of 120 drawn data sets with random labels as many are found unlikely as should be.
+    The score is held to those of its predictions in random order (after Ojala and Garriga 2010, JMLR 11, who train
+    anew). Rows of different folds are held back from heads that saw each other's labels, so scores of cross-validation
+    vary more than that: of 120 drawn data sets with random labels the plain test finds 5 unlikely at 0.01. With twice
+    the variance 0.3 % of 985 (200 rows, five folds) are below 0.01, and 3.5 % below 0.05.
     """
     generator = np.random.default_rng(sweep.seed)
     given = arm.predicted[0]

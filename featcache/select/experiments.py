@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from featcache.heads.logistic import C_PATH
 from featcache.heads.shape import HeadShape
 from featcache.select.arms import Arm, arm_of, chance, effect
-from featcache.select.candidates import base_recipe
+from featcache.select.candidates import MAX_DEPTH, base_recipe
 from featcache.select.features import Room, raw_features
 from featcache.select.floors import bag_of_words
 from featcache.select.search import Search
@@ -36,7 +36,7 @@ _SHUFFLES = 2
 _DRAWS, _SIZES = 2, 5  # of a part of the rows; `featcache curves` takes more
 _BY_HEART = 0.99  # of the score on training rows: nothing is left to converge to
 _SUBJECT_SEEDS = 3
-_WIDEST = 512  # of a subject that is wider, one as wide as this is tried; it is narrower then
+_WIDEST = 512  # a subject of this width is not tried wider
 LARGER = (HeadShape("mlp", 1, 64), HeadShape("mlp", 2, 256))
 
 
@@ -137,7 +137,7 @@ class _Bench:
     def tried(self) -> dict[str, list[Trial]]:
         """The trials of each set of heads, by its name."""
         given, own = self._subject, self._subject.view.standardised()
-        small, large = _larger(given.head)
+        small, *larger = _larger(given.head)
         joined = [view for view in self._views if len(view.layers) > 1][:1]
         subject = self._subject_trials()
         known = max(trial.train[self._sweep.metric] for trial in subject) > _BY_HEART
@@ -147,7 +147,7 @@ class _Bench:
             "held back": self._held_back(given.view),
             "own": self._held_back(own),
             "views": [one for view in self._views for one in self._usual(view, given.head)],
-            "larger": [*self._usual(own, small), self._strong(own, large)],
+            "larger": [*self._usual(own, small), *(self._strong(own, one) for one in larger)],
             "elsewhere": [self._mild(view, small) for view in self._views if view.single or view in joined],
         }
         trial_of = {trial.candidate: trial for trial in subject}
@@ -248,11 +248,13 @@ class _Bench:
         return Candidate(view, head, recipe)
 
 
-def _larger(head: HeadShape) -> tuple[HeadShape, HeadShape]:
-    """A hidden layer, and more of them; of a head that has some, one more, and twice as wide."""
+def _larger(head: HeadShape) -> tuple[HeadShape, ...]:
+    """A hidden layer, and more of them; of a head that has some, one more, and twice as wide, as far as that goes."""
     if not head.depth:
         return LARGER
-    return replace(head, depth=head.depth + 1), replace(head, width=2 * min(head.width or 1, _WIDEST // 2))
+    deeper = (replace(head, depth=head.depth + 1),) if head.depth < MAX_DEPTH else ()
+    wider = (replace(head, width=2 * head.width),) if head.width and head.width < _WIDEST else ()
+    return (*deeper, *wider) or (head,)
 
 
 def _bag_of_words(texts: Sequence[str], sweep: Sweep) -> NDArray[np.int64] | None:

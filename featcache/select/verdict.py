@@ -2,9 +2,9 @@
 
 Each cause has an experiment that tells it apart from the others:
 
-    not-converged  training on, or at another rate, raises the score of training rows and of held rows
+    not-converged  training otherwise raises the score of held rows, and that of training rows does not fall
     unscaled       standardised features raise it
-    overfits       regularisation lowers the score of training rows and raises that of held rows
+    overfits       training otherwise raises the score of held rows, and that of training rows falls
     features       heads of the same kind on other layers and poolings are better
     capacity       deeper heads are better
     data-limited   the learning curve of the best head still rises
@@ -12,7 +12,8 @@ Each cause has an experiment that tells it apart from the others:
     no-signal      the best head is no better than guessing
     fits           none of these
 
-A gain counts from two standard errors and one point on (`arms.Effect`). Causes are ranked by what each is worth.
+A gain counts from two standard errors and one point on (`arms.Effect`); from one error on where its cause can be seen
+otherwise, too: uneven states, a gap between training rows and others. Causes are ranked by what each is worth.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
     best = evidence.everything
     if evidence.p_value >= _GUESSING:
         why = (
-            f"the best of {len(best.trials)} heads has {best.score:.3f} there, {evidence.shuffled:.3f} when it is "
-            f"trained on shuffled labels: guessing does as well (p = {evidence.p_value:.2f})"
+            f"choosing among {len(best.trials)} heads gives {best.score:.3f} there, the best one {evidence.shuffled:.3f} when it is "
+            f"trained on shuffled labels: guessing does as well (p = {evidence.p_value:.3f})"
         )
         return [_Found("no-signal", None, why, best)]
     found = [*_of_training(evidence), *_features_and_capacity(evidence)]
@@ -141,21 +142,23 @@ def _of_training(evidence: Evidence) -> list[_Found]:
     cause of its own unless it is worth more.
     """
     sweep, subject = evidence.sweep, evidence.subject
-    trained, held_back, scaled = evidence.trained, evidence.held_back, evidence.scaled
-    found: list[_Found] = []
-    if trained is not None and trained.train > subject.train:
-        found.append(_Found("not-converged", effect(trained, subject, sweep), _recipe(trained), trained))
-    if held_back.train < subject.train:
-        why = f"holding it back more ({_named(held_back)})"
-        found.append(_Found("overfits", effect(held_back, subject, sweep), why, held_back))
+    fixes = [evidence.held_back, *([] if evidence.trained is None else [evidence.trained])]
     # A head that knows its own rows by heart and not others overfits: that holding it back helps need not be certain.
     by_heart = subject.train - subject.score > _GAP
-    found = [one for one in found if one.gain and one.gain.beyond(_errors(one.kind == "overfits" and by_heart))]
+    best: dict[str, _Found] = {}
+    for arm in fixes:
+        gain, kind = effect(arm, subject, sweep), "overfits" if arm.train < subject.train else "not-converged"
+        why = f"holding it back more ({_named(arm)})" if arm is evidence.held_back else _recipe(arm)
+        known = best[kind].gain if kind in best else None
+        if gain.beyond(_errors(kind == "overfits" and by_heart)) and (known is None or gain.value > known.value):
+            best[kind] = _Found(kind, gain, why, arm)
+    found = list(best.values())
     if not subject.best.view.scaled:
-        gain = effect(scaled, subject, sweep)
+        gain = effect(evidence.scaled, subject, sweep)
         if gain.beyond(_errors(evidence.uneven > _UNEVEN)):
             found = [one for one in found if one.gain and one.gain.value > gain.value + gain.standard_error]
-            found.append(_Found("unscaled", gain, f"standardised states ({_uneven(evidence)})", scaled))
+            why = f"standardised states ({_uneven(evidence)})"
+            found.append(_Found("unscaled", gain, why, evidence.scaled))
     return found
 
 
@@ -176,7 +179,9 @@ def _of_more_labels(evidence: Evidence) -> Effect | None:
     quarter, whole = growth.sizes[-3], growth.sizes[-1]
     risen = effect_of_classes(whole.predicted, quarter.predicted, sweep)
     doubling = Effect(growth.curve.doubling.value, growth.curve.doubling.standard_error)
-    return doubling if risen.beyond() and doubling.beyond(1.0) else None
+    # Rows that are known better than others are what more rows mend.
+    errors = _errors(whole.train - whole.score.value > _GAP / 2)
+    return doubling if risen.beyond() and doubling.beyond(errors) else None
 
 
 def _features_and_capacity(evidence: Evidence) -> list[_Found]:
@@ -226,7 +231,7 @@ def _ruled_out(evidence: Evidence, found: set[str]) -> list[str]:
     words = {
         # Logistic regression says so itself; what knows its rows by heart has nothing left to converge to.
         "not-converged": "converged" if evidence.subject.best.settings.get("converged", True) else None,
-        "overfits": "not overfitted",
+        "overfits": "more regularisation does not help",
         "features": "no other layer or pooling is better" if _other_views(evidence) else None,
         "capacity": "no larger head is better",
     }

@@ -295,7 +295,7 @@ def _named(arm: Arm) -> str:
 
 
 def _points(gain: Effect) -> str:
-    return f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f}"
+    return f"{100 * gain.value:+z.1f} ± {100 * gain.standard_error:.1f}"
 
 
 def _cure(cures: Mapping[str, str], found: _Found) -> str | None:

@@ -125,6 +125,11 @@ X, Y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 2
         (X, Y, {"lr": 0.1, "epochs": 0}, "0 epochs are none"),
         (X, Y, {"metric": "auc"}, "no metric 'auc'"),
         (X, Y, {"view": (3, "cls")}, "no layer 3 cls"),
+        (X, Y, {"view": "last"}, "'last' is no view"),
+        ({"mean": X}, Y, {}, "'mean' is no view"),
+        ({("mean", 1): X}, Y, {}, "('mean', 1) is no view"),
+        ([["a", "b"]] * 30, Y, {}, "the features are not numbers"),
+        (X * 1e39, Y, {}, "row 0 of layer 0 mean is not finite"),
     ],
 )
 def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dict[str, Any], says: str) -> None:
@@ -136,11 +141,21 @@ def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dic
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [(np.zeros(30, int), "all labels are the same"), ([*Y[:29], 2], "a class such as 2 has one row only")],
+    [
+        (np.zeros(30, int), "all labels are the same"),
+        ([*Y[:29], 2], "a class such as 2 has one row only"),
+        ([*Y[:29], None], "row 29 has no label"),
+        (np.eye(2)[Y], "lists of several values"),
+    ],
 )
 def test_labels_that_make_no_task_are_refused(labels: Any, says: str) -> None:
     with pytest.raises(LabelError, match=says):
         featcache.diagnose(X, labels)
+
+
+def test_a_class_whose_rows_are_all_equal_is_refused() -> None:
+    with pytest.raises(LabelError, match="the same features in all its rows"):
+        featcache.diagnose(np.ones((30, 4)), Y)
 
 
 def test_rows_that_are_equal_do_not_lie_on_both_sides_of_a_fold() -> None:

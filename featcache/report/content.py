@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
+from featcache.report.reading import NO_EXPERIMENTS
 from featcache.report.record import Run, Trial
 
 _TOP = 12  # heads in the table of the search
@@ -78,7 +79,9 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         number=number,
         title=title or run.folder.absolute().name or str(run.folder),
         facts=_facts(run),
-        headline=_HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
+        headline="There is no verdict."
+        if run.verdict.why == NO_EXPERIMENTS
+        else _HEADLINES.get(run.verdict.kind or "", "No single limit was found."),
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),

@@ -39,6 +39,7 @@ from featcache.report.record import (
 )
 from featcache.select.views import View
 
+NO_EXPERIMENTS = "no experiments were made for a verdict"
 _LARGE = 1e15  # no score, count or time is; 100 times it is still a number
 
 
@@ -235,7 +236,7 @@ def _floor(found: Mapping[str, Any], metric: str) -> Floor:
 
 def _verdict(found: Mapping[str, Any] | None) -> Verdict:
     if found is None:
-        return Verdict(None, "no experiments were made for a verdict", None, None, (), ())
+        return Verdict(None, NO_EXPERIMENTS, None, None, (), ())
     causes = tuple(
         Cause(
             str(one["kind"]), _number(one.get("points")), _number(one.get("standard_error")), str(one["why"]),

@@ -188,7 +188,10 @@ def test_without_evidence_a_run_has_no_verdict_and_says_nothing_of_it(cache: Pat
     assert "verdict" not in (tmp_path / "run" / "report.txt").read_text()
     assert not (tmp_path / "run" / "report.html").exists()
     page = featcache.write_report(tmp_path / "run")
-    assert "no experiments were made" in page.read_text("utf-8").lower()
+    said = page.read_text("utf-8")
+    assert "no experiments were made" in said.lower()
+    assert "There is no verdict." in said
+    assert "Nobody looked for them in this run." in said
 
 
 def test_answers_of_validation_rows_are_by_heads_that_did_not_see_them(cache: Path, tmp_path: Path) -> None:

@@ -113,11 +113,11 @@ def few_rows(seed: int, rows: int = 200) -> Case:
 
 
 def big_head(seed: int) -> Case:
-    """Two hidden layers of 512 on 200 rows, every seventh of them labelled wrongly."""
+    """Two hidden layers of 512 on 200 rows, every fifth of them labelled wrongly."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 2, 200)
-    x = two_clouds(generator, labels, 60, 1.6)
-    noisy = labels ^ (generator.random(200) < 0.15)
+    x = two_clouds(generator, labels, 30, 2.2)
+    noisy = labels ^ (generator.random(200) < 0.2)
     return Case("overfits", x, noisy.astype(np.int64), {"head": "mlp 2×512"}, ("data-limited", "features", "capacity"))
 
 

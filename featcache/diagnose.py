@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featcache.data.texts import is_missing
 from featcache.errors import InputError, LabelError
 from featcache.heads.shape import HeadShape
 from featcache.select.candidates import MAX_DEPTH, base_recipe
@@ -121,9 +122,7 @@ def _checked(
     if not given:
         msg = "no features are given"
         raise InputError(msg, cure="Give an array of rows x dim, or {(layer, pooling): array}.")
-    views = {
-        View((int(layer),), (str(pooling),)): np.asarray(one, np.float32) for (layer, pooling), one in given.items()
-    }
+    views = {_view(name): _numbers(one) for name, one in given.items()}
     shapes = {one.shape for one in views.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or len(shape) != 2 or 0 in shape:  # noqa: PLR2004 - rows and columns
@@ -141,14 +140,32 @@ def _checked(
     return views
 
 
+def _view(name: object) -> View:
+    """Raises InputError for what is no (layer, pooling)."""
+    match name:
+        case (int() | np.integer() as layer, str(pooling)):
+            return View((int(layer),), (pooling,))
+    raise InputError(f"{name!r} is no view", cure="Name a view by its layer and pooling: (6, 'mean').")
+
+
+def _numbers(features: ArrayLike) -> NDArray[np.float32]:
+    """float32; what is too large for it becomes infinite and is refused as such."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(features, np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"the features are not numbers: {error}"
+        raise InputError(msg, cure="Give an array of rows x dim, or {(layer, pooling): array}.") from error
+
+
 def _own_view(views: Mapping[View, Any], wanted: tuple[int, str] | None) -> View:
     if wanted is None:
         layers = [view.layers[0] for view in views]
         last = [view.poolings[0] for view in views if view.layers[0] == max(layers)]
         return reference_view(layers, last)
-    view = View((int(wanted[0]),), (str(wanted[1]),))
+    view = _view(wanted)
     if view not in views:
-        raise InputError(f"there is no {view} in these features", cure=f"There are {', '.join(map(str, views))}.")
+        raise InputError(f"there is no {view} in these features", cure=f"Choose of {', '.join(map(str, views))}.")
     return view
 
 
@@ -186,6 +203,12 @@ def _recipe(shape: HeadShape, n_rows: int, lr: float | None, epochs: int, seed: 
 def _names(labels: Sequence[Any] | NDArray[Any]) -> NDArray[np.str_]:
     """1 and "1" are two classes, as everywhere."""
     plain = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    if any(isinstance(one, list) or np.ndim(one) for one in plain):
+        msg = "labels are lists of several values"
+        raise LabelError(msg, cure="Give one label a row: of columns of 0 and 1, labels.argmax(axis=1).")
+    missing = [row for row, one in enumerate(plain) if is_missing(one)]
+    if missing:
+        raise LabelError(f"row {missing[0]} has no label", cure="Leave rows without a label out.")
     return np.array([f"{type(one).__name__} {one}" for one in plain])
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,13 +24,12 @@ from featcache.cache.ledger import Reading as TestReading
 from featcache.cache.ledger import earlier_choices, enter, test_name
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
 from featcache.data.parts import read_parts
-from featcache.data.stream import as_typed
 from featcache.data.texts import Reading
 from featcache.errors import InputError
 from featcache.heads.balance import epoch_size
 from featcache.heads.bundle import Description
 from featcache.heads.shape import HeadShape
-from featcache.report.command import command_of
+from featcache.report.command import command_of, sibling_of
 from featcache.report.progress import Progress, Silent
 from featcache.report.run import check_out, run_folders, signature_of, write_run
 from featcache.select import mislabelled
@@ -218,7 +217,8 @@ def fit_heads(
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
             with memory_told():
-                results[task.label] = _fit(task, of_data, command, reading, folder, progress, evidence=evidence)
+                cures = _cures(asked, task.label, folder, deep=any(one.depth for one in shapes)) if evidence else None
+                results[task.label] = _fit(task, of_data, command, reading, folder, progress, cures)
     return results[label] if isinstance(label, str) else results
 
 
@@ -248,10 +248,9 @@ def _fit(
     reading: Reading,
     folder: Path,
     progress: Progress,
-    *,
-    evidence: bool,
+    cures: Mapping[str, str] | None,
 ) -> FitResult:
-    """Search, choice, refit, test, verdict, run."""
+    """Search, choice, refit, test, verdict, run. cures: of each kind of verdict; None for no verdict."""
     from featcache.select.features import Room
     from featcache.select.final import finished, read_test
 
@@ -271,8 +270,8 @@ def _fit(
     if before:
         progress.note(_flag(before))
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
-    verdict, growth = _judged(task, bundle, progress) if evidence else (None, None)
-    doubted = _doubted(task, trials, chosen, progress) if evidence else None
+    verdict, growth = (None, None) if cures is None else _judged(task, cures, progress)
+    doubted = None if cures is None else _doubted(task, trials, chosen, progress)
     result = FitResult(
         best=read.best,
         linear=read.linear,
@@ -326,7 +325,7 @@ def _fit(
     )
     write_run(
         folder, result, final.head, description, answered=task.answered(read.answers.part), doubted=doubted,
-        chosen_on=task.answered("chosen on"), sweep=sweep, page=evidence,
+        chosen_on=task.answered("chosen on"), sweep=sweep, page=cures is not None,
     )  # fmt: skip
     return result
 
@@ -396,22 +395,35 @@ def _chosen(trials: Sequence[Trial], task: Task, room: Room, progress: Progress)
 # -- verdict and rows to look at ---------------------------------------------------------------------------------------
 
 
-def _judged(task: Task, bundle: Path, progress: Progress) -> tuple[Verdict, Growth]:
+def _cures(asked: Mapping[str, Any], label: str, folder: Path, *, deep: bool) -> dict[str, str]:
+    """A command for each kind of verdict. asked: the arguments of the call.  deep: whether heads with hidden layers
+    were tried, so that the bundle may have one.
+    """
+    predict = shlex.join(["featcache", "predict", str(folder / "bundle"), "DATA"])
+    texts = ("text", "template", "encoding", "skip_empty", "cache")
+    parts = ("validation", "test")
+    curves = (*parts, *texts, "backbone", "space", "layers", "pool", "metric", "balance")
+
+    def command(name: str, options: Sequence[str], label: str | None) -> str:
+        return sibling_of(f"featcache {name}", fit_heads, asked, options, label=label)
+
+    cures = dict.fromkeys(KINDS, predict) | {  # the bundle has what helps already
+        "data-limited": command("curves", curves, label),
+        "backbone": command("extract", texts, None) + " --backbone ANOTHER",
+        "no-signal": command("check", (*parts, *texts), label),
+    }
+    if not deep:
+        cures["capacity"] = command("fit-heads", (*parts, *texts, "backbone", "space", "split", "metric"), label)
+        cures["capacity"] += " {head}"
+    return cures
+
+
+def _judged(task: Task, cures: Mapping[str, str], progress: Progress) -> tuple[Verdict, Growth]:
     """The verdict on the linear reference, by experiments on rows of training and validation."""
     from featcache.select.experiments import experiments
     from featcache.select.features import Room
 
     subject = task.reference
-    data = shlex.join(as_typed(task.parts.train.origins))
-    predict = shlex.join(["featcache", "predict", str(bundle), "DATA"])
-    label = shlex.join(["--label", task.label])
-    cures = dict.fromkeys(KINDS, predict) | {  # the bundle has what helps already
-        "data-limited": f"featcache curves {data} {label}",
-        "backbone": f"featcache extract {data} --backbone ANOTHER",
-        "no-signal": f"featcache check {data} {label}",
-    }
-    if not any(head.depth for head in task.wanted.heads):  # no such head was asked for, so the bundle has none
-        cures["capacity"] = f"featcache fit-heads {data} {label} {{head}}"
     sweep, left_out = task.for_verdict()
     texts = task.answered("chosen on").texts
     progress.begin("verdict", 4)

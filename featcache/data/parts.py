@@ -166,8 +166,8 @@ def _drop_shared(part: LabelledRows, later: LabelledRows, *, strict: bool, warn:
     n_shared = len(part.texts) - len(kept.texts)
     if not n_shared:
         return part
-    rows = "row" if n_shared == 1 else "rows"
-    what = f"{n_shared:,} {rows} of {part.source} hold texts that are in {later.source} too"
+    rows = "row of {} holds a text that is" if n_shared == 1 else "rows of {} hold texts that are"
+    what = f"{n_shared:,} {rows.format(part.source)} in {later.source} too"
     if strict:
         raise SplitError(
             what, cure="Take them out of one of the files, or leave out --strict to drop them from training."

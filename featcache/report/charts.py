@@ -157,7 +157,7 @@ def points(gain: float | None, error: float | None) -> str:
     """`+10.6 ± 1.0`: a share as points."""
     if gain is None:
         return "—"
-    return f"{100 * gain:+.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
+    return f"{100 * gain:+z.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def interval_of(trial: Trial) -> str:

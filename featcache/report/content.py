@@ -140,9 +140,9 @@ def _gain(run: Run) -> str | None:
     if run.gain is None or run.best.trial.name == run.linear.trial.name:
         return None
     one = run.gain
-    said = f"{100 * one.value:+.1f} points of {run.metric} over the linear head on the same test rows"
+    said = f"{100 * one.value:+z.1f} points of {run.metric} over the linear head on the same test rows"
     if one.low is not None and one.high is not None:
-        said += f" ({100 * one.low:+.1f} … {100 * one.high:+.1f})"
+        said += f" ({100 * one.low:+z.1f} … {100 * one.high:+z.1f})"
     if run.mcnemar is not None:
         said += (
             f". {run.mcnemar.only_mine:,} rows are right only by the choice, {run.mcnemar.only_theirs:,} only by the "

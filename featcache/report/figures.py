@@ -300,13 +300,16 @@ def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
     only = {"fit": [{"filter": "datum.kind == 'fit'"}], "point": [{"filter": "datum.kind == 'point'"}]}
     tooltip = [tip("rows", "rows", ","), tip("value", "validation", ".3f"), tip("low", "from", ".3f"),
                tip("high", "to", ".3f"), tip("train", "train", ".3f")]  # fmt: skip
+    fitted: list[Spec] = [
+        {"transform": only["fit"], "mark": {"type": "area", "color": "@validation", "opacity": 0.16},
+         "encoding": {"x": x, "y": score_axis("low", metric), "y2": {"field": "high"}}},
+        {"transform": only["fit"], "mark": {"type": "line", "color": "@validation", "strokeWidth": 1.5},
+         "encoding": {"x": x, "y": y}},
+    ]  # fmt: skip
     spec = chart(
         values,
         [
-            {"transform": only["fit"], "mark": {"type": "area", "color": "@validation", "opacity": 0.16},
-             "encoding": {"x": x, "y": score_axis("low", metric), "y2": {"field": "high"}}},
-            {"transform": only["fit"], "mark": {"type": "line", "color": "@validation", "strokeWidth": 1.5},
-             "encoding": {"x": x, "y": y}},
+            *(fitted if curve.fit else []),  # of no values not even a scale can be made
             {"transform": only["point"], "mark": {"type": "rule", "color": "@validation", "strokeWidth": 2},
              "encoding": {"x": x, "y": score_axis("low", metric), "y2": {"field": "high"}}},
             {"transform": [*only["point"], {"filter": "isValid(datum.train)"}],
@@ -325,8 +328,12 @@ def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
     return Figure(
         "learning", "Would more labels help",
         f"{says}.",
-        "Filled: validation, mean and interval over seeds; hollow: training rows. The line is the fitted curve with "
-        "its uncertainty, drawn on to twice the rows.",
+        "Filled: validation, mean and interval over seeds; hollow: training rows. "
+        + (
+            "The line is the fitted curve with its uncertainty, drawn on to twice the rows."
+            if curve.fit
+            else "There are too few rows for a curve."
+        ),
         spec, ("training rows", "validation", "interval", "train"),
         tuple((f"{one.rows:,}", f3(one.mean), span(one.low, one.high), "" if one.train is None else f3(one.train))
               for one in curve.points),

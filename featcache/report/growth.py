@@ -53,7 +53,7 @@ def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console:
     table.add_column("validation")
     table.add_column("over linear, points")
     for one in heads:
-        gain = "" if one.gain is None else f"{100 * one.gain.value:+.1f} ± {100 * one.gain.standard_error:.1f}"
+        gain = "" if one.gain is None else f"{100 * one.gain.value:+z.1f} ± {100 * one.gain.standard_error:.1f}"
         name = f"mlp {one.depth}×{one.width}" if one.depth else "linear"
         table.add_row(name, f"{one.n_parameters:,}", f"{one.train:.3f}", _with_interval(one.score), gain)
     console.print(Padding(table, (0, 0, 0, _INDENT)))

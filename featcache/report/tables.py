@@ -6,6 +6,7 @@ Made for a terminal, kept as report.txt; the page beside it says the same with p
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.color import Color
@@ -54,7 +55,7 @@ def print_report(result: FitResult, console: Console) -> None:
     console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
     console.print()
     _print_layers(result, console)
-    following = f"featcache predict {result.bundle} DATA"
+    following = shlex.join(["featcache", "predict", result.bundle, "DATA"])
     for head, text in (
         ("gain", _gain(result)),
         *_verdict(result.verdict, following),
@@ -194,7 +195,7 @@ def _ranked(verdict: Verdict) -> str | None:
 def _worth(points: float | None, error: float | None) -> str:
     if points is None:
         return ""
-    return f" {100 * points:+.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
+    return f" {100 * points:+z.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def _comparison_table(result: FitResult) -> Table:
@@ -217,7 +218,7 @@ def _gain(result: FitResult) -> str | None:
     if result.gain is None or result.best.trial is result.linear.trial:
         return None
     value, low, high = (100 * one for one in (result.gain.value, result.gain.low, result.gain.high))
-    return f"{value:+.1f} points of {result.metric} on test over the linear head ({low:+.1f} … {high:+.1f})"
+    return f"{value:+z.1f} points of {result.metric} on test over the linear head ({low:+z.1f} … {high:+z.1f})"
 
 
 def _floor_cells(floor: Floor, metric: str) -> list[str]:

@@ -66,7 +66,8 @@ def bag_of_words(
         return None
     model = LogisticRegression(C=10.0, max_iter=1000)
     with warnings.catch_warnings():
-        # A floor that stops after 1,000 steps is a fair floor.
+        # A floor that stops after 1,000 steps is a fair floor; of many classes with few rows it asks for a regression.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         model.fit(counts, labels)
     return [np.asarray(model.predict(vectorizer.transform(part)), dtype=np.int64) for part in scored]

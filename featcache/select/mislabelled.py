@@ -60,10 +60,21 @@ class Suspects:
         """What the list is, and what it is not."""
         count, hard = len(self), self.disagree - len(self)
         rows = f"{self.n_rows:,} row{'s' if self.n_rows != 1 else ''}"
-        what = f"{count:,} of {rows} ({count / self.n_rows:.1%}) probably wrongly labelled"
+        if self.unknowing:
+            return (
+                f"no row is listed: the heads predict {self.disagree:,} of {rows} otherwise, too many to doubt labels"
+            )
+        are = "is" if count == 1 else "are"
+        what = f"{count:,} of {rows} ({count / self.n_rows:.1%}) {are} probably labelled wrongly"
         if hard <= 0:
             return what
-        return f"{what}; {hard:,} more are predicted otherwise, not surely enough: hard rows are not wrong rows"
+        others = "1 more is" if hard == 1 else f"{hard:,} more are"
+        return f"{what} ({others} predicted otherwise, not surely enough: a hard row is not a wrong one)"
+
+    @property
+    def unknowing(self) -> bool:
+        """Whether the heads call most rows something else: then it is not the labels that are wrong."""
+        return 2 * self.disagree > self.n_rows
 
 
 def suspects(probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, doubt: float | None = None) -> Suspects:
@@ -81,6 +92,8 @@ def suspects(probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, 
     kept = found[(own[found] < doubt) & (best[found] != labels[found])]
     kept = kept[np.lexsort((kept, own[kept]))]
     n_other = int((best != labels).sum())
+    if 2 * n_other > len(labels):  # confident learning takes most rows of a class to be labelled rightly
+        kept = kept[:0]
     return Suspects(kept, labels[kept], best[kept], own[kept], shares[kept, best[kept]], len(labels), n_other)
 
 

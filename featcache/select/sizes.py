@@ -61,7 +61,7 @@ class Growth:
             return f"no learning curve: it takes {self.needed:,} training rows"
         gain = self.curve.doubling
         return (
-            f"twice the labels would give about {100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f} points "
+            f"twice the labels would give about {100 * gain.value:+z.1f} ± {100 * gain.standard_error:.1f} points "
             f"of {self.metric}"
         )
 

@@ -121,8 +121,8 @@ def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
     best = evidence.everything
     if evidence.p_value >= _GUESSING:
         why = (
-            f"choosing among {len(best.trials)} heads gives {best.score:.3f} there, the best one {evidence.shuffled:.3f} when it is "
-            f"trained on shuffled labels: guessing does as well (p = {evidence.p_value:.3f})"
+            f"choosing among {len(best.trials)} heads gives {best.score:.3f} there, training on shuffled labels "
+            f"{evidence.shuffled:.3f}: guessing does as well (p = {evidence.p_value:.3f})"
         )
         return [_Found("no-signal", None, why, best)]
     found = [*_of_training(evidence), *_features_and_capacity(evidence)]
@@ -306,7 +306,7 @@ def _named(arm: Arm) -> str:
 
 
 def _points(gain: Effect) -> str:
-    return f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f}"
+    return f"{100 * gain.value:+z.1f} ± {100 * gain.standard_error:.1f}"
 
 
 def _cure(cures: Mapping[str, str], found: _Found) -> str | None:

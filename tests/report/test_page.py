@@ -15,7 +15,9 @@ import pytest
 
 import featcache
 from featcache.errors import DamageError, InputError
+from featcache.report.figures import figure_learning
 from featcache.report.page import write_page, write_report
+from featcache.report.record import LearningCurve, SizePoint
 from tests.report.example import HOSTILE_LABELS, HOSTILE_TEXTS, enrich, write_predictions
 
 _VOID = {"meta", "br", "link", "img", "input", "hr", "col"}
@@ -152,6 +154,16 @@ def test_a_run_of_an_early_version_is_drawn_and_says_what_it_lacks(made: Made) -
     assert "did not keep its command" in parsed.text
     assert "its data were not checked" in parsed.text
     assert "No single limit was found." in parsed.text
+
+
+def test_of_one_size_no_learning_curve_is_drawn_that_is_not_there() -> None:
+    """Vega warns on the console of marks whose data are empty."""
+    point = SizePoint(25, 0.4, 0.1, 1.0, 1.0)
+    found = figure_learning(LearningCurve("logreg on layer 6 mean", (point,), (), None), "macro_f1")
+    assert found is not None
+    filters = [one["filter"] for layer in found.spec["layer"] for one in layer["transform"]]
+    assert not [one for one in filters if "fit" in one]
+    assert "too few rows for a curve" in found.reads
 
 
 def test_a_run_without_test_rows_says_that_its_scores_are_too_good(full: Path, tmp_path: Path) -> None:

@@ -71,7 +71,17 @@ def test_hard_rows_and_random_labels_are_not_called_wrong(clear: float) -> None:
     assert found.disagree >= 400  # cannot be told from the features
     assert len(found) <= 0.03 * 2000
     assert 4 * len(found) <= len(suspects(posterior(features, 2, clear), given, doubt=1.0))  # cleanlab's own list
-    assert "hard rows are not wrong rows" in found.sentence()
+    assert ("a hard row is not a wrong one" if clear else "no row is listed") in found.sentence()
+
+
+def test_heads_that_know_nothing_of_many_classes_doubt_no_label() -> None:
+    """With 60 classes the probability of each label is small, whether it is right or not."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 60
+    found = suspects(generator.dirichlet(np.full(60, 0.3), size=600), labels)
+    assert len(found) == 0
+    assert found.disagree > 550
+    assert "no row is listed" in found.sentence()
 
 
 def test_the_best_few_are_different_heads_that_were_trained_to_their_end() -> None:
@@ -103,7 +113,7 @@ def test_few_rows_and_rare_classes_are_no_error() -> None:
     probabilities = 0.8 * np.eye(3)[labels] + 0.2 / 3
     found = suspects(probabilities, labels)
     assert len(found) == 0
-    assert found.sentence() == "0 of 6 rows (0.0%) probably wrongly labelled"
+    assert found.sentence() == "0 of 6 rows (0.0%) are probably labelled wrongly"
 
 
 def test_the_list_is_a_csv_to_be_corrected(tmp_path: Path) -> None:

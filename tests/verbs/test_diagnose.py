@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,47 +13,45 @@ import featcache
 from featcache.cli.main import main
 from featcache.errors import InputError, LabelError
 from featcache.select.verdict import KINDS, Verdict
-from tests.verbs.causes import CASES, Case, easy, few_rows, huge_dimension, one_middle_layer, tiny_rate
-
-SLOW = {"xor", "big_head"}  # 20 seconds of one core together: `benchmarks/verdicts.py` has more seeds of all
+from tests.verbs.causes import CASES, Case, few_rows, huge_dimension
 
 
-@pytest.fixture(scope="module")
-def judged() -> dict[str, tuple[Case, Verdict]]:
-    return {}
+@cache
+def judged(name: str) -> tuple[Case, Verdict]:
+    """A case and its verdict; `benchmarks/verdicts.py` has many seeds of each."""
+    case = CASES[name](100)
+    return case, case.judged()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_planted_cause_is_found(name: str, judged: dict[str, tuple[Case, Verdict]]) -> None:
-    for seed in range(1 if name in SLOW else 2):
-        case = CASES[name](100 + seed)
-        verdict = case.judged()
-        judged[name] = case, verdict
-        assert case.right(verdict), verdict.why
+def test_a_planted_cause_is_found(name: str) -> None:
+    case, verdict = judged(name)
+    assert case.right(verdict), verdict.why
 
 
-def test_a_verdict_says_its_numbers_and_ranks_its_causes(judged: dict[str, tuple[Case, Verdict]]) -> None:
-    for _, verdict in judged.values() or [(None, easy(0).judged())]:
-        assert verdict.kind in KINDS
-        assert verdict.kind == verdict.causes[0].kind
-        assert verdict.cure == verdict.causes[0].cure
-        points = [one.points for one in verdict.causes]
-        known = [one for one in points if one is not None]
-        assert known == sorted(known, reverse=True)
-        assert points[: len(known)] == known  # those of unknown worth are last
-        for one in verdict.causes:
-            assert one.why in verdict.why
-            if one.points is not None:
-                assert f"{100 * one.points:+.1f} ± {100 * (one.standard_error or 0):.1f} points" in verdict.why
-        assert verdict.subject in verdict.why
+@pytest.mark.parametrize("name", CASES)
+def test_a_verdict_says_its_numbers_and_ranks_its_causes(name: str) -> None:
+    _, verdict = judged(name)
+    assert verdict.kind in KINDS
+    assert verdict.kind == verdict.causes[0].kind
+    assert verdict.cure == verdict.causes[0].cure
+    points = [one.points for one in verdict.causes]
+    known = [one for one in points if one is not None]
+    assert known == sorted(known, reverse=True)
+    assert points[: len(known)] == known  # those of unknown worth are last
+    for one in verdict.causes:
+        assert one.why in verdict.why
+        if one.points is not None:
+            assert f"{100 * one.points:+.1f} ± {100 * (one.standard_error or 0):.1f} points" in verdict.why
+    assert verdict.subject in verdict.why
 
 
-def test_every_cure_is_a_command_that_there_is(judged: dict[str, tuple[Case, Verdict]]) -> None:
+def test_every_cure_is_a_command_that_there_is() -> None:
     """Its options, too: click reads them, without running anything."""
     import click
 
-    cures = {one.cure for _, verdict in judged.values() for one in verdict.causes}
-    assert cures
+    cures = {one.cure for name in CASES for one in judged(name)[1].causes}
+    assert len(cures) > 5
     for cure in cures:
         assert cure is not None
         program, name, *rest = shlex.split(cure)
@@ -63,7 +62,7 @@ def test_every_cure_is_a_command_that_there_is(judged: dict[str, tuple[Case, Ver
 
 
 def test_experiments_tell_what_each_gained_and_over_what() -> None:
-    verdict = one_middle_layer(0).judged()
+    _, verdict = judged("one_middle_layer")
     by_name = {one.name: one for one in verdict.experiments}
     assert by_name["views"].gain == pytest.approx(verdict.causes[0].points)
     assert "layer 3 mean" in by_name["views"].what
@@ -75,7 +74,7 @@ def test_experiments_tell_what_each_gained_and_over_what() -> None:
 
 
 def test_what_is_not_wrong_is_said_too() -> None:
-    why = easy(1).judged().why
+    why = judged("easy")[1].why
     assert "no other layer or pooling is better, no larger head is better" in why
     assert "twice the labels would give about" in why
 
@@ -86,8 +85,8 @@ def test_many_rows_of_a_task_are_not_short_of_data() -> None:
 
 
 def test_the_same_call_gives_the_same_verdict() -> None:
-    case = tiny_rate(3)
-    assert case.judged() == case.judged()
+    case, verdict = judged("tiny_rate")
+    assert case.judged() == verdict
 
 
 def test_labels_of_any_type_and_texts_beside_them() -> None:
@@ -124,6 +123,11 @@ X, Y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 2
         (X, Y, {"lr": 0.1, "epochs": 0}, "0 epochs are none"),
         (X, Y, {"metric": "auc"}, "no metric 'auc'"),
         (X, Y, {"view": (3, "cls")}, "no layer 3 cls"),
+        (X, Y, {"view": "last"}, "'last' is no view"),
+        ({"mean": X}, Y, {}, "'mean' is no view"),
+        ({("mean", 1): X}, Y, {}, "('mean', 1) is no view"),
+        ([["a", "b"]] * 30, Y, {}, "the features are not numbers"),
+        (X * 1e39, Y, {}, "row 0 of layer 0 mean is not finite"),
     ],
 )
 def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dict[str, Any], says: str) -> None:
@@ -135,7 +139,12 @@ def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dic
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [(np.zeros(30, int), "all labels are the same"), ([*Y[:29], 2], "the class 2 has one row only")],
+    [
+        (np.zeros(30, int), "all labels are the same"),
+        ([*Y[:29], 2], "the class 2 has one row only"),
+        ([*Y[:29], None], "row 29 has no label"),
+        (np.eye(2)[Y], "lists of several values"),
+    ],
 )
 def test_labels_that_make_no_task_are_refused(labels: Any, says: str) -> None:
     with pytest.raises(LabelError, match=says):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from sklearn.metrics import accuracy_score
 import featcache
 from featcache.data.keys import row_keys
 from featcache.errors import LeakError
+from featcache.fit import _cures
 from featcache.report.command import command_of
 from featcache.select.outcome import FitResult
 from featcache.select.verdict import KINDS
@@ -138,6 +140,38 @@ def test_a_command_leaves_out_what_is_usual_and_quotes_the_rest() -> None:
         "featcache x 'a b.csv' c --label y --label z --split 0.8/0.2 --time 60 --thresholds --no-evidence"
     )
     assert command_of("featcache x", verb, {"data": {"text": ["a"]}, "label": "y", **usual}) is None
+
+
+def test_a_list_that_is_as_usual_is_left_out_however_it_was_given() -> None:
+    def verb(data: Any, *, heads: Any = ("mlp", "logreg")) -> None:
+        del data, heads
+
+    for heads in ("mlp,logreg", ("mlp", "logreg")):
+        assert command_of("featcache x", verb, {"data": "a.csv", "heads": heads}) == "featcache x a.csv"
+
+
+def test_cures_are_commands_that_read_the_same_rows(encoder: Path, in_folder: Path, run: Run) -> None:
+    """The texts' column, which nobody could guess, a template, the cache and files with spaces go along."""
+    data = rated(150, seed=11)
+    columns = {"body": data["text"], "note": [f"row {row} a" for row in range(150)], "my label": data["label"]}
+    write_csv(in_folder / "my data.csv", columns)
+    template = "{body} ({note})"
+    reading: dict[str, Any] = {"template": template, "cache": "there"}
+    featcache.extract(in_folder / "my data.csv", backbone=encoder, dtype="float32", **reading)
+    options = shlex.join(["--template", template, "--cache", "there", "--label", "my label"])
+    asked = {name: one.default for name, one in inspect.signature(featcache.fit_heads).parameters.items()}
+    cures = _cures({**asked, "train": [Path("my data.csv")], **reading}, "my label", Path("my run"), deep=True)
+    assert shlex.split(cures["fits"]) == ["featcache", "predict", "my run/bundle", "DATA"]
+    for kind, extra in (("no-signal", []), ("data-limited", ["--heads", "logreg", "--depths", "0", "--layers", "2"])):
+        words = shlex.split(cures[kind])
+        assert set(words[3:]) == set(shlex.split(options))
+        told = run(*words[1:], *extra, "--json")
+        assert told.exit_code == 0, told.stderr
+        assert sum(json.loads(told.stdout)["rows"].values()) == 150
+    words = shlex.split(cures["backbone"].replace("ANOTHER", str(encoder)))
+    told = run(*words[1:], "--dtype", "float32", "--json")
+    assert json.loads(told.stdout)["hits"] == 150, told.stderr
+    assert _cures({**asked, "train": data}, "y", Path("r"), deep=True)["no-signal"] == "featcache check DATA --label y"
 
 
 def test_without_evidence_a_run_has_no_verdict_and_says_nothing_of_it(cache: Path, tmp_path: Path) -> None:

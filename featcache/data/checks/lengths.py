@@ -37,12 +37,12 @@ def _threshold(
     name = named(pool.classes[number])
     hit = (lengths > cut) if longer else (lengths <= cut)
     right = int((hit & (numbers == number)).sum())
-    side = "longer than" if longer else "at most"
+    side = "longer than" if longer else "of at most"
     leak = score >= _LEAK
     where = rows[hit & (numbers == number)]
     yield Finding(
         "leak-length", int(hit.sum()), len(rows),
-        f"texts of {side} {cut:,} characters: {right:,} of {int(hit.sum()):,} are {name}, "
+        f"texts {side} {cut:,} characters: {right:,} of {int(hit.sum()):,} are {name}, "
         f"{percent(right, int((numbers == number).sum()))} of all {name} (balanced accuracy of this rule {score:.2f})",
         "length alone tells the label: a head that learns it fails where texts are cut or collected otherwise"
         if leak

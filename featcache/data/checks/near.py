@@ -159,7 +159,9 @@ def _within(
 def _torn(pool: Pool, first: NDArray[np.int64], pairs: dict[int, int]) -> str:
     """How many pairs have two labels, as a phrase; nothing where none has."""
     count = sum(pool.labels[first[one]] != pool.labels[first[other]] for one, other in pairs.items())
-    return f", {count:,} of them under another label" if count else ""
+    if not count:
+        return ""
+    return f", {count:,} of them under another label" if len(pairs) > 1 else ", under another label"
 
 
 def _pairs(pool: Pool, first: NDArray[np.int64], pairs: dict[int, int]) -> tuple[str, ...]:

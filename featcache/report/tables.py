@@ -25,6 +25,7 @@ from featcache.select.views import View
 
 _INDENT = 11  # where the second column of all output begins
 _TEXT_WIDTH = 110
+_FEW_LEAKS = 2  # that are told beside the scores; the page has all
 _TOP = 8  # views of the sweep that are shown; all are in trials.jsonl
 _LAYERS_A_LINE = 17  # of the heat map, 6 characters each
 # From low to high, dark to light, as colour-blind safe as one hue is; written on in white or black.
@@ -82,10 +83,12 @@ def _about_data(result: FitResult) -> Iterator[tuple[str, str]]:
     if result.mislabelled.count:
         yield "labels", f"{result.mislabelled.said}: {result.folder}/{result.mislabelled.path}"
     leaks = [finding.what for finding in result.findings if finding.leak]
-    yield from (("leak", what) for what in leaks)
-    others = len(result.findings) - len(leaks)
-    if others:
-        yield "data", f"{others} more finding{'' if others == 1 else 's'}: `featcache check` tells all"
+    yield from (("leak", what) for what in leaks[:_FEW_LEAKS])
+    more, others = len(leaks[_FEW_LEAKS:]), len(result.findings) - len(leaks)
+    rest = [f"{more} more leak{'' if more == 1 else 's'}"] if more else []
+    rest += [f"{others} other finding{'' if others == 1 else 's'}"] if others else []
+    if rest:
+        yield "data", f"{' and '.join(rest)}: `featcache check` tells all"
 
 
 def _line(console: Console, head: str, text: str) -> None:

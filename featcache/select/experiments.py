@@ -33,7 +33,7 @@ _SMALLER_C = (1e-5, 1e-4)
 # out within half a point of what they are with these, in twice the time.
 _MILD, _STRONG = (300, 0.1, 0.01), (500, 0.5, 0.1)  # steps, dropout, weight decay
 _SHUFFLES = 2
-_DRAWS, _SIZES = 2, 5  # of a part of the rows; `featcache curves` takes more
+_DRAWS, _SIZES = 2, 4  # of a part of the rows; `featcache curves` takes more
 _BY_HEART = 0.99  # of the score on training rows: nothing is left to converge to
 _SUBJECT_SEEDS = 3
 _WIDEST = 512  # a subject of this width is not tried wider

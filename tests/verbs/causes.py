@@ -48,9 +48,9 @@ def two_clouds(generator: np.random.Generator, labels: NDArray[np.int64], inputs
 def xor(seed: int) -> Case:
     """Two features of which neither tells anything by itself, among noise."""
     generator = np.random.default_rng(seed)
-    bits = generator.integers(0, 2, (600, 2))
-    noise = generator.standard_normal((600, 14))
-    x = np.concatenate([2 * bits - 1 + 0.3 * generator.standard_normal((600, 2)), noise], axis=1)
+    bits = generator.integers(0, 2, (400, 2))
+    noise = generator.standard_normal((400, 14))
+    x = np.concatenate([2 * bits - 1 + 0.3 * generator.standard_normal((400, 2)), noise], axis=1)
     return Case("capacity", x, bits[:, 0] ^ bits[:, 1])
 
 
@@ -113,12 +113,12 @@ def few_rows(seed: int, rows: int = 200) -> Case:
 
 
 def big_head(seed: int) -> Case:
-    """Two hidden layers of 512 on 200 rows, every fifth of them labelled wrongly."""
+    """Two hidden layers of 256 on 200 rows, every fifth of them labelled wrongly."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 2, 200)
     x = two_clouds(generator, labels, 30, 2.2)
     noisy = labels ^ (generator.random(200) < 0.2)
-    return Case("overfits", x, noisy.astype(np.int64), {"head": "mlp 2×512"}, ("data-limited", "features", "capacity"))
+    return Case("overfits", x, noisy.astype(np.int64), {"head": "mlp 2×256"}, ("data-limited", "features", "capacity"))
 
 
 def easy(seed: int) -> Case:

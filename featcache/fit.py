@@ -266,12 +266,12 @@ def _fit(
     rival = final if chosen is linear else finished(linear, sweep, thresholds=wanted.thresholds)
     read = read_test(final, rival, sweep, task.test, classes)
     bundle = folder / "bundle"
-    before = _entered(task, chosen, folder, progress)
-    if before:
-        progress.note(_flag(before))
     majority_floor, tfidf_floor = floors([part.texts for part in parts.present()], task.numbers, len(classes))
     verdict, growth = (None, None) if cures is None else _judged(task, cures, progress)
     doubted = None if cures is None else _doubted(task, trials, chosen, progress)
+    before = _entered(task, chosen, folder, progress)  # as late as can be: of an interrupted run nobody saw a score
+    if before:
+        progress.note(_flag(before))
     result = FitResult(
         best=read.best,
         linear=read.linear,

@@ -115,13 +115,14 @@ def test_one_file_is_one_idea(path: Path) -> None:
     "code",
     [
         "import featcache",
+        "import featcache.fit, featcache.diagnose, featcache.curves, featcache.check, featcache.report.page",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'extract', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'fit-heads', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'check', '--help']; main()",
         "import sys; from featcache.cli import main; sys.argv = ['featcache', 'ls', '--cache', 'none']; main()",
     ],
-    ids=["import", "--help", "extract --help", "fit-heads --help", "check --help", "ls"],
+    ids=["import", "verbs", "--help", "extract --help", "fit-heads --help", "check --help", "ls"],
 )
 def test_light_commands_import_nothing_heavy(code: str) -> None:
     report = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"

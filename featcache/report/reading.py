@@ -19,7 +19,6 @@ from featcache.heads.shape import HeadShape
 from featcache.report.record import (
     NO_VERDICT,
     Bin,
-    Cause,
     ClassScore,
     Example,
     Experiment,
@@ -38,6 +37,7 @@ from featcache.report.record import (
     Trial,
     Verdict,
 )
+from featcache.select.verdict import Cause
 from featcache.select.views import View
 
 _LARGE = 1e15  # no score, count or time is; 100 times it is still a number

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.heads.shape import HeadShape
+from featcache.select.verdict import Cause
 from featcache.select.views import View
 
 
@@ -80,17 +81,6 @@ class Floor:
     train: Mapping[str, float]
     validation: Mapping[str, float]
     test: Mapping[str, float] | None
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One limit of the subject. points, standard_error: shares of the metric, or None."""
-
-    kind: str
-    points: float | None
-    standard_error: float | None
-    why: str
-    cure: str | None
 
 
 @dataclass(frozen=True)

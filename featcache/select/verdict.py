@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from featcache.select.arms import STANDARD_ERRORS, Arm, Effect, effect, effect_of_classes
-from featcache.select.experiments import Evidence
 from featcache.select.metrics import score
 from featcache.select.sweep import Trial
+
+if TYPE_CHECKING:
+    from featcache.select.experiments import Evidence
 
 KINDS = (
     "fits", "not-converged", "unscaled", "features", "capacity", "overfits", "data-limited", "backbone", "no-signal",
@@ -129,6 +132,13 @@ def _causes(evidence: Evidence, left_out: int) -> list[_Found]:
     more = None if left_out else _of_more_labels(evidence)
     if more is not None:
         found.append(_Found("data-limited", more, "twice the labels", best))
+    whole = evidence.growth.sizes[-1]
+    if evidence.growth.curve is None and whole.train - whole.score.value > _GAP:
+        why = (
+            f"{whole.rows:,} training rows are too few for a learning curve, and the best head knows them "
+            f"({whole.train:.3f}) better than others ({whole.score.value:.3f})"
+        )
+        found.append(_Found("data-limited", None, why, best))
     found.sort(key=lambda one: -one.gain.value if one.gain else 0.0)
     if _skill(evidence) < _POOR or _below_words(evidence):
         found.append(_Found("backbone", None, _poor(evidence, helped=bool(found)), best))

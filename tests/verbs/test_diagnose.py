@@ -84,6 +84,14 @@ def test_many_rows_of_a_task_are_not_short_of_data() -> None:
     assert "data-limited" not in [one.kind for one in few_rows(0, rows=2000).judged().causes]
 
 
+def test_rows_too_few_for_a_curve_are_said_to_be_too_few() -> None:
+    """Forty rows of the task of which 200 are too few."""
+    verdict = few_rows(1, rows=40).judged()
+    kinds = [one.kind for one in verdict.causes]
+    assert "fits" not in kinds
+    assert "data-limited" in kinds or kinds == ["no-signal"], verdict.why
+
+
 def test_the_same_call_gives_the_same_verdict() -> None:
     case, verdict = judged("tiny_rate")
     assert case.judged() == verdict

@@ -91,7 +91,13 @@ def test_people_get_sentences_and_the_next_command(run: Run, data: Path, encoder
     again = run("extract", data, "--backbone", encoder)
     assert "nothing to compute, 150 found in the cache" in again.stdout
     fitted = run("fit-heads", data, "--label", "label", *QUICK)
-    for part in ("layer 2 mean", "majority class", "TF-IDF", "verdict", "featcache predict runs/moods-label/bundle"):
+    for part in (
+        "layer 2 mean",
+        "majority class",
+        "TF-IDF",
+        "layers        1",
+        "featcache predict runs/moods-label/bundle",
+    ):
         assert part in fitted.stdout
     assert fitted.stdout == Path("runs/moods-label/report.txt").read_text()
 
@@ -314,6 +320,7 @@ def test_a_cure_can_be_pasted(run: Run, cached: Path, in_folder: Path) -> None:
         "--template",
         "{a} {n} on",
         *QUICK[:2],
+        "--no-evidence",
         "--pool",
         "max",
     )

@@ -56,7 +56,10 @@ def test_a_fit_ends_in_a_verdict_about_the_linear_reference(run_of_files: tuple[
     result, folder = run_of_files
     written = json.loads((folder / "run" / "result.json").read_text())
     assert result.verdict is not None
+    assert set(written["verdict"]) == {"kind", "why", "cure", "causes", "experiments", "subject"}
     assert written["verdict"]["kind"] == result.verdict.kind
+    assert result.verdict.why[:40] in " ".join((folder / "run" / "report.txt").read_text().split())
+    assert (folder / "run" / "report.html").stat().st_size < 3_000_000
     assert result.verdict.kind in KINDS
     assert result.verdict.subject == "linear head on layer 2 mean"
     assert written["learning_curve"]["points"][-1]["rows"] <= 300

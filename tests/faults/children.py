@@ -6,6 +6,7 @@ imported: multiprocessing's `forkserver`. A child is running 10 ms later instead
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import multiprocessing
@@ -110,7 +111,8 @@ class Child:
     def kill(self) -> bool:
         """Send SIGKILL, and take in all that was reported before. Returns whether it was still alive then."""
         if self.exit_code is None:
-            os.kill(self._process.pid or 0, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended since it was asked
+                os.kill(self._process.pid or 0, signal.SIGKILL)
         self._process.join()
         self.read()
         return self.exit_code == -signal.SIGKILL

@@ -24,10 +24,10 @@ from featcache.report.progress import Progress, Silent
 from featcache.select.candidates import Candidates, base_recipe
 from featcache.select.sizes import DEPTHS, WIDTHS, Capacity, Growth
 from featcache.select.sweep import Candidate
-from featcache.select.views import VIEWS, views_of
+from featcache.select.views import VIEWS
 from featcache.select.wanted import Wanted, heads_asked_for, listed, seeds_from
-from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
-from featcache.task import Task, memory_told
+from featcache.spaces import DEFAULT_CACHE, find_space
+from featcache.task import Task, memory_told, views_asked_for
 
 SPLIT = "0.8/0.2"  # nothing is chosen for good here, so no rows are kept for a test
 HEADS = ("logreg", "mlp")  # simple ones, among which the best is looked for
@@ -124,13 +124,7 @@ def curves(
         Path(cache), [parts.train, parts.validation], backbone=backbone, name=space, layers=layers, pool=pool,
         reading=reading.options(),
     )  # fmt: skip
-    there = views_of(
-        found.contract.layers if layers is None else cached_layers(layers, found),
-        found.contract.poolings if pool is None else parse_poolings(pool),
-        found.origin.hidden_size,
-        wanted.views,
-    )
-    wanted.check_views(there)
+    there = views_asked_for(found, layers, pool, wanted)
     from featcache.select.features import Room, States
 
     with Room() as room, memory_told():

@@ -44,10 +44,10 @@ from featcache.select.floors import floors
 from featcache.select.outcome import Answers, FitResult, Mislabelled, Origin, Row
 from featcache.select.sweep import Trial
 from featcache.select.verdict import KINDS, Verdict, judge
-from featcache.select.views import VIEWS, views_of
+from featcache.select.views import VIEWS
 from featcache.select.wanted import Wanted, heads_asked_for, listed, seeds_from
-from featcache.spaces import DEFAULT_CACHE, cached_layers, find_space, parse_poolings
-from featcache.task import Task, memory_told
+from featcache.spaces import DEFAULT_CACHE, find_space
+from featcache.task import Task, memory_told, views_asked_for
 
 if TYPE_CHECKING:
     from featcache.heads.custom import Factory
@@ -193,13 +193,7 @@ def fit_heads(
         Path(cache), parts[labels[0]].present(), backbone=backbone, name=space, layers=layers, pool=pool,
         reading=reading.options(),
     )  # fmt: skip
-    views_there = views_of(
-        found.contract.layers if layers is None else cached_layers(layers, found),
-        found.contract.poolings if pool is None else parse_poolings(pool),
-        found.origin.hidden_size,
-        wanted.views,
-    )
-    wanted.check_views(views_there)
+    views_there = views_asked_for(found, layers, pool, wanted)
     from featcache.select.features import Room, States
 
     results = {}

@@ -18,8 +18,9 @@ from featcache.heads.shape import HeadShape
 from featcache.select.folds import N_FOLDS, enough, folds_of, most_folds, one_fold, seeds_for, smaller
 from featcache.select.outcome import Row, Rows
 from featcache.select.sweep import Candidate, Fold, Part, Sweep
-from featcache.select.views import View, reference_view
+from featcache.select.views import View, reference_view, views_of
 from featcache.select.wanted import Wanted
+from featcache.spaces import cached_layers, parse_poolings
 
 if TYPE_CHECKING:
     from featcache.select.features import States
@@ -142,6 +143,23 @@ class Task:
             return self.parts.test
         both = self.parts.train.followed_by(self.parts.validation)
         return both if part == "chosen on" else both.take(np.concatenate([fold.held for fold in self.sweep.folds]))
+
+
+def views_asked_for(
+    space: Space, layers: str | Sequence[int] | None, pool: str | Sequence[str] | None, wanted: Wanted
+) -> list[View]:
+    """The views of a space that heads are tried on. layers, pool: a part of what is cached, or None for all of it.
+
+    Raises InputError where no head that is wanted can be tried on any of them.
+    """
+    found = views_of(
+        space.contract.layers if layers is None else cached_layers(layers, space),
+        space.contract.poolings if pool is None else parse_poolings(pool),
+        space.origin.hidden_size,
+        wanted.views,
+    )
+    wanted.check_views(found)
+    return found
 
 
 @contextlib.contextmanager

@@ -7,18 +7,16 @@ import io
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
+from featcache.report.tables import INDENT, TEXT_WIDTH, print_line
 from featcache.select.metrics import Interval
 from featcache.select.sizes import Capacity, Growth
-
-_INDENT, _TEXT_WIDTH = 11, 110  # as in `tables`
 
 
 def growth_text(growths: tuple[Growth, ...], view: str, capacity: tuple[Capacity, ...]) -> str:
     """All of it as plain text."""
     stream = io.StringIO()
-    console = Console(file=stream, width=_INDENT + _TEXT_WIDTH, no_color=True, highlight=False)
+    console = Console(file=stream, width=INDENT + TEXT_WIDTH, no_color=True, highlight=False)
     print_curves(growths, view, capacity, console)
     return "\n".join(one.rstrip() for one in stream.getvalue().splitlines()) + "\n"
 
@@ -33,19 +31,21 @@ def print_curves(growths: tuple[Growth, ...], view: str, capacity: tuple[Capacit
 
 def print_growth(growth: Growth, console: Console) -> None:
     """A head's score by training rows, and what twice the labels would give."""
-    _line(console, "rows", f"{growth.metric} of {growth.about} by training rows (95 % interval over validation rows)")
+    print_line(
+        console, "rows", f"{growth.metric} of {growth.about} by training rows (95 % interval over validation rows)"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("rows", "draws", "train", "validation"):
         table.add_column(head, justify="left" if head == "validation" else "right")
     for size in growth.sizes:
         table.add_row(f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score))
-    console.print(Padding(table, (0, 0, 0, _INDENT)))
-    _line(console, "more", growth.sentence())
+    console.print(Padding(table, (0, 0, 0, INDENT)))
+    print_line(console, "more", growth.sentence())
 
 
 def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console: Console) -> None:
     """Heads of every size on one view, train beside validation."""
-    _line(console, "capacity", f"{metric} of heads on {view} by their size, train beside validation")
+    print_line(console, "capacity", f"{metric} of heads on {view} by their size, train beside validation")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("head")
     table.add_column("parameters", justify="right")
@@ -56,16 +56,8 @@ def print_capacity(view: str, metric: str, heads: tuple[Capacity, ...], console:
         gain = "" if one.gain is None else f"{100 * one.gain.value:+z.1f} ± {100 * one.gain.standard_error:.1f}"
         name = f"mlp {one.depth}×{one.width}" if one.depth else "linear"
         table.add_row(name, f"{one.n_parameters:,}", f"{one.train:.3f}", _with_interval(one.score), gain)
-    console.print(Padding(table, (0, 0, 0, _INDENT)))
+    console.print(Padding(table, (0, 0, 0, INDENT)))
 
 
 def _with_interval(score: Interval) -> str:
     return f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"
-
-
-def _line(console: Console, head: str, text: str) -> None:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=_INDENT - 1)
-    table.add_column(overflow="fold", max_width=_TEXT_WIDTH)
-    table.add_row(Text(head, style="bold"), Text(text))
-    console.print(table)

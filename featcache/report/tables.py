@@ -23,8 +23,8 @@ from featcache.select.sweep import Trial
 from featcache.select.verdict import Verdict
 from featcache.select.views import View
 
-_INDENT = 11  # where the second column of all output begins
-_TEXT_WIDTH = 110
+INDENT = 11  # where the second column of all output begins
+TEXT_WIDTH = 110
 _FEW_LEAKS = 2  # that are told beside the scores; the page has all
 _TOP = 8  # views of the sweep that are shown; all are in trials.jsonl
 _LAYERS_A_LINE = 17  # of the heat map, 6 characters each
@@ -41,19 +41,21 @@ def report_text(result: FitResult) -> str:
 
 def print_report(result: FitResult, console: Console) -> None:
     """Sweep, comparison, verdict and where things were saved."""
-    _line(console, "rows", f"{_rows(result.rows)} · {len(result.classes)} classes, largest {result.largest_share:.0%}")
-    _line(console, "space", f"{result.space} · {len(result.trials)} heads tried in {result.seconds:.0f} s")
+    print_line(
+        console, "rows", f"{_rows(result.rows)} · {len(result.classes)} classes, largest {result.largest_share:.0%}"
+    )
+    print_line(console, "space", f"{result.space} · {len(result.trials)} heads tried in {result.seconds:.0f} s")
     console.print()
-    _line(
+    print_line(
         console, "sweep", f"{result.metric} of the best head of each kind, train beside validation ({_legend(result)})"
     )
     views = _top_views(result)
-    console.print(Padding(_sweep_table(result, views), (0, 0, 0, _INDENT)))
+    console.print(Padding(_sweep_table(result, views), (0, 0, 0, INDENT)))
     more = len({trial.view for trial in result.trials}) - len(views)
     if more > 0:
-        _line(console, "", f"… and {more} more view{'' if more == 1 else 's'} in trials.jsonl")
+        print_line(console, "", f"… and {more} more view{'' if more == 1 else 's'} in trials.jsonl")
     console.print()
-    console.print(Padding(_comparison_table(result), (0, 0, 0, _INDENT)))
+    console.print(Padding(_comparison_table(result), (0, 0, 0, INDENT)))
     console.print()
     _print_layers(result, console)
     following = shlex.join(["featcache", "predict", result.bundle, "DATA"])
@@ -66,7 +68,7 @@ def print_report(result: FitResult, console: Console) -> None:
         ("next", following),
     ):
         if text:
-            _line(console, head, text)
+            print_line(console, head, text)
 
 
 def _verdict(verdict: Verdict | None, following: str) -> Iterator[tuple[str, str | None]]:
@@ -91,10 +93,11 @@ def _about_data(result: FitResult) -> Iterator[tuple[str, str]]:
         yield "data", f"{' and '.join(rest)}: `featcache check` tells all"
 
 
-def _line(console: Console, head: str, text: str) -> None:
+def print_line(console: Console, head: str, text: str) -> None:
+    """A line of output: what it is about, and behind it the text, folded."""
     table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=_INDENT - 1)
-    table.add_column(overflow="fold", max_width=_TEXT_WIDTH)
+    table.add_column(width=INDENT - 1)
+    table.add_column(overflow="fold", max_width=TEXT_WIDTH)
     table.add_row(Text(head, style="bold"), Text(text))
     console.print(table)
 
@@ -160,11 +163,11 @@ def _print_layers(result: FitResult, console: Console) -> None:
     low, high = _ends(list(best.values()))
     for start in range(0, len(layers), _LAYERS_A_LINE):
         shown = layers[start : start + _LAYERS_A_LINE]
-        line = Text("layers".ljust(_INDENT), style="bold")
+        line = Text("layers".ljust(INDENT), style="bold")
         line.append("".join(f"{layer:>4}  " for layer in shown), style="not bold")
         console.print(line)
         for pooling in poolings:
-            line = Text(f"  {pooling}".ljust(_INDENT))
+            line = Text(f"  {pooling}".ljust(INDENT))
             for layer in shown:
                 value = best.get((layer, pooling))
                 text = "·" if value is None else _short(value)
@@ -258,4 +261,4 @@ def _short(value: float) -> str:
 
 def _width(result: FitResult) -> int:
     heads = {str(trial.head) for trial in result.trials}
-    return max(_TEXT_WIDTH + _INDENT, _INDENT + 20 + sum(max(13, len(head) + 2) for head in heads))
+    return max(TEXT_WIDTH + INDENT, INDENT + 20 + sum(max(13, len(head) + 2) for head in heads))

@@ -1,4 +1,6 @@
-"""The same synthetic rows in four forms, for `cache_io.py` to compare: shards, a sealed file, .npy, plain HDF5."""
+"""The same synthetic rows in four forms, for `cache_io.py` to compare: shards, a sealed file, .npy,
+plain HDF5.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
-from featcache.cache.space import Origin, Space
+from featcache.cache.space import BackboneOrigin, Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.writer import SHARD_BYTES
 
@@ -39,7 +41,9 @@ class Files:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The rows of a case, made again whenever they are asked for: as float32, as a backbone gives them."""
+    """The rows of a case, made again whenever they are asked for: as float32, as a backbone gives
+    them.
+    """
 
     n_rows: int
     dim: int
@@ -49,13 +53,15 @@ class Chunks:
         """Rows of a shard: as `extract` writes them, but four shards at least."""
         return max(min(SHARD_BYTES // (self.dim * 2), -(-self.n_rows // 4)), 1)
 
-    def __iter__(self) -> Iterator[Rows]:
+    def __iter__(self) -> Iterator[CachedRows]:
         generator = np.random.default_rng(self.n_rows)
         for start in range(0, self.n_rows, self.step):
             count = min(self.step, self.n_rows - start)
             # Any bits but the exponent's highest: values between -2 and 2.
-            bits = generator.integers(0, 1 << 16, (count, self.dim), dtype=np.uint16) & np.uint16(0xBFFF)
-            yield Rows(
+            bits = generator.integers(0, 1 << 16, (count, self.dim), dtype=np.uint16) & np.uint16(
+                0xBFFF
+            )
+            yield CachedRows(
                 keys=np.frombuffer(generator.bytes(count * 16), np.uint8).reshape(count, 16),
                 n_tokens=np.full(count, 9, dtype=np.uint32),
                 truncated=np.zeros(count, dtype=np.bool_),
@@ -66,14 +72,22 @@ class Chunks:
 def new_space(cache: Path, dim: int) -> Space:
     """An empty space of one view."""
     contract = Contract(
-        weights="0" * 64, config={"model_type": "synthetic"}, tokenizer="0" * 64, code=None, special_tokens=True,
-        max_length=512, truncation_side="right", dtype="float32", quantization=None, layers=(LAYER,),
+        weights="0" * 64,
+        config={"model_type": "synthetic"},
+        tokenizer="0" * 64,
+        code=None,
+        special_tokens=True,
+        max_length=512,
+        truncation_side="right",
+        dtype="float32",
+        quantization=None,
+        layers=(LAYER,),
         poolings=(POOLING,),
-    )  # fmt: skip
-    return Space.create(cache, "synthetic", contract, Origin("synthetic", dim, LAYER, 512))
+    )
+    return Space.create(cache, "synthetic", contract, BackboneOrigin("synthetic", dim, LAYER, 512))
 
 
-def write_featcache(cache: Path, rows: Sequence[Rows], dim: int) -> Space:
+def write_featcache(cache: Path, rows: Sequence[CachedRows], dim: int) -> Space:
     """Write the rows as `extract` does: each shard on the disk before the next."""
     space = new_space(cache, dim)
     for part in rows:
@@ -81,8 +95,10 @@ def write_featcache(cache: Path, rows: Sequence[Rows], dim: int) -> Space:
     return space
 
 
-def write_plain(path: Path, rows: Sequence[Rows], dim: int, *, sync: bool) -> None:
-    """Write the rows into one HDF5 file with h5py: float16, contiguous, no checksums. sync: one fsync at the end."""
+def write_plain(path: Path, rows: Sequence[CachedRows], dim: int, *, sync: bool) -> None:
+    """Write the rows into one HDF5 file with h5py: float16, contiguous, no checksums. sync: one
+    fsync at the end.
+    """
     n_rows, start = sum(len(part.keys) for part in rows), 0
     with h5py.File(path, "w") as file:
         states = file.create_dataset(VIEW, (n_rows, dim), np.float16)

@@ -1,16 +1,20 @@
-"""What the cache costs and gains against plain files: opening, looking up, gathering, reading, writing, merging.
+"""What the cache costs and gains against plain files: opening, looking up, gathering, reading,
+writing, merging.
 
     python benchmarks/cache_io.py [--rows 1000000 --rows …] [--dim 384] [--folder DIR] [--json]
     python benchmarks/cache_io.py --pass [--texts 5000] [--data FILE] [--json]
 
-The first form writes a space of one float16 view with featcache, as several shards and, merged, as one sealed file; and
-the same rows as .npy and as contiguous HDF5 written with h5py. Everything is read from memory (the file cache), so it
-is the code that is measured and not the disk, but for writing. Figures are medians of runs in turns.
+The first form writes a space of one float16 view with featcache, as several shards and, merged, as
+one sealed file; and the same rows as .npy and as contiguous HDF5 written with h5py. Everything is
+read from memory (the file cache), so it is the code that is measured and not the disk, but for
+writing. Figures are medians of runs in turns.
 
-The second form is the price of safety: one pass of a backbone whose rows go through featcache's writer (checksums,
-fsync, claims), in turns with the same pass appending its batches to plain resizable HDF5 datasets.
+The second form is the price of safety: one pass of a backbone whose rows go through featcache's
+writer (checksums, fsync, claims), in turns with the same pass appending its batches to plain
+resizable HDF5 datasets.
 
-Before times are compared, the compared results must be equal. Exit code 1: they are not, or a figure misses its bound.
+Before times are compared, the compared results must be equal. Exit code 1: they are not, or a
+figure misses its bound.
 """
 
 from __future__ import annotations
@@ -31,14 +35,25 @@ from typing import Any
 import click
 import h5py
 import numpy as np
-from cache_files import LAYER, POOLING, VIEW, Chunks, Files, linked, make_files, write_featcache, write_plain
+from cache_files import (
+    LAYER,
+    POOLING,
+    VIEW,
+    Chunks,
+    Files,
+    linked,
+    make_files,
+    write_featcache,
+    write_plain,
+)
 from cache_pass import price_of_safety
 from common import machine, machine_line, plain_table, run
 from numpy.typing import NDArray
 
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
-from featcache.files import free_bytes, megabytes
+from featcache.durable import free_bytes
+from featcache.wording import megabytes
 
 FEW, MANY = 256, 100_000  # keys looked up, rows gathered
 SMALL_DIM, LARGE_ROWS = 16, 10_000_000  # so many rows are about keys, not about bytes
@@ -84,8 +99,16 @@ class Figure:
         return self.value >= self.required if self.at_least else self.value <= self.required
 
     def cells(self) -> list[str]:
-        bound = "" if self.required is None else f"{'≥' if self.at_least else '≤'} {self.required:g} {self.unit}"
-        return [self.name, f"{self.value:,.4g} {self.unit}", bound if self.kept else f"{bound}  MISSED"]
+        bound = (
+            ""
+            if self.required is None
+            else f"{'≥' if self.at_least else '≤'} {self.required:g} {self.unit}"
+        )
+        return [
+            self.name,
+            f"{self.value:,.4g} {self.unit}",
+            bound if self.kept else f"{bound}  MISSED",
+        ]
 
 
 def nothing() -> None:
@@ -100,7 +123,8 @@ def in_turns(
 ) -> dict[str, float]:
     """Median seconds of each variant, run in turns; each is given the number of the round.
 
-    The first round warms up. A variant that has used up `budget` seconds sits out the rounds that are left.
+    The first round warms up. A variant that has used up `budget` seconds sits out the rounds that
+    are left.
     before: called before each run, off the clock.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -129,7 +153,9 @@ def key_array(file: h5py.File) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     return keys[order], order
 
 
-def in_array(index: tuple[NDArray[np.void], NDArray[np.int64]], keys: NDArray[np.uint8]) -> NDArray[np.int64]:
+def in_array(
+    index: tuple[NDArray[np.void], NDArray[np.int64]], keys: NDArray[np.uint8]
+) -> NDArray[np.int64]:
     """Rows of keys that are in the array, all of them."""
     return index[1][np.searchsorted(index[0], keys.view("V16").ravel())]
 
@@ -159,7 +185,9 @@ def check_equal(what: str, *results: NDArray[Any]) -> None:
         raise click.ClickException(f"{what} differ. Times of different results are not compared.")
 
 
-def opening(files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, budget: float) -> list[Figure]:
+def opening(
+    files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, budget: float
+) -> list[Figure]:
     """From a path to the rows of 256 keys."""
 
     def featcache_opens(space: Space) -> Callable[[int], NDArray[np.int64]]:
@@ -188,7 +216,9 @@ def opening(files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, budg
     ]
 
 
-def finding(files: Files, generator: np.random.Generator, repeats: int, budget: float) -> list[Figure]:
+def finding(
+    files: Files, generator: np.random.Generator, repeats: int, budget: float
+) -> list[Figure]:
     """Keys looked up in what is open, other ones in each round."""
     figures = []
     with plain_index(files) as (_, as_dict, as_array):
@@ -203,20 +233,33 @@ def finding(files: Files, generator: np.random.Generator, repeats: int, budget: 
             }
             check_equal("rows found", asked[0], *(variant(0) for variant in variants.values()))
             seconds = in_turns(variants, repeats, budget)
-            figures += [Figure(f"find {count:,} keys, {name}", 1e3 * one, "ms") for name, one in seconds.items()]
+            figures += [
+                Figure(f"find {count:,} keys, {name}", 1e3 * one, "ms")
+                for name, one in seconds.items()
+            ]
     return figures
 
 
-def gathering(files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, budget: float) -> list[Figure]:
-    """Rows in any order as float32, other ones in each round, after an epoch has touched every page of the maps."""
+def gathering(
+    files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, budget: float
+) -> list[Figure]:
+    """Rows in any order as float32, other ones in each round, after an epoch has touched every page
+    of the maps.
+    """
     mapped = np.load(files.npy, mmap_mode="r")
     for rows in np.array_split(np.arange(len(mapped)), max(len(mapped) // 8192, 1)):
-        gathered = [one.gather(rows, layer=LAYER, pooling=POOLING) for one in (files.sealed, files.shards)]
+        gathered = [
+            one.gather(rows, layer=LAYER, pooling=POOLING) for one in (files.sealed, files.shards)
+        ]
         check_equal("rows gathered", mapped[rows].astype(np.float32), *gathered)
     with h5py.File(files.plain) as file:
         variants: dict[str, Callable[[int], NDArray[np.float32]]] = {
-            "sealed": lambda number: files.sealed.gather(asked[number], layer=LAYER, pooling=POOLING),
-            "shards": lambda number: files.shards.gather(asked[number], layer=LAYER, pooling=POOLING),
+            "sealed": lambda number: files.sealed.gather(
+                asked[number], layer=LAYER, pooling=POOLING
+            ),
+            "shards": lambda number: files.shards.gather(
+                asked[number], layer=LAYER, pooling=POOLING
+            ),
             "np memmap": lambda number: np.asarray(mapped[asked[number]]).astype(np.float32),
             "h5py": lambda number: sorted_rows(file[VIEW], asked[number]),
         }
@@ -224,7 +267,12 @@ def gathering(files: Files, asked: Sequence[NDArray[np.int64]], repeats: int, bu
         seconds = in_turns(variants, repeats, budget)
     small = len(files.keys) <= 1_000_000 and mapped.shape[1] <= 384
     return [
-        Figure(f"gather {FEW} rows, {name}", 1e3 * value, "ms", GATHER_MS if small and name == "sealed" else None)
+        Figure(
+            f"gather {FEW} rows, {name}",
+            1e3 * value,
+            "ms",
+            GATHER_MS if small and name == "sealed" else None,
+        )
         for name, value in seconds.items()
     ]
 
@@ -250,20 +298,32 @@ def reading(files: Files, repeats: int, budget: float) -> list[Figure]:
     expected = np.load(files.npy, mmap_mode="r")
     for variant in variants.values():
         check_equal("arrays loaded", expected, variant(0))
-    rates = {name: files.n_bytes / 1e9 / taken for name, taken in in_turns(variants, repeats, budget).items()}
+    rates = {
+        name: files.n_bytes / 1e9 / taken
+        for name, taken in in_turns(variants, repeats, budget).items()
+    }
     large = files.n_bytes >= WHOLE
     bounds = {"sealed": GB_PER_SECOND} if large else {}
     figures = [
-        Figure(f"load all, {name}", rate, "GB/s", bounds.get(name), at_least=True) for name, rate in rates.items()
+        Figure(f"load all, {name}", rate, "GB/s", bounds.get(name), at_least=True)
+        for name, rate in rates.items()
     ]
     share = rates["sealed, verify=False"] / rates["np.load"]
     return [
         *figures,
-        Figure("load all, verify=False to np.load", share, "×", OF_NUMPY if large else None, at_least=True),
+        Figure(
+            "load all, verify=False to np.load",
+            share,
+            "×",
+            OF_NUMPY if large else None,
+            at_least=True,
+        ),
     ]
 
 
-def writing(folder: Path, chunks: Chunks, files: Files, repeats: int, budget: float) -> list[Figure]:
+def writing(
+    folder: Path, chunks: Chunks, files: Files, repeats: int, budget: float
+) -> list[Figure]:
     """The same float32 rows to the disk, and shards into one sealed file; each is removed again."""
     rows = list(chunks)
     target = folder / "written"
@@ -292,9 +352,22 @@ def peaks(files: Files, folder: Path) -> list[Figure]:
     figures = []
     for name, space in (("sealed", files.sealed), ("shards", files.shards)):
         for how in ("traced", "resident"):
-            arguments = [sys.executable, "-c", PEAK, str(space.path), str(folder / "asked.npy"), how]
+            arguments = [
+                sys.executable,
+                "-c",
+                PEAK,
+                str(space.path),
+                str(folder / "asked.npy"),
+                how,
+            ]
             answer = subprocess.run(arguments, check=True, capture_output=True, text=True)
-            figures.append(Figure(f"memory to find {FEW} keys, {name}, {how}", int(answer.stdout) / (1 << 20), "MiB"))
+            figures.append(
+                Figure(
+                    f"memory to find {FEW} keys, {name}, {how}",
+                    int(answer.stdout) / (1 << 20),
+                    "MiB",
+                )
+            )
     return figures
 
 
@@ -312,17 +385,52 @@ def measure(folder: Path, n_rows: int, dim: int, repeats: int, budget: float) ->
     return figures + peaks(files, folder)
 
 
-@click.command(help="Measure the cache against .npy and plain HDF5, or with --pass the price of safety in a pass.")
-@click.option("--rows", multiple=True, type=click.IntRange(FEW), help="Rows of a space [10000, 1000000, 10000000].")
-@click.option("--dim", type=click.IntRange(1), help="Width of the rows [384, and 16 from 10,000,000 rows on].")
-@click.option("--repeats", default=9, show_default=True, type=click.IntRange(1), help="Measurements of each figure.")
-@click.option("--budget", default=20.0, show_default=True, help="Seconds after which a figure is not repeated.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to write [a temporary folder].")
-@click.option("--pass", "run_pass", is_flag=True, help="Measure the price of safety in a pass, and nothing else.")
-@click.option("--texts", default=5000, show_default=True, type=click.IntRange(1), help="Of the pass.")
-@click.option("--data", type=click.Path(exists=True, path_type=Path), help="Texts of the pass [the demo's].")
-@click.option("--backbone", help="Of the pass: model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
+@click.command(
+    help="Measure the cache against .npy and plain HDF5, or with --pass the price of safety in a pass."
+)
+@click.option(
+    "--rows",
+    multiple=True,
+    type=click.IntRange(FEW),
+    help="Rows of a space [10000, 1000000, 10000000].",
+)
+@click.option(
+    "--dim", type=click.IntRange(1), help="Width of the rows [384, and 16 from 10,000,000 rows on]."
+)
+@click.option(
+    "--repeats",
+    default=9,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Measurements of each figure.",
+)
+@click.option(
+    "--budget",
+    default=20.0,
+    show_default=True,
+    help="Seconds after which a figure is not repeated.",
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to write [a temporary folder]."
+)
+@click.option(
+    "--pass",
+    "run_pass",
+    is_flag=True,
+    help="Measure the price of safety in a pass, and nothing else.",
+)
+@click.option(
+    "--texts", default=5000, show_default=True, type=click.IntRange(1), help="Of the pass."
+)
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), help="Texts of the pass [the demo's]."
+)
+@click.option(
+    "--backbone", help="Of the pass: model folder or hub id [MiniLM of the extra `demo`]."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr."
+)
 def main(
     *,
     rows: tuple[int, ...],
@@ -346,22 +454,34 @@ def main(
         with tempfile.TemporaryDirectory(dir=folder) as place:
             needed, free = COPIES * n_rows * (width * 2 + 64), free_bytes(Path(place))
             if needed > free:
-                raise click.ClickException(f"{place} has {megabytes(free)} free; this needs {megabytes(needed)}.")
-            report[f"{n_rows:,} rows × {width} float16"] = measure(Path(place), n_rows, width, repeats, budget)
+                raise click.ClickException(
+                    f"{place} has {megabytes(free)} free; this needs {megabytes(needed)}."
+                )
+            report[f"{n_rows:,} rows × {width} float16"] = measure(
+                Path(place), n_rows, width, repeats, budget
+            )
     if run_pass:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             title, prices, seconds = price_of_safety(Path(place), data, texts, backbone, repeats)
         figures = [Figure(f"one pass, {name}", value, "s") for name, value in seconds.items()]
         report[title] = figures + [
-            Figure(name, value, "%", PRICE if name.startswith("price") else None) for name, value in prices.items()
+            Figure(name, value, "%", PRICE if name.startswith("price") else None)
+            for name, value in prices.items()
         ]
     for title, figures in report.items():
         table = plain_table(["figure", "value", "required"], [one.cells() for one in figures])
         click.echo(f"{title}\n\n{table}\n", err=as_json)
     click.echo(machine_line(), err=as_json)
     if as_json:
-        cases = {title: [{**vars(one), "kept": one.kept} for one in figures] for title, figures in report.items()}
-        click.echo(json.dumps({"benchmark": "cache_io", "cases": cases, "machine": machine()}, ensure_ascii=False))
+        cases = {
+            title: [{**vars(one), "kept": one.kept} for one in figures]
+            for title, figures in report.items()
+        }
+        click.echo(
+            json.dumps(
+                {"benchmark": "cache_io", "cases": cases, "machine": machine()}, ensure_ascii=False
+            )
+        )
     missed = [one.name for figures in report.values() for one in figures if not one.kept]
     if missed:
         raise click.ClickException(f"missed: {'; '.join(missed)}")

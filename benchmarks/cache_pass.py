@@ -1,4 +1,6 @@
-"""The price of safety, for `cache_io.py --pass`: one pass with featcache's writer, and with plain HDF5 instead."""
+"""The price of safety, for `cache_io.py --pass`: one pass with featcache's writer, and with plain
+HDF5 instead.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,17 @@ from numpy.typing import NDArray
 
 from featcache.backbone.batching import Tokens, tokenize
 from featcache.backbone.forward import Pooled, pooled_states
-from featcache.backbone.load import Backbone, load_backbone
+from featcache.backbone.load import load_backbone
+from featcache.backbone.model import Backbone
 from featcache.cache.contract import Contract, dataset_name
 from featcache.cache.memo import Memo
 from featcache.cache.writer import ShardWriter
 from featcache.data.keys import row_keys
 from featcache.data.read import read
-from featcache.data.texts import Reading, render
+from featcache.data.texts import TextOptions, render
 from featcache.demo.docstrings import docstrings
-from featcache.pipeline import SLICE_ROWS
-from featcache.spaces import BackboneChoice, Resolved, make_space, resolve
+from featcache.extraction.engine import SLICE_ROWS
+from featcache.features.request import BackboneChoice, Resolved, make_space, resolve
 
 _T = TypeVar("_T")
 _CHUNK_ROWS = 1024  # of a resizable dataset, which has to be in chunks
@@ -52,9 +55,15 @@ class Pass:
 
     def run(self, rows: NDArray[np.int64], sink: Sink) -> None:
         """Compute texts, as `extract` does, and hand them on batch by batch."""
-        tokens = tokenize(self.model.tokenizer, [self.texts[row] for row in rows], max_length=self.contract.max_length)
+        tokens = tokenize(
+            self.model.tokenizer,
+            [self.texts[row] for row in rows],
+            max_length=self.contract.max_length,
+        )
         contract = self.contract
-        for batch in pooled_states(self.model, tokens, layers=contract.layers, poolings=contract.poolings):
+        for batch in pooled_states(
+            self.model, tokens, layers=contract.layers, poolings=contract.poolings
+        ):
             self.write(lambda batch=batch: sink(rows[batch.rows], tokens, batch))  # type: ignore[misc]
 
     def write(self, work: Callable[[], object]) -> None:
@@ -90,14 +99,25 @@ class Pass:
                 self.write(writer.flush)
 
     def with_h5py(self, folder: Path) -> None:
-        """Into resizable datasets of one HDF5 file: neither checksums nor fsync, lost if it is killed."""
+        """Into resizable datasets of one HDF5 file: neither checksums nor fsync, lost if it is
+        killed.
+        """
         folder.mkdir(parents=True)
         views = [(i, j, name) for name, (i, j) in self._views().items()]
         width = self.resolved.facts.hidden_size
         with h5py.File(folder / "plain.h5", "w") as file:
-            facts = {"keys": (np.uint8, (16,)), "n_tokens": (np.uint32, ()), "truncated": (np.uint8, ())}
-            for name, (kind, rest) in {**facts, **{name: (np.float16, (width,)) for *_, name in views}}.items():
-                file.create_dataset(name, (0, *rest), kind, maxshape=(None, *rest), chunks=(_CHUNK_ROWS, *rest))
+            facts = {
+                "keys": (np.uint8, (16,)),
+                "n_tokens": (np.uint32, ()),
+                "truncated": (np.uint8, ()),
+            }
+            for name, (kind, rest) in {
+                **facts,
+                **{name: (np.float16, (width,)) for *_, name in views},
+            }.items():
+                file.create_dataset(
+                    name, (0, *rest), kind, maxshape=(None, *rest), chunks=(_CHUNK_ROWS, *rest)
+                )
 
             def append(name: str, values: NDArray[Any]) -> None:
                 start = len(file[name])
@@ -122,8 +142,12 @@ class Pass:
             positions = space.find(file["keys"][:])
             for name in self._views():
                 layer, pooling = name.removeprefix("layer_").split("/")
-                if not np.array_equal(space.gather(positions, layer=int(layer), pooling=pooling), file[name][:]):
-                    raise click.ClickException(f"{name} differs. Times of different results are not compared.")
+                if not np.array_equal(
+                    space.gather(positions, layer=int(layer), pooling=pooling), file[name][:]
+                ):
+                    raise click.ClickException(
+                        f"{name} differs. Times of different results are not compared."
+                    )
 
     def _views(self) -> dict[str, tuple[int, int]]:
         return {
@@ -135,27 +159,38 @@ class Pass:
 
 def texts_of(data: Path | None, count: int) -> list[str]:
     """The first different texts of a file, or of the demo."""
-    found = [one.text for one in docstrings()] if data is None else render(read(data), Reading()).rendered
+    found = (
+        [one.text for one in docstrings()]
+        if data is None
+        else render(read(data), TextOptions()).rendered
+    )
     return list(dict.fromkeys(found))[:count]
 
 
 def price_of_safety(
     folder: Path, data: Path | None, count: int, backbone: str | None, repeats: int
 ) -> tuple[str, dict[str, float], dict[str, float]]:
-    """Run the pass both ways in turns. Returns a title, prices in percent of the plain pass, and all seconds.
+    """Run the pass both ways in turns. Returns a title, prices in percent of the plain pass, and
+    all seconds.
 
-    The prices are what featcache's writing takes longer, and all that it takes, which leaves out how well plain HDF5
-    is written. Both are times of writing: their difference is smaller than the scatter of whole passes.
+    The prices are what featcache's writing takes longer, and all that it takes, which leaves out
+    how well plain HDF5 is written. Both are times of writing: their difference is smaller than the
+    scatter of whole passes.
     """
     model = backbone_or_minilm(backbone)
     resolved = resolve(BackboneChoice(model.path), folder, Memo())
     contract = resolved.contract
     loaded = load_backbone(
-        resolved.folder, dtype=contract.dtype, device=resolved.device, truncation_side=contract.truncation_side
+        resolved.folder,
+        dtype=contract.dtype,
+        device=resolved.device,
+        truncation_side=contract.truncation_side,
     )
     texts = texts_of(data, count)
     one = Pass(loaded, resolved, model.path, texts, row_keys(texts))
-    one.run(np.arange(min(64, len(texts))), lambda *_: None)  # the first batch of a process is slower
+    one.run(
+        np.arange(min(64, len(texts))), lambda *_: None
+    )  # the first batch of a process is slower
     kinds = {"featcache": one.with_featcache, "plain h5py": one.with_h5py}
     whole: dict[str, list[float]] = {kind: [] for kind in kinds}
     write: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -174,4 +209,8 @@ def price_of_safety(
         "all of featcache's writing, of the pass": share["featcache"],
     }
     title = f"a pass of {model.name} ({contract.dtype}) over {len(texts):,} texts"
-    return title, prices, {**seconds, **{f"of it writing, {kind}": taken for kind, taken in writing.items()}}
+    return (
+        title,
+        prices,
+        {**seconds, **{f"of it writing, {kind}": taken for kind, taken in writing.items()}},
+    )

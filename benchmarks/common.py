@@ -1,7 +1,8 @@
-"""What both benchmarks share: reading rows, the default backbone, the machine's description, plain tables.
+"""What both benchmarks share: reading rows, the default backbone, the machine's description, plain
+tables.
 
-Nothing here measures. The scripts are run as files (`python benchmarks/head_depths.py …`), so that this module
-is found beside them.
+Nothing here measures. The scripts are run as files (`python benchmarks/head_depths.py …`), so that
+this module is found beside them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from featcache.data.keys import row_keys
 from featcache.data.labels import labels_of
 from featcache.data.parts import LabelledRows
 from featcache.data.read import read
-from featcache.data.texts import Reading, render
+from featcache.data.texts import TextOptions, render
 from featcache.demo import minilm
 from featcache.errors import FeatcacheError
 
@@ -39,19 +40,23 @@ class Model:
 
 
 def backbone_or_minilm(asked: str | None) -> Model:
-    """The backbone asked for, or the MiniLM that the extra `demo` brings. Raises InputError without the extra."""
+    """The backbone asked for, or the MiniLM that the extra `demo` brings. Raises InputError without
+    the extra.
+    """
     if asked is None:
         return Model(str(minilm()), "all-MiniLM-L6-v2")
     return Model(asked, Path(asked).name if Path(asked).is_dir() else asked)
 
 
 def read_rows(file: Path, label: str, limit: int | None = None) -> LabelledRows:
-    """Texts and labels of a file; with a limit, that many rows drawn with a fixed seed, in the file's order.
+    """Texts and labels of a file; with a limit, that many rows drawn with a fixed seed, in the
+    file's order.
 
-    Drawn and not cut off, because files are often sorted by label. Raises what featcache's own readers raise.
+    Drawn and not cut off, because files are often sorted by label. Raises what featcache's own
+    readers raise.
     """
     table = read(file)
-    texts = render(table, Reading(), label=label)
+    texts = render(table, TextOptions(), label=label)
     (labels,) = labels_of([table], label, [texts.rows])
     rows = LabelledRows([file.name] * len(labels), texts.rendered, row_keys(texts.rendered), labels)
     if limit is None or limit >= len(labels):
@@ -80,7 +85,10 @@ def machine() -> dict[str, Any]:
 def machine_line() -> str:
     """The machine in one line, for below a table."""
     facts = machine()
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers", "numpy", "featcache"))
+    versions = ", ".join(
+        f"{name} {facts[name]}"
+        for name in ("python", "torch", "transformers", "numpy", "featcache")
+    )
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads; {versions}"
 
 

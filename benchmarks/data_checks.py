@@ -1,11 +1,12 @@
-"""What `featcache check` finds in the data sets it was made on, held against what is known of them, with its time.
+"""What `featcache check` finds in the data sets it was made on, held against what is known of them,
+with its time.
 
     python benchmarks/data_checks.py --data FOLDER [--json]
 
-FOLDER holds sms_spam, cola, ai_text, ag_news and sst2 as Parquet files of `text` and `label`, such as
-ai_text.train.parquet. Each line is a thing that is known of a file, counted here in another way than the checks count
-(plain Python, regular expressions) or stated by whoever published it, and what the findings say. Exit 1 where a line
-does not hold.
+FOLDER holds sms_spam, cola, ai_text, ag_news and sst2 as Parquet files of `text` and `label`, such
+as ai_text.train.parquet. Each line is a thing that is known of a file, counted here in another way
+than the checks count (plain Python, regular expressions) or stated by whoever published it, and
+what the findings say. Exit 1 where a line does not hold.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from common import machine_line, plain_table, read_rows, run
 
 from featcache.data.checks import Finding, check_parts
 from featcache.data.parts import LabelledRows
-from featcache.data.texts import Reading
+from featcache.data.texts import TextOptions
 
 PARTS = {
     "sms_spam": ("sms_spam",),
@@ -40,11 +41,19 @@ LEAKS = {
     "cola": set[str](),
     "cola, 3 parts": {"shared-text", "near-duplicate-shared"},
     "ai_text": {
-        "near-duplicate-shared", "leak-start", "leak-end", "leak-characters", "leak-format", "mojibake",
+        "near-duplicate-shared",
+        "leak-start",
+        "leak-end",
+        "leak-characters",
+        "leak-format",
+        "mojibake",
     },
-    "ag_news": {"near-duplicate-shared", "leak-characters"},  # remains of links to stock quotes in Business
+    "ag_news": {
+        "near-duplicate-shared",
+        "leak-characters",
+    },  # remains of links to stock quotes in Business
     "sst2": {"shared-text", "near-duplicate-shared"},
-}  # fmt: skip
+}
 
 _START, _GLUED = r"^nn", r"\bnn[A-Z]"
 
@@ -64,7 +73,9 @@ class Line:
 
 
 @click.command()
-@click.option("--data", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--data", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def main(folder: Path, *, as_json: bool) -> None:
     """Compare findings with what is known, and measure both forms of the checks."""
@@ -75,7 +86,9 @@ def main(folder: Path, *, as_json: bool) -> None:
         findings, seconds = _timed(parts, quick=False)
         short, short_seconds = _timed(parts, quick=True)
         n_rows = sum(len(part.texts) for part in parts)
-        times.append((name, n_rows, seconds, short_seconds, len(findings), sum(one.leak for one in findings)))
+        times.append(
+            (name, n_rows, seconds, short_seconds, len(findings), sum(one.leak for one in findings))
+        )
         lines += _known(name, parts, findings)
         for form, found in (("", findings), (" (short form)", short)):
             others = {one.kind for one in found if one.leak} - LEAKS[name]
@@ -91,10 +104,16 @@ def main(folder: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
         click.echo(
-            plain_table(("data", "rows", "s", "s, short", "findings", "leaks"), [tuple(map(str, one)) for one in times])
+            plain_table(
+                ("data", "rows", "s", "s, short", "findings", "leaks"),
+                [tuple(map(str, one)) for one in times],
+            )
         )
         click.echo()
-        shown = [(line.data, line.what, line.known, line.told, "yes" if line.holds else "NO") for line in lines]
+        shown = [
+            (line.data, line.what, line.known, line.told, "yes" if line.holds else "NO")
+            for line in lines
+        ]
         click.echo(plain_table(("data", "what", "known", "told", "holds"), shown))
         click.echo(f"\n{machine_line()}")
     sys.exit(1 if wrong else 0)
@@ -103,7 +122,9 @@ def main(folder: Path, *, as_json: bool) -> None:
 def _timed(parts: Sequence[LabelledRows], *, quick: bool) -> tuple[list[Finding], float]:
     names = ("train", "test") if len(parts) == 2 else ("train", "validation", "test")
     started = time.perf_counter()
-    found = check_parts(list(zip(names, parts, strict=False)), label="label", reading=Reading(), quick=quick)
+    found = check_parts(
+        list(zip(names, parts, strict=False)), label="label", reading=TextOptions(), quick=quick
+    )
     return found, round(time.perf_counter() - started, 2)
 
 
@@ -117,25 +138,52 @@ def _known(name: str, parts: Sequence[LabelledRows], findings: Sequence[Finding]
     torn = sum(len(one) > 1 for one in labels.values())
     repeated = len(train.texts) - len(set(train.texts))
     made = [
-        Line(name, "rows of train that repeat a text", str(repeated), _told(findings, "repeated-text", r" of train ")),
+        Line(
+            name,
+            "rows of train that repeat a text",
+            str(repeated),
+            _told(findings, "repeated-text", r" of train "),
+        ),
         Line(name, "texts with two labels", str(torn), _told(findings, "conflicting-labels")),
     ]
     if len(parts) > 1:
         theirs = set(train.texts)
         shared = sum(text in theirs for text in parts[-1].texts)
         made.append(
-            Line(name, "test rows that are in train", str(shared), _told(findings, "shared-text", "test .* in train "))
+            Line(
+                name,
+                "test rows that are in train",
+                str(shared),
+                _told(findings, "shared-text", "test .* in train "),
+            )
         )
     if name == "ai_text":
-        every = [(text, str(label)) for part in parts for text, label in zip(part.texts, part.labels, strict=True)]
+        every = [
+            (text, str(label))
+            for part in parts
+            for text, label in zip(part.texts, part.labels, strict=True)
+        ]
         made += [
-            Line(name, f"start with nn: {_by_class(every, _START)}", str(_count(every, _START)),
-                 _told(findings, "leak-start", "“nn”")),
-            Line(name, f"nn before a capital: {_by_class(every, _GLUED)}", str(_count(every, _GLUED)),
-                 _told(findings, "leak-characters", "“nn”")),
+            Line(
+                name,
+                f"start with nn: {_by_class(every, _START)}",
+                str(_count(every, _START)),
+                _told(findings, "leak-start", "“nn”"),
+            ),
+            Line(
+                name,
+                f"nn before a capital: {_by_class(every, _GLUED)}",
+                str(_count(every, _GLUED)),
+                _told(findings, "leak-characters", "“nn”"),
+            ),
             # 104 by the publisher of this copy.
-            Line(name, "mis-decoded UTF-8, all human", "104", _told(findings, "mojibake", ": 104 human, 0 machine")),
-        ]  # fmt: skip
+            Line(
+                name,
+                "mis-decoded UTF-8, all human",
+                "104",
+                _told(findings, "mojibake", ": 104 human, 0 machine"),
+            ),
+        ]
     return made
 
 
@@ -149,7 +197,9 @@ def _count(every: Sequence[tuple[str, str]], pattern: str) -> int:
 
 
 def _told(findings: Sequence[Finding], kind: str, words: str = "") -> str:
-    return next((str(one.count) for one in findings if one.kind == kind and re.search(words, one.what)), "0")
+    return next(
+        (str(one.count) for one in findings if one.kind == kind and re.search(words, one.what)), "0"
+    )
 
 
 if __name__ == "__main__":

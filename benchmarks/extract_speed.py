@@ -1,9 +1,10 @@
-"""How fast is the one pass? featcache's extraction against what else turns texts into frozen features.
+"""How fast is the one pass? featcache's extraction against what else turns texts into frozen
+features.
 
     python benchmarks/extract_speed.py --data sms_spam.parquet --data ag_news.test.parquet --repeats 5
 
-Contestants, all in one process and in turns (forwards, then backwards, …), all cut to the same length
-(512 tokens, or what the model takes):
+Contestants, all in one process and in turns (forwards, then backwards, …), all cut to the same
+length (512 tokens, or what the model takes):
 
   featcache           `featcache.extract` as a whole into an empty cache folder: its own `seconds`, which hold finding
                       the backbone, tokenising, all layers and poolings of --layers, writing and fsync
@@ -19,22 +20,25 @@ Contestants, all in one process and in turns (forwards, then backwards, …), al
   OpenVINO            the plain loop around the model as `openvino.convert_model` gives it, in float32 and bfloat16,
                       where openvino is installed
 
-Only featcache keeps several views and writes them; the others hand back the last layer's mean. Loading models is
-timed apart, for featcache with its trial of packing. A first run of each over a few texts is not counted.
+Only featcache keeps several views and writes them; the others hand back the last layer's mean.
+Loading models is timed apart, for featcache with its trial of packing. A first run of each over a
+few texts is not counted.
 
-Texts are distinct, so that nobody gains from repeated ones. Tokens are counted once, with the backbone's tokenizer,
-special tokens included and padding not, and are the same for all. tokens/s and shares are those of median seconds.
+Texts are distinct, so that nobody gains from repeated ones. Tokens are counted once, with the
+backbone's tokenizer, special tokens included and padding not, and are the same for all. tokens/s
+and shares are those of median seconds.
 
-Share of peak: the model's arithmetic in a second, over that of the best matrix product of this run in the contestant's
-number type (2,048 rows, the sizes of the model's own weights; tried in every round). Counted are 2 operations for
-each weight of the linear layers in the encoder's blocks and each token, and 4 · L · H for each token of a text of L
-tokens in each block (scores and weighted values; for causal models, too, which could do with half). Not counted:
-embeddings, norms, activations, softmax, pooler. Blocks that are used several times (ALBERT) or in part (mixtures of
+Share of peak: the model's arithmetic in a second, over that of the best matrix product of this run
+in the contestant's number type (2,048 rows, the sizes of the model's own weights; tried in every
+round). Counted are 2 operations for each weight of the linear layers in the encoder's blocks and
+each token, and 4 · L · H for each token of a text of L tokens in each block (scores and weighted
+values; for causal models, too, which could do with half). Not counted: embeddings, norms,
+activations, softmax, pooler. Blocks that are used several times (ALBERT) or in part (mixtures of
 experts) are counted once, so that shares of these mean nothing.
 
-In every run, features of up to 200 texts are compared with those of the same model in float32, one text at a time.
-Where featcache's lowest cosine is below 0.999999 (float32) or 0.9995 (bfloat16), or that of others below 0.99, the
-script ends with exit code 1 and no times.
+In every run, features of up to 200 texts are compared with those of the same model in float32, one
+text at a time. Where featcache's lowest cosine is below 0.999999 (float32) or 0.9995 (bfloat16), or
+that of others below 0.99, the script ends with exit code 1 and no times.
 """
 
 from __future__ import annotations
@@ -65,9 +69,9 @@ from featcache.backbone.batching import tokenize
 from featcache.cache.memo import Memo
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.read import read
-from featcache.data.texts import Reading, render
+from featcache.data.texts import TextOptions, render
 from featcache.errors import first_line
-from featcache.spaces import BackboneChoice, resolve
+from featcache.features.request import BackboneChoice, resolve
 
 BATCH_ROWS = 32  # of sentence-transformers, where it is the default, and of the plain loop
 LOOP_TOKENS = 2048  # of the token-budget loop
@@ -92,7 +96,8 @@ COLUMNS = {  # of the table: what of a contestant, and how it is written
     "waited": ("share_waited", ".1%"),
     "lowest cosine": ("lowest_cosine", ".6f"),
 }
-ENCODERS = (  # of sentence-transformers: name, number type, back end, module that the back end takes
+# Of sentence-transformers: name, number type, back end, module that the back end takes
+ENCODERS = (
     ("sentence-transformers, float32", "float32", "torch", "torch"),
     ("sentence-transformers, bfloat16", "bfloat16", "torch", "torch"),
     ("… OpenVINO, float32", "float32", "openvino", "optimum.intel.openvino"),
@@ -122,14 +127,22 @@ class Setting:
         with tempfile.TemporaryDirectory() as empty:
             found = resolve(choice, Path(empty), Memo.load(Path(empty)))
         return cls(
-            found.folder.absolute(), model.name, found.device, found.contract.dtype, layers,
-            found.contract.max_length, found.facts.hidden_size, found.facts.n_layers,
-        )  # fmt: skip
+            found.folder.absolute(),
+            model.name,
+            found.device,
+            found.contract.dtype,
+            layers,
+            found.contract.max_length,
+            found.facts.hidden_size,
+            found.facts.n_layers,
+        )
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run over N texts. features: (N, H) in float32, the last layer's mean.  wait_seconds: of featcache's model."""
+    """One run over N texts. features: (N, H) in float32, the last layer's mean.  wait_seconds: of
+    featcache's model.
+    """
 
     seconds: float
     load_seconds: float
@@ -148,7 +161,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Texts:
-    """Distinct texts of a file. lengths: (N,) tokens of each; checked: numbers of those that are compared."""
+    """Distinct texts of a file. lengths: (N,) tokens of each; checked: numbers of those that are
+    compared.
+    """
 
     source: str
     texts: list[str]
@@ -157,16 +172,30 @@ class Texts:
 
 
 def weights_of(model: torch.nn.Module) -> list[Tensor]:
-    """Weights of the linear layers in the encoder's blocks, told by their two dimensions (GPT-2's are no Linear)."""
+    """Weights of the linear layers in the encoder's blocks, told by their two dimensions (GPT-2's
+    are no Linear).
+    """
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    inside = [one for blocks in lists for one in blocks.modules() if not isinstance(one, torch.nn.Embedding)]
-    found = {id(weight): weight for one in inside for weight in one.parameters(recurse=False) if weight.ndim == 2}
+    inside = [
+        one
+        for blocks in lists
+        for one in blocks.modules()
+        if not isinstance(one, torch.nn.Embedding)
+    ]
+    found = {
+        id(weight): weight
+        for one in inside
+        for weight in one.parameters(recurse=False)
+        if weight.ndim == 2
+    }
     return list(found.values())
 
 
 def flops(weights: Sequence[Tensor], lengths: NDArray[np.int64], setting: Setting) -> float:
     """Operations for texts of so many tokens, as the head of this file counts them."""
-    attention = 4 * setting.hidden_size * setting.n_layers * float((lengths.astype(np.float64) ** 2).sum())
+    attention = (
+        4 * setting.hidden_size * setting.n_layers * float((lengths.astype(np.float64) ** 2).sum())
+    )
     return 2 * sum(weight.numel() for weight in weights) * float(lengths.sum()) + attention
 
 
@@ -174,7 +203,12 @@ class Loop:
     """Transformers as it is used by hand."""
 
     def __init__(
-        self, setting: Setting, dtype: str, *, batch_rows: int = BATCH_ROWS, tokens: int | None = None
+        self,
+        setting: Setting,
+        dtype: str,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        tokens: int | None = None,
     ) -> None:
         """tokens: of a batch, padding included, instead of batch_rows."""
         started = time.perf_counter()
@@ -198,7 +232,11 @@ class Loop:
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]), reverse=True)
         features = torch.empty(len(ids), self.setting.hidden_size)
         while order:
-            n_rows = self.batch_rows if self.tokens is None else max(1, self.tokens // len(ids[order[0]]))
+            n_rows = (
+                self.batch_rows
+                if self.tokens is None
+                else max(1, self.tokens // len(ids[order[0]]))
+            )
             rows, order = order[:n_rows], order[n_rows:]
             features[rows] = self._mean([ids[row] for row in rows])
         return Run(time.perf_counter() - started, self.load_seconds, features)
@@ -226,12 +264,19 @@ class OpenVino(Loop):
         started = time.perf_counter()
         openvino: Any = importlib.import_module("openvino")
         wrapped = _LastStates(self.model)
-        example = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
+        example = {
+            "input_ids": torch.tensor([[1, 2], [3, 4]]),
+            "attention_mask": torch.tensor([[1, 1], [1, 0]]),
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing's, about shapes that stay open
             converted = openvino.convert_model(wrapped, example_input=example)
         hint = {"float32": "f32", "bfloat16": "bf16"}[dtype]
-        options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1}
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": 1,
+        }
         self.compiled = openvino.Core().compile_model(converted, "CPU", options)
         self.load_seconds += time.perf_counter() - started
 
@@ -247,7 +292,9 @@ class _LastStates(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states: Tensor = self.model(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
         return states
 
 
@@ -259,7 +306,9 @@ class Encode:
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
         started = time.perf_counter()
-        transformer = Transformer(str(setting.folder), model_kwargs=_options(backend, dtype), backend=backend)
+        transformer = Transformer(
+            str(setting.folder), model_kwargs=_options(backend, dtype), backend=backend
+        )
         modules = [transformer, Pooling(setting.hidden_size, "mean")]
         self.model = SentenceTransformer(modules=modules, device=setting.device)
         self.load_seconds = time.perf_counter() - started
@@ -271,19 +320,28 @@ class Encode:
         started = time.perf_counter()
         features = self.model.encode(texts, batch_size=BATCH_ROWS, show_progress_bar=False)
         seconds = time.perf_counter() - started
-        return Run(seconds, self.load_seconds, torch.from_numpy(np.asarray(features, dtype=np.float32)))
+        return Run(
+            seconds, self.load_seconds, torch.from_numpy(np.asarray(features, dtype=np.float32))
+        )
 
 
 class Extract:
-    """featcache as a whole, into a new cache folder each time. asked: options of `featcache.extract`."""
+    """featcache as a whole, into a new cache folder each time. asked: options of
+    `featcache.extract`.
+    """
 
-    def __init__(self, setting: Setting, **asked: Any) -> None:  # noqa: ANN401 - options of another function
+    def __init__(self, setting: Setting, **asked: Any) -> None:
         one = setting
         self.n_layers = one.n_layers
         self.asked = {
-            "backbone": one.folder, "layers": one.layers, "max_length": one.max_length, "dtype": one.dtype,
-            "device": one.device, "compile": "off", **asked,
-        }  # fmt: skip
+            "backbone": one.folder,
+            "layers": one.layers,
+            "max_length": one.max_length,
+            "dtype": one.dtype,
+            "device": one.device,
+            "compile": "off",
+            **asked,
+        }
 
     def __call__(self, texts: list[str]) -> Run:
         """Features of texts; reading them from the cache is not counted."""
@@ -299,8 +357,10 @@ class Extract:
         return featcache.extract({"text": texts}, cache=place, **self.asked)
 
 
-def _can_pad(tokenizer: Any) -> None:  # noqa: ANN401 - any tokenizer
-    """Give GPT-2, Llama and their like a padding token (it is masked, so any does), and pad on the right."""
+def _can_pad(tokenizer: Any) -> None:
+    """Give GPT-2, Llama and their like a padding token (it is masked, so any does), and pad on the
+    right.
+    """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
@@ -334,7 +394,11 @@ def contestants(setting: Setting) -> tuple[list[Contestant], dict[str, str]]:
         else:
             skipped[f"OpenVINO, {dtype}"] = "not installed, or not on a CPU"
         found.append(Contestant(f"plain loop, {dtype}", dtype, Loop(setting, dtype)))
-        found.append(Contestant(f"token-budget loop, {dtype}", dtype, Loop(setting, dtype, tokens=LOOP_TOKENS)))
+        found.append(
+            Contestant(
+                f"token-budget loop, {dtype}", dtype, Loop(setting, dtype, tokens=LOOP_TOKENS)
+            )
+        )
     return found, skipped
 
 
@@ -380,8 +444,10 @@ def _wait(device: str) -> None:
 
 
 def read_texts(file: Path, column: str | None, limit: int | None, setting: Setting) -> Texts:
-    """Distinct texts of a file; with a limit, that many drawn with a fixed seed. Raises what featcache's readers do."""
-    rendered = render(read(file), Reading(column, skip_empty=True)).rendered
+    """Distinct texts of a file; with a limit, that many drawn with a fixed seed. Raises what
+    featcache's readers do.
+    """
+    rendered = render(read(file), TextOptions(column, skip_empty=True)).rendered
     first, _ = first_of_each(row_keys(rendered))
     drawn = np.random.default_rng(0)
     if limit is not None and limit < len(first):
@@ -407,28 +473,42 @@ def measure(
         for one in runners if number % 2 == 0 else reversed(runners):
             done = one.run(data.texts)
             runs[one.name].append(replace(done, features=done.features[data.checked]))
-        peaks = {dtype: max(best, peak(weights, dtype, setting.device)) for dtype, best in peaks.items()}
+        peaks = {
+            dtype: max(best, peak(weights, dtype, setting.device)) for dtype, best in peaks.items()
+        }
     n_tokens, n_flops = int(data.lengths.sum()), flops(weights, data.lengths, setting)
     results = []
     for one in runners:
         seconds = [done.seconds for done in runs[one.name]]
-        ratios = [theirs / mine.seconds for theirs, mine in zip(seconds, runs["featcache"], strict=True)]
+        ratios = [
+            theirs / mine.seconds for theirs, mine in zip(seconds, runs["featcache"], strict=True)
+        ]
         middle = statistics.median(seconds)
-        cosines = [torch.nn.functional.cosine_similarity(done.features, expected).min() for done in runs[one.name]]
-        results.append({
-            "name": one.name,
-            "dtype": one.dtype,
-            "load_seconds": median([done.load_seconds for done in runs[one.name]]),
-            "seconds": [round(each, 3) for each in seconds],
-            "median_seconds": median(seconds),
-            "best_seconds": round(min(seconds), 3),
-            "tokens_per_second": round(n_tokens / middle),
-            "featcache_ratio": round(middle / statistics.median(done.seconds for done in runs["featcache"]), 2),
-            "featcache_ratio_of_rounds": [round(min(ratios), 2), round(max(ratios), 2)],
-            "share_waited": round(statistics.median(done.wait_seconds / done.seconds for done in runs[one.name]), 4),
-            "share_of_peak": round(n_flops / peaks[one.dtype] / middle, 3),
-            "lowest_cosine": round(float(torch.stack(cosines).min()), 7),
-        })  # fmt: skip
+        cosines = [
+            torch.nn.functional.cosine_similarity(done.features, expected).min()
+            for done in runs[one.name]
+        ]
+        results.append(
+            {
+                "name": one.name,
+                "dtype": one.dtype,
+                "load_seconds": median([done.load_seconds for done in runs[one.name]]),
+                "seconds": [round(each, 3) for each in seconds],
+                "median_seconds": median(seconds),
+                "best_seconds": round(min(seconds), 3),
+                "tokens_per_second": round(n_tokens / middle),
+                "featcache_ratio": round(
+                    middle / statistics.median(done.seconds for done in runs["featcache"]), 2
+                ),
+                "featcache_ratio_of_rounds": [round(min(ratios), 2), round(max(ratios), 2)],
+                "share_waited": round(
+                    statistics.median(done.wait_seconds / done.seconds for done in runs[one.name]),
+                    4,
+                ),
+                "share_of_peak": round(n_flops / peaks[one.dtype] / middle, 3),
+                "lowest_cosine": round(float(torch.stack(cosines).min()), 7),
+            }
+        )
     return {
         "data": data.source,
         "texts": len(data.texts),
@@ -453,34 +533,81 @@ def disagreement(file: dict[str, Any]) -> str | None:
 
 def table(file: dict[str, Any]) -> str:
     """One file's contestants, below a line on its texts."""
-    rows = [[one["name"], *(f"{one[key]:{form}}" for key, form in COLUMNS.values())] for one in file["contestants"]]
-    peaks = ", ".join(f"{best:,} GFLOP/s in {dtype}" for dtype, best in file["peak_gflop_per_second"].items())
-    tokens = f"{file['tokens']:,} tokens, the longest text {file['longest']}; {file['gflop']:,} GFLOP"
+    rows = [
+        [one["name"], *(f"{one[key]:{form}}" for key, form in COLUMNS.values())]
+        for one in file["contestants"]
+    ]
+    peaks = ", ".join(
+        f"{best:,} GFLOP/s in {dtype}" for dtype, best in file["peak_gflop_per_second"].items()
+    )
+    tokens = (
+        f"{file['tokens']:,} tokens, the longest text {file['longest']}; {file['gflop']:,} GFLOP"
+    )
     head = f"{file['data']}: {file['texts']:,} different texts, {tokens}"
-    return f"{head}\n\n{plain_table(['seconds', *COLUMNS], rows)}\n\npeak of matrix products: {peaks}"
+    return (
+        f"{head}\n\n{plain_table(['seconds', *COLUMNS], rows)}\n\npeak of matrix products: {peaks}"
+    )
 
 
 @click.command(help="Time the one pass over texts against other ways to frozen features.")
-@click.option("--data", required=True, multiple=True, type=click.Path(exists=True, path_type=Path), help="Texts.")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Texts.",
+)
 @click.option("--text", help="Column of the texts [found].")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"]))
-@click.option("--dtype", default="auto", show_default=True, type=click.Choice(["auto", *COSINE]), help="featcache's.")
-@click.option("--layers", default="auto", show_default=True, type=click.Choice(["auto", "all", "last"]))
-@click.option("--only", multiple=True, help="Contestants whose name holds this; featcache takes part always [all].")
-@click.option("--rows", type=click.IntRange(1), help="Distinct texts drawn of each file, fixed seed [all].")
+@click.option(
+    "--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda", "mps"])
+)
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *COSINE]),
+    help="featcache's.",
+)
+@click.option(
+    "--layers", default="auto", show_default=True, type=click.Choice(["auto", "all", "last"])
+)
+@click.option(
+    "--only",
+    multiple=True,
+    help="Contestants whose name holds this; featcache takes part always [all].",
+)
+@click.option(
+    "--rows", type=click.IntRange(1), help="Distinct texts drawn of each file, fixed seed [all]."
+)
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Rounds.")
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr."
+)
 def main(
-    *, data: tuple[Path, ...], text: str | None, backbone: str | None, device: str, dtype: str, layers: str,
-    only: tuple[str, ...], rows: int | None, repeats: int, out: Path, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    data: tuple[Path, ...],
+    text: str | None,
+    backbone: str | None,
+    device: str,
+    dtype: str,
+    layers: str,
+    only: tuple[str, ...],
+    rows: int | None,
+    repeats: int,
+    out: Path,
+    as_json: bool,
+) -> None:
     """Read the options, measure, check, and report."""
     setting = Setting.of(backbone, device=device, dtype=dtype, layers=layers)
     chosen = [read_texts(file, text, rows, setting) for file in data]
     runners, skipped = contestants(setting)
-    runners = [one for one in runners if one.name == "featcache" or not only or any(part in one.name for part in only)]
+    runners = [
+        one
+        for one in runners
+        if one.name == "featcache" or not only or any(part in one.name for part in only)
+    ]
     reference = Loop(setting, "float32", batch_rows=1)
     files = []
     for texts in chosen:
@@ -490,7 +617,10 @@ def main(
             raise click.ClickException(f"{reason} Times of different results are not compared.")
     report = {
         "benchmark": "extract_speed",
-        **{name: getattr(setting, name) for name in ("backbone", "device", "dtype", "layers", "max_length")},
+        **{
+            name: getattr(setting, name)
+            for name in ("backbone", "device", "dtype", "layers", "max_length")
+        },
         "batch_rows": BATCH_ROWS,
         "repeats": repeats,
         "check": {"allowed_cosine": COSINE, "of_others": OTHERS},
@@ -499,10 +629,14 @@ def main(
         "machine": machine(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "extract_speed.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "extract_speed.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
     ours = f"{setting.backbone} ({setting.device}); featcache: {setting.dtype}, layers {setting.layers}"
     left_out = [f"left out: {name}: {why}" for name, why in skipped.items()]
-    click.echo("\n\n".join([ours, *map(table, files), "\n".join([*left_out, machine_line()])]), err=as_json)
+    click.echo(
+        "\n\n".join([ours, *map(table, files), "\n".join([*left_out, machine_line()])]), err=as_json
+    )
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
 

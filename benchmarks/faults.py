@@ -1,4 +1,5 @@
-"""Does a cache keep what it promises? Fault campaigns: kills, power cuts, failing disks, damaged and hostile files.
+"""Does a cache keep what it promises? Fault campaigns: kills, power cuts, failing disks, damaged
+and hostile files.
 
     python benchmarks/faults.py --only power --only mutations
 
@@ -9,9 +10,10 @@
     mutations  damaged files: bits, sectors, sizes, headers with and without a checksum that fits
     hostile    files made to mislead a reader, to hang it, or to lead it out of the cache
 
-The code of the campaigns is in `tests/faults`, where the test suite runs a short form of each. Lost are rows that
-were acknowledged and are not found; wrong is everything else that is not as promised; the exit code is 1 where a
-figure is not zero. A number of trials other than the full one says less than the table's last column.
+The code of the campaigns is in `tests/faults`, where the test suite runs a short form of each. Lost
+are rows that were acknowledged and are not found; wrong is everything else that is not as promised;
+the exit code is 1 where a figure is not zero. A number of trials other than the full one says less
+than the table's last column.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from typing import Any
 import click
 from common import machine, machine_line, plain_table, run
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the campaigns are a part of the tests
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # the campaigns are a part of the tests
 
 from tests.faults.campaigns import CAMPAIGNS
 from tests.faults.result import Result
@@ -46,7 +50,9 @@ def table(results: Sequence[Result]) -> str:
 def notes(result: Result) -> str:
     """What a campaign reached, in one line, and what it found wrong."""
     counts = ", ".join(f"{count:,} {name}" for name, count in sorted(result.notes.items()) if count)
-    return "\n".join([f"{result.campaign}: {counts}", *(f"  {problem}" for problem in result.problems)])
+    return "\n".join(
+        [f"{result.campaign}: {counts}", *(f"  {problem}" for problem in result.problems)]
+    )
 
 
 def report(results: Sequence[Result], seed: int) -> dict[str, Any]:
@@ -55,11 +61,20 @@ def report(results: Sequence[Result], seed: int) -> dict[str, Any]:
     return {"benchmark": "faults", "seed": seed, "campaigns": campaigns, "machine": machine()}
 
 
-@click.command(help="Run fault campaigns against the cache; exits with 1 where one finds something.")
-@click.option("--only", multiple=True, type=click.Choice(list(CAMPAIGNS)), help="Campaigns to run [all]; repeatable.")
+@click.command(
+    help="Run fault campaigns against the cache; exits with 1 where one finds something."
+)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(list(CAMPAIGNS)),
+    help="Campaigns to run [all]; repeatable.",
+)
 @click.option("--trials", type=click.IntRange(1), help="Trials of each campaign [its full number].")
 @click.option("--seed", default=0, show_default=True, help="What the trials are drawn with.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr."
+)
 def main(*, only: tuple[str, ...], trials: int | None, seed: int, as_json: bool) -> None:
     """Read the options, run, and report."""
     results = []

@@ -1,7 +1,9 @@
-"""What the benchmarks of heads share: rows in parts, their states in a cache, and the sweep of `fit-heads` over both.
+"""What the benchmarks of heads share: rows in parts, their states in a cache, and the sweep of
+`fit-heads` over both.
 
-`sweep_speed.py` and `quality.py` need what `featcache.fit_heads` keeps to itself: the sweep's rows, its views and
-candidates, and a head that was not chosen on the test rows. It is put together here as there, from the same parts.
+`sweep_speed.py` and `quality.py` need what `featcache.fit_heads` keeps to itself: the sweep's rows,
+its views and candidates, and a head that was not chosen on the test rows. It is put together here
+as there, from the same parts.
 """
 
 from __future__ import annotations
@@ -19,21 +21,25 @@ from numpy.typing import NDArray
 import featcache
 from featcache.cache.space import Space
 from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of, read_parts
-from featcache.data.texts import Reading
-from featcache.fit import DEFAULT_DEPTHS, DEFAULT_WIDTHS
+from featcache.data.texts import TextOptions
+from featcache.features.budget import MemoryBudget
+from featcache.features.cached import CachedStates
+from featcache.features.folds import one_fold
+from featcache.features.views import View, reference_view, views_of
+from featcache.heads.candidate import Candidate
+from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
-from featcache.select.candidates import HEADS, Candidates, base_recipe, shapes_of
-from featcache.select.features import Room, States
-from featcache.select.folds import one_fold
-from featcache.select.sweep import Candidate, Part, Sweep
-from featcache.select.views import View, reference_view, views_of
+from featcache.search.candidates import HEADS, Candidates, base_recipe, shapes_of
+from featcache.verbs.fit import DEFAULT_DEPTHS, DEFAULT_WIDTHS
 
 Table = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled texts as `featcache.fit_heads` takes them. validation, test: None where split from `train`."""
+    """Labelled texts as `featcache.fit_heads` takes them. validation, test: None where split from
+    `train`.
+    """
 
     train: Table
     validation: Table | None
@@ -41,7 +47,14 @@ class Task:
     label: str
 
     @classmethod
-    def read(cls, train: Path, test: Path | None, label: str, rows: int | None, validation: Path | None = None) -> Task:
+    def read(
+        cls,
+        train: Path,
+        test: Path | None,
+        label: str,
+        rows: int | None,
+        validation: Path | None = None,
+    ) -> Task:
         """rows: at most so many of `train`, drawn with a fixed seed."""
         return cls(
             _table(read_rows(train, label, rows), label),
@@ -52,14 +65,26 @@ class Task:
 
     @property
     def texts(self) -> list[str]:
-        return [text for part in (self.train, self.validation, self.test) if part for text in part["text"]]
+        return [
+            text
+            for part in (self.train, self.validation, self.test)
+            if part
+            for text in part["text"]
+        ]
 
     def parts(self, seed: int) -> Parts:
         """Split as `fit_heads` splits."""
         return read_parts(
-            self.train, self.validation, self.test, label=self.label, split=None, reading=Reading(text="text"),
-            seed=seed, strict=False, warn=lambda message: click.echo(message, err=True),
-        )  # fmt: skip
+            self.train,
+            self.validation,
+            self.test,
+            label=self.label,
+            split=None,
+            reading=TextOptions(text="text"),
+            seed=seed,
+            strict=False,
+            warn=lambda message: click.echo(message, err=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,9 +94,9 @@ class Prepared:
     space: Space
     parts: Parts
     classes: list[Any]
-    sweep: Sweep
+    sweep: TrainingSetup
     candidates: Candidates
-    test: Part
+    test: LabelledPositions
 
     @property
     def width(self) -> int:
@@ -101,17 +126,19 @@ def extracted(task: Task, model: Model, cache: Path) -> Space:
     return featcache.open_space(extraction.space, cache=cache).space
 
 
-def prepared(task: Task, space: Space, room: Room, *, metric: str, seed: int) -> Prepared:
-    """The sweep of `fit_heads` with its default options; states are kept in memory once they were read."""
+def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed: int) -> Prepared:
+    """The sweep of `fit_heads` with its default options; states are kept in memory once they were
+    read.
+    """
     parts = task.parts(seed)
     assert parts.test is not None, "two shares beside a test file, three without"
     classes = classes_of(parts, task.label)
     positions = [space.find(part.keys) for part in parts.present()]
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
-    states = States(space, np.concatenate(positions), room)
-    sweep = Sweep(
+    states = CachedStates(space, np.concatenate(positions), room)
+    sweep = TrainingSetup(
         gather=states.gather,
-        part=Part(np.concatenate(positions[:2]), np.concatenate(labels[:2])),
+        part=LabelledPositions(np.concatenate(positions[:2]), np.concatenate(labels[:2])),
         folds=one_fold(len(labels[0]), len(labels[1])),
         n_classes=len(classes),
         metric=metric,
@@ -121,7 +148,9 @@ def prepared(task: Task, space: Space, room: Room, *, metric: str, seed: int) ->
     views = views_of(space.contract.layers, space.contract.poolings, space.origin.hidden_size)
     heads = shapes_of(HEADS, DEFAULT_DEPTHS, DEFAULT_WIDTHS, HeadShape("mlp", 1, 1))
     candidates = Candidates(tuple(views), tuple(heads), base_recipe(len(labels[0]), seed=seed))
-    return Prepared(space, parts, list(classes), sweep, candidates, Part(positions[2], labels[2]))
+    return Prepared(
+        space, parts, list(classes), sweep, candidates, LabelledPositions(positions[2], labels[2])
+    )
 
 
 def read_all(ready: Prepared) -> None:
@@ -133,10 +162,12 @@ def read_all(ready: Prepared) -> None:
 
 def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Training and validation rows as heads see them, (N, H); of layers that are mixed (L, N, H)."""
-    from featcache.select.features import FoldFeatures
+    from featcache.features.matrices import FoldFeatures
 
-    with Room() as room:
-        features = FoldFeatures(ready.sweep, ready.sweep.folds[0], room).view(view)
+    with MemoryBudget() as room:
+        features = FoldFeatures(
+            ready.sweep.gather, ready.sweep.part.rows, ready.sweep.folds[0], room
+        ).view(view)
         return features.train.numpy(), features.held.numpy()
 
 

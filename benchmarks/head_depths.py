@@ -1,19 +1,23 @@
-"""How deep should a head be, how wide, on which layer, and for how many rows? Heads of every depth on cached features.
+"""How deep should a head be, how wide, on which layer, and for how many rows? Heads of every depth
+on cached features.
 
     python benchmarks/head_depths.py --data train.parquet --test test.parquet --layers 3,6 --sizes 500,2000,all
 
-The rows are extracted once (rows already in --cache are not computed again). For every seed they are split, no text on
-two sides, and of its training rows the first 500, 2,000, … of a shuffled order are trained on: larger sizes hold the
-smaller ones, validation and test rows stay the same. With --test only the split into training and validation changes
-with the seed. Heads of one shape, size and seed are trained as one stack over all layers; those of several seeds see
-other rows, so they cannot share a stack. Each has the recipe that `fit-heads` starts from, and its own early stopping.
+The rows are extracted once (rows already in --cache are not computed again). For every seed they
+are split, no text on two sides, and of its training rows the first 500, 2,000, … of a shuffled
+order are trained on: larger sizes hold the smaller ones, validation and test rows stay the same.
+With --test only the split into training and validation changes with the seed. Heads of one shape,
+size and seed are trained as one stack over all layers; those of several seeds see other rows, so
+they cannot share a stack. Each has the recipe that `fit-heads` starts from, and its own early
+stopping.
 
-Measured are macro-F1 and accuracy on training, validation and test rows (mean and standard deviation over seeds: of
-the draw of rows and of the start together) and the seconds of a stack divided by its heads (median over seeds).
+Measured are macro-F1 and accuracy on training, validation and test rows (mean and standard
+deviation over seeds: of the draw of rows and of the start together) and the seconds of a stack
+divided by its heads (median over seeds).
 
-Before anything is reported, the linear heads on the largest size must agree with scikit-learn's logistic regression on
-the same rows within 3 points of validation accuracy, on average over layers and seeds; otherwise the script ends with
-exit code 1.
+Before anything is reported, the linear heads on the largest size must agree with scikit-learn's
+logistic regression on the same rows within 3 points of validation accuracy, on average over layers
+and seeds; otherwise the script ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -32,7 +36,16 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from common import Model, backbone_or_minilm, machine, machine_line, median, plain_table, read_rows, run
+from common import (
+    Model,
+    backbone_or_minilm,
+    machine,
+    machine_line,
+    median,
+    plain_table,
+    read_rows,
+    run,
+)
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -41,19 +54,21 @@ from sklearn.preprocessing import StandardScaler
 import featcache
 from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
+from featcache.features.find import cached_layers
+from featcache.features.opened import FeatureSpace
+from featcache.features.standardize import Standardization
+from featcache.features.views import View
 from featcache.heads.shape import HeadShape
 from featcache.heads.stack import Architecture
-from featcache.heads.standardize import Standardization
-from featcache.heads.train import Seen, Training
-from featcache.select.candidates import MAX_DEPTH, Candidates, base_recipe
-from featcache.select.metrics import scores, scores_of_many
-from featcache.select.views import View
-from featcache.spaces import FeatureSpace, cached_layers
+from featcache.heads.train import StackRows, StackTraining
+from featcache.search.candidates import MAX_DEPTH, Candidates, base_recipe
+from featcache.tasks.metrics import scores, scores_of_many
 
 PARTS = ("train", "validation", "test")
 METRICS = ("macro_f1", "accuracy")
 AGREEMENT = 0.03
-# The strength best on validation is compared: the linear head's early stopping is chosen there, too.
+# The strength best on validation is compared: the linear head's early stopping is chosen there,
+# too.
 ORACLE_C = (0.001, 0.01, 0.1, 1.0)
 # Okabe and Ito's palette, told apart with any colour vision; the markers serve grey prints.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -78,7 +93,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Run:
-    """One head. size: training rows asked for, None for all.  epochs: of the weights that are scored.
+    """One head. size: training rows asked for, None for all.  epochs: of the weights that are
+    scored.
 
     scores: part -> metric -> value.  seconds: its share of the stack's.
     """
@@ -96,9 +112,17 @@ class Run:
 
 
 def load(
-    train: LabelledRows, test: LabelledRows | None, space: FeatureSpace, *, layers: Sequence[int], pool: str, seeds: int
+    train: LabelledRows,
+    test: LabelledRows | None,
+    space: FeatureSpace,
+    *,
+    layers: Sequence[int],
+    pool: str,
+    seeds: int,
 ) -> Data:
-    """Features of every row, and the split of each seed; training rows whose text is in the test file are left out."""
+    """Features of every row, and the split of each seed; training rows whose text is in the test
+    file are left out.
+    """
     kept = train if test is None else train.without_texts_of(test)
     n_kept = len(kept.labels)
     labels, texts = list(kept.labels), list(kept.texts)
@@ -123,11 +147,16 @@ def train_stack_over_layers(
     """Train one head of a shape on each layer, as `fit-heads` would, and score it on every part."""
     rows = {part: data.rows(seed, part, size) for part in PARTS}
     n_rows = len(rows["train"])
-    scales = {layer: Standardization.of(states[rows["train"]]) for layer, states in data.features.items()}
+    scales = {
+        layer: Standardization.of(states[rows["train"]]) for layer, states in data.features.items()
+    }
 
-    def seen(part: str) -> Seen:
-        views = [torch.from_numpy(scales[layer].apply(states[rows[part]])) for layer, states in data.features.items()]
-        return Seen(views, torch.from_numpy(data.labels[rows[part]]))
+    def seen(part: str) -> StackRows:
+        views = [
+            torch.from_numpy(scales[layer].apply(states[rows[part]]))
+            for layer, states in data.features.items()
+        ]
+        return StackRows(views, torch.from_numpy(data.labels[rows[part]]))
 
     space = Candidates((), (shape,), base_recipe(n_rows, seed=seed))
     recipe = space.usual(View((0,), ("mean",)), shape).recipe
@@ -139,7 +168,9 @@ def train_stack_over_layers(
     heads = [(place, recipe) for place in range(len(data.features))]
     parts = {part: seen(part) for part in PARTS}
     started = time.perf_counter()
-    training = Training(architecture, parts["train"], parts["validation"], heads, metric=metric, seed=seed)
+    training = StackTraining(
+        architecture, parts["train"], parts["validation"], heads, metric=metric, seed=seed
+    )
     training.advance(recipe.max_epochs)
     seconds = (time.perf_counter() - started) / len(heads)
     predicted = {part: training.predictions(one) for part, one in parts.items()}
@@ -154,14 +185,19 @@ def train_stack_over_layers(
             parameters=architecture.n_parameters,
             epochs=training.trained(place).epochs,
             seconds=round(seconds, 3),
-            scores={part: scores(data.labels[rows[part]], predicted[part][place], data.n_classes) for part in PARTS},
+            scores={
+                part: scores(data.labels[rows[part]], predicted[part][place], data.n_classes)
+                for part in PARTS
+            },
         )
         for place, layer in enumerate(data.features)
     ]
 
 
 def oracle_accuracy(data: Data, layer: int, size: int | None, seed: int) -> float:
-    """Validation accuracy of scikit-learn's logistic regression, standardised by scikit-learn, at its best C."""
+    """Validation accuracy of scikit-learn's logistic regression, standardised by scikit-learn, at
+    its best C.
+    """
     train, held = data.rows(seed, "train", size), data.rows(seed, "validation", size)
     scaler = StandardScaler().fit(data.features[layer][train])
     x, x_held = (scaler.transform(data.features[layer][rows]) for rows in (train, held))
@@ -221,7 +257,9 @@ def table(records: Sequence[dict[str, Any]], metric: str) -> str:
         ]
         for one in records
     ]
-    return plain_table(["", "rows", "head", "parameters", *PARTS, "epochs", "seconds per head"], rows)
+    return plain_table(
+        ["", "rows", "head", "parameters", *PARTS, "epochs", "seconds per head"], rows
+    )
 
 
 def _with_spread(value: dict[str, float | None]) -> str:
@@ -229,7 +267,9 @@ def _with_spread(value: dict[str, float | None]) -> str:
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Macro-F1 on test rows against training rows: a panel a layer, a line a shape; on training rows thin beside it."""
+    """Macro-F1 on test rows against training rows: a panel a layer, a line a shape; on training
+    rows thin beside it.
+    """
     layers, widths, depths = report["layers"], report["widths"], report["depths"]
     figure = Figure(figsize=(1.2 + 4.6 * len(layers), 4.6), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
@@ -240,16 +280,33 @@ def draw(report: dict[str, Any], file: Path) -> None:
             place = depths.index(line[0]["depth"])
             look = {
                 "color": COLOURS[place % len(COLOURS)],
-                "linestyle": DASHES[widths.index(line[0]["width"]) % len(DASHES)] if line[0]["depth"] else "-",
+                "linestyle": DASHES[widths.index(line[0]["width"]) % len(DASHES)]
+                if line[0]["depth"]
+                else "-",
             }
-            x = [one["rows"] * 1.015 ** (place - len(depths) / 2) for one in line]  # so that bars stay apart
+            x = [
+                one["rows"] * 1.015 ** (place - len(depths) / 2) for one in line
+            ]  # so that bars stay apart
             scored = [one["macro_f1"]["test"] for one in line]
             axes.errorbar(
-                x, [one["mean"] for one in scored], yerr=[one["sd"] or 0.0 for one in scored],
-                marker=MARKERS[place % len(MARKERS)], markersize=5, linewidth=1.6, elinewidth=1.0, capsize=2,
-                label=name, **look,
-            )  # fmt: skip
-            axes.plot(x, [one["macro_f1"]["train"]["mean"] for one in line], linewidth=0.6, alpha=0.7, **look)
+                x,
+                [one["mean"] for one in scored],
+                yerr=[one["sd"] or 0.0 for one in scored],
+                marker=MARKERS[place % len(MARKERS)],
+                markersize=5,
+                linewidth=1.6,
+                elinewidth=1.0,
+                capsize=2,
+                label=name,
+                **look,
+            )
+            axes.plot(
+                x,
+                [one["macro_f1"]["train"]["mean"] for one in line],
+                linewidth=0.6,
+                alpha=0.7,
+                **look,
+            )
         axes.set_xscale("log")
         sizes = sorted({one["rows"] for one in of_layer})
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -261,9 +318,19 @@ def draw(report: dict[str, Any], file: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     spread = f"mean ± sd of {report['seeds']} seeds" if report["seeds"] > 1 else "one seed"
     panels[0].set_ylabel("macro-F1")
-    figure.suptitle(f"{report['data']}, {report['backbone']}: test rows, {spread}; thin: training rows", fontsize=10)
+    figure.suptitle(
+        f"{report['data']}, {report['backbone']}: test rows, {spread}; thin: training rows",
+        fontsize=10,
+    )
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, ncols=min(len(labels), 6), loc="outside lower center", title="head")
+    figure.legend(
+        handles,
+        labels,
+        frameon=False,
+        ncols=min(len(labels), 6),
+        loc="outside lower center",
+        title="head",
+    )
     figure.savefig(file)
 
 
@@ -284,10 +351,14 @@ def measure(
     sizes: Sequence[int | None],
     seeds: int,
 ) -> dict[str, Any]:
-    """Extract, train every head with every seed, and check the linear ones. The whole report as one object."""
+    """Extract, train every head with every seed, and check the linear ones. The whole report as one
+    object.
+    """
     click.echo(f"extracting with {model.name}", err=True)
     texts = train.texts + (test.texts if test else [])
-    extraction = featcache.extract({"text": texts}, backbone=model.path, cache=cache, layers=layers, pool=pool)
+    extraction = featcache.extract(
+        {"text": texts}, backbone=model.path, cache=cache, layers=layers, pool=pool
+    )
     space = featcache.open_space(extraction.space, cache=cache)
     numbers = cached_layers(layers, space.space)
     data = load(train, test, space, layers=numbers, pool=pool, seeds=seeds)
@@ -299,12 +370,17 @@ def measure(
     train_stack_over_layers(data, HeadShape("mlp", 1, 64), size=None, seed=0, max_epochs=1)
     runs: list[Run] = []
     for seed, size in itertools.product(range(seeds), sizes):
-        click.echo(f"seed {seed}, {'all' if size is None else f'{size:,}'} rows: {len(shapes)} shapes", err=True)
+        click.echo(
+            f"seed {seed}, {'all' if size is None else f'{size:,}'} rows: {len(shapes)} shapes",
+            err=True,
+        )
         for shape in shapes:
             runs += train_stack_over_layers(data, shape, size=size, seed=seed)
     largest = sizes[-1]
     checked = [one for one in runs if one.depth == 0 and one.size == largest] or [
-        one for seed in range(seeds) for one in train_stack_over_layers(data, linear, size=largest, seed=seed)
+        one
+        for seed in range(seeds)
+        for one in train_stack_over_layers(data, linear, size=largest, seed=seed)
     ]
     return {
         "benchmark": "head_depths",
@@ -337,13 +413,17 @@ def grouped(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 
 def sizes_there(sizes: Sequence[int | None], data: Data) -> list[int | None]:
-    """The sizes that there are rows for, ascending. Raises ClickException where a class would be missing."""
+    """The sizes that there are rows for, ascending. Raises ClickException where a class would be
+    missing.
+    """
     most = min(len(parts["train"]) for parts in data.parts)
     there: list[int | None] = [size for size in sizes if size is not None and size < most]
     there += [None] if None in sizes or len(there) < len(sizes) else []
     for seed, size in itertools.product(range(len(data.parts)), there):
         if len(np.unique(data.labels[data.rows(seed, "train", size)])) < data.n_classes:
-            raise click.ClickException(f"a class is missing in the first {size} training rows of seed {seed}.")
+            raise click.ClickException(
+                f"a class is missing in the first {size} training rows of seed {seed}."
+            )
     return there
 
 
@@ -376,21 +456,65 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return found + ([None] if "all" in parts else [])
 
 
-@click.command(help="Train heads of several depths and widths on cached layers and sizes of data; compare scores.")
-@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on.")
-@click.option("--test", type=click.Path(exists=True, path_type=Path), help="Test rows [a split of --data].")
+@click.command(
+    help="Train heads of several depths and widths on cached layers and sizes of data; compare scores."
+)
+@click.option(
+    "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on."
+)
+@click.option(
+    "--test", type=click.Path(exists=True, path_type=Path), help="Test rows [a split of --data]."
+)
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
 @click.option("--cache", type=click.Path(path_type=Path), help="Cache folder [a temporary one].")
-@click.option("--layers", default="last", show_default=True, callback=_layers, help="Such as 3,6; 0 is the embeddings.")
-@click.option("--pool", default="mean", show_default=True, type=click.Choice(["mean", "cls", "last", "max"]))
-@click.option("--depths", default="0,1,2,4,8", show_default=True, callback=_depths, help="Numbers of hidden layers.")
-@click.option("--widths", default="64,256", show_default=True, callback=_widths, help="Widths of hidden layers.")
-@click.option("--sizes", default="500,2000,all", show_default=True, callback=_sizes, help="Numbers of training rows.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Splits and starts for a head.")
-@click.option("--rows", type=click.IntRange(1), help="Use only so many rows of --data, drawn with a fixed seed.")
+@click.option(
+    "--layers",
+    default="last",
+    show_default=True,
+    callback=_layers,
+    help="Such as 3,6; 0 is the embeddings.",
+)
+@click.option(
+    "--pool", default="mean", show_default=True, type=click.Choice(["mean", "cls", "last", "max"])
+)
+@click.option(
+    "--depths",
+    default="0,1,2,4,8",
+    show_default=True,
+    callback=_depths,
+    help="Numbers of hidden layers.",
+)
+@click.option(
+    "--widths",
+    default="64,256",
+    show_default=True,
+    callback=_widths,
+    help="Widths of hidden layers.",
+)
+@click.option(
+    "--sizes",
+    default="500,2000,all",
+    show_default=True,
+    callback=_sizes,
+    help="Numbers of training rows.",
+)
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Splits and starts for a head.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help="Use only so many rows of --data, drawn with a fixed seed.",
+)
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr."
+)
 def main(
     *,
     data: Path,
@@ -413,16 +537,31 @@ def main(
     test_rows = None if test is None else read_rows(test, label)
     with tempfile.TemporaryDirectory() as temporary:
         report = measure(
-            train_rows, test_rows, backbone_or_minilm(backbone), cache=cache or Path(temporary), layers=layers,
-            pool=pool, widths=widths, depths=depths, sizes=sizes, seeds=seeds,
-        )  # fmt: skip
+            train_rows,
+            test_rows,
+            backbone_or_minilm(backbone),
+            cache=cache or Path(temporary),
+            layers=layers,
+            pool=pool,
+            widths=widths,
+            depths=depths,
+            sizes=sizes,
+            seeds=seeds,
+        )
     check = report["check"]
     mine, theirs = check["linear"], check["scikit_learn"]
-    click.echo(f"check: validation accuracy {mine:.3f} (linear heads), {theirs:.3f} (scikit-learn)", err=True)
+    click.echo(
+        f"check: validation accuracy {mine:.3f} (linear heads), {theirs:.3f} (scikit-learn)",
+        err=True,
+    )
     if abs(mine - theirs) > AGREEMENT:
-        raise click.ClickException(f"these differ by more than {AGREEMENT:.2f}, so the heads are not reported.")
+        raise click.ClickException(
+            f"these differ by more than {AGREEMENT:.2f}, so the heads are not reported."
+        )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "head_depths.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "head_depths.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
     draw(report, out / "head_depths.png")
     part_sizes = ", ".join(f"{count:,} {part}" for part, count in report["rows"].items())
     drawn = "1 seed" if seeds == 1 else f"{seeds} seeds"

@@ -1,14 +1,16 @@
-"""Does a learning curve keep its word? Scores at full data, foretold from half of them, over many cases.
+"""Does a learning curve keep its word? Scores at full data, foretold from half of them, over many
+cases.
 
     python benchmarks/learning_curves.py --data spam=sms_spam.parquet --data news=ag_news.train.parquet [--seeds 3]
     python benchmarks/learning_curves.py            # planted tasks alone, half a minute
 
-A case is a data set (or a planted task), a head on a view, a metric and a seed. The curve is fitted, as
-`featcache curves` does, on parts of one half of the training rows, up to that half; then the head is trained on all
-training rows and scored on the same held-back rows. A hit is a score within the stated 95 % interval; 80 to 97 % of
-hits is the aim: more says that the intervals are too wide. Width is that of the interval, in points; "error" is how far
-its middle lies off (root of the mean square), "no change" how far off one would be with the score at half the data. The
-exit code is 1 where fewer than 80 % hit.
+A case is a data set (or a planted task), a head on a view, a metric and a seed. The curve is
+fitted, as `featcache curves` does, on parts of one half of the training rows, up to that half; then
+the head is trained on all training rows and scored on the same held-back rows. A hit is a score
+within the stated 95 % interval; 80 to 97 % of hits is the aim: more says that the intervals are too
+wide. Width is that of the interval, in points; "error" is how far its middle lies off (root of the
+mean square), "no change" how far off one would be with the score at half the data. The exit code is
+1 where fewer than 80 % hit.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ from common import backbone_or_minilm, machine, machine_line, plain_table, run
 from head_data import Task, extracted, prepared
 from numpy.typing import NDArray
 
+from featcache.evidence.curves import by_rows
+from featcache.features.budget import MemoryBudget
+from featcache.features.folds import Fold
+from featcache.features.views import View, reference_view
+from featcache.heads.candidate import Candidate
+from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
-from featcache.select.candidates import base_recipe
-from featcache.select.features import Room
-from featcache.select.learning import part_of
-from featcache.select.search import Search
-from featcache.select.sizes import by_rows
-from featcache.select.sweep import Candidate, Fold, Part, Sweep
-from featcache.select.views import View, reference_view
+from featcache.search.candidates import base_recipe
+from featcache.search.search import Search
+from featcache.tasks.strata import part_of
 
 METRICS = ("macro_f1", "accuracy", "mcc")  # taken in turn
 LEAST = 0.8
@@ -44,7 +48,9 @@ ONE = View((0,), ("mean",))
 
 @dataclass(frozen=True)
 class Case:
-    """truth: the score at full data.  value, low, high: what was foretold.  half: the score with half of the data."""
+    """truth: the score at full data.  value, low, high: what was foretold.  half: the score with
+    half of the data.
+    """
 
     data: str
     head: str
@@ -63,7 +69,7 @@ class Case:
         return self.low <= self.truth <= self.high
 
 
-def foretold(data: str, sweep: Sweep, candidate: Candidate, width: int) -> Case:
+def foretold(data: str, sweep: TrainingSetup, candidate: Candidate, width: int) -> Case:
     """One case. sweep: one fold of all rows; the half is drawn here."""
     (fold,) = sweep.folds
     labels = sweep.part.labels[fold.train]
@@ -71,32 +77,47 @@ def foretold(data: str, sweep: Sweep, candidate: Candidate, width: int) -> Case:
     growth = by_rows(candidate, replace(sweep, folds=(Fold(half, fold.held),)), width=width)
     assert growth.curve is not None, "too few rows for a curve"
     found = growth.curve.at(len(fold.train))
-    with Room() as room:
+    with MemoryBudget() as room:
         search = Search(sweep, width, room=room, watch=lambda _: None, out_of_time=lambda: False)
         truth = search.run([candidate])[0].validation[sweep.metric]
     return Case(
-        data, str(candidate.head), str(candidate.view), sweep.metric, sweep.seed, len(fold.train), truth,
-        found.value, found.low, found.high, growth.sizes[-1].score.value,
-    )  # fmt: skip
+        data,
+        str(candidate.head),
+        str(candidate.view),
+        sweep.metric,
+        sweep.seed,
+        len(fold.train),
+        truth,
+        found.value,
+        found.low,
+        found.high,
+        growth.sizes[-1].score.value,
+    )
 
 
 def heads_of(views: tuple[View, ...], n_rows: int) -> list[Candidate]:
     """The usual head, and a deeper one, on each view."""
     recipe = base_recipe(n_rows, seed=0)
     mlp = HeadShape("mlp", 1, 64)
-    return [one for view in views for one in (Candidate(view, HeadShape("logreg")), Candidate(view, mlp, recipe))]
+    return [
+        one
+        for view in views
+        for one in (Candidate(view, HeadShape("logreg")), Candidate(view, mlp, recipe))
+    ]
 
 
-def real(name: str, file: Path, label: str, backbone: str | None, cache: Path, seeds: int) -> Iterator[Case]:
+def real(
+    name: str, file: Path, label: str, backbone: str | None, cache: Path, seeds: int
+) -> Iterator[Case]:
     """Cases of a data set: two views, two heads each."""
     model = backbone_or_minilm(backbone)
     task = Task.read(file, None, label, None)
     space = extracted(task, model, cache)
     for seed in range(seeds):
-        with Room() as room:
+        with MemoryBudget() as room:
             ready = prepared(task, space, room, metric=METRICS[0], seed=seed)
             n_train = len(ready.sweep.folds[0].train)
-            part = Part(
+            part = LabelledPositions(
                 np.concatenate([ready.sweep.part.rows, ready.test.rows]),
                 np.concatenate([ready.sweep.part.labels, ready.test.labels]),
             )
@@ -106,11 +127,18 @@ def real(name: str, file: Path, label: str, backbone: str | None, cache: Path, s
             last = reference_view(layers, space.contract.poolings)
             middle = View((layers[len(layers) // 2],), last.poolings)
             for place, candidate in enumerate(heads_of((last, middle), n_train)):
-                sweep = replace(ready.sweep, part=part, folds=folds, metric=METRICS[(place + seed) % len(METRICS)])
+                sweep = replace(
+                    ready.sweep,
+                    part=part,
+                    folds=folds,
+                    metric=METRICS[(place + seed) % len(METRICS)],
+                )
                 yield foretold(name, sweep, candidate, ready.width)
 
 
-def gathered(features: NDArray[np.float32], _: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def gathered(
+    features: NDArray[np.float32], _: View, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """What a sweep asks for, of one array."""
     return features[rows]
 
@@ -130,15 +158,19 @@ def planted(seeds: int) -> Iterator[Case]:
             labels = generator.integers(0, 2, n_rows)
             features = generator.standard_normal((n_rows, inputs)).astype(np.float32)
             if name == "xor":
-                labels = ((features[:, 0] * features[:, 1] > 0) ^ (generator.random(n_rows) < 0.05)).astype(np.int64)
+                labels = (
+                    (features[:, 0] * features[:, 1] > 0) ^ (generator.random(n_rows) < 0.05)
+                ).astype(np.int64)
             else:
                 features += (signal * (2 * labels - 1))[:, None].astype(np.float32)
             folds = (Fold(np.arange(n_train), np.arange(n_train, n_rows)),)
-            part = Part(np.arange(n_rows), labels)
+            part = LabelledPositions(np.arange(n_rows), labels)
             logreg, mlp = heads_of((ONE,), n_train)
             for place, candidate in enumerate((mlp,) if name == "xor" else (logreg,)):
                 metric = METRICS[(place + seed) % len(METRICS)]
-                sweep = Sweep(partial(gathered, features), part, folds, 2, metric, seed, (seed,))
+                sweep = TrainingSetup(
+                    partial(gathered, features), part, folds, 2, metric, seed, (seed,)
+                )
                 yield foretold(f"planted: {name}", sweep, candidate, inputs)
 
 
@@ -158,7 +190,9 @@ def summary(cases: list[Case]) -> dict[str, float]:
 def table(cases: list[Case]) -> str:
     """Data sets down."""
     names = list(dict.fromkeys(one.data for one in cases))
-    groups = [(name, [one for one in cases if one.data == name]) for name in names] + [("all", cases)]
+    groups = [(name, [one for one in cases if one.data == name]) for name in names] + [
+        ("all", cases)
+    ]
     rows = []
     for name, some in groups:
         found = summary(some)
@@ -167,15 +201,35 @@ def table(cases: list[Case]) -> str:
     return plain_table(["data", "cases", "hits", "median width", "error", "no change"], rows)
 
 
-@click.command(help="Foretell scores at full data from half of it; exits with 1 where fewer than 80 % come true.")
+@click.command(
+    help="Foretell scores at full data from half of it; exits with 1 where fewer than 80 % come true."
+)
 @click.option("--data", "sets", multiple=True, metavar="NAME=FILE", help="Labelled texts.")
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, kept between runs [a temporary one].")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Splits and draws of each.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Cache folder, kept between runs [a temporary one].",
+)
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Splits and draws of each.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr."
+)
 def main(
-    *, sets: tuple[str, ...], label: str, backbone: str | None, cache: Path | None, seeds: int, as_json: bool
+    *,
+    sets: tuple[str, ...],
+    label: str,
+    backbone: str | None,
+    cache: Path | None,
+    seeds: int,
+    as_json: bool,
 ) -> None:
     """Read the options, run, and report."""
     started = time.monotonic()
@@ -189,9 +243,12 @@ def main(
     holds = summary(cases)["hits"] >= LEAST
     if as_json:
         told = {
-            "benchmark": "learning_curves", "summary": summary(cases), "holds": holds,
-            "cases": [{**asdict(one), "hit": one.hit} for one in cases], "machine": machine(),
-        }  # fmt: skip
+            "benchmark": "learning_curves",
+            "summary": summary(cases),
+            "holds": holds,
+            "cases": [{**asdict(one), "hit": one.hit} for one in cases],
+            "machine": machine(),
+        }
         click.echo(json.dumps(told, ensure_ascii=False))
     if not holds:
         sys.exit(1)

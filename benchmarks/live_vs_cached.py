@@ -1,20 +1,24 @@
-"""What does the cache save? One linear head, trained with the backbone run live in every epoch, and from the cache.
+"""What does the cache save? One linear head, trained with the backbone run live in every epoch, and
+from the cache.
 
     python benchmarks/live_vs_cached.py --data sms_spam.parquet --rows 1500 --epochs 20 --live-epochs 3
 
-Both sides train the same torch.nn.Linear on the last layer's mean over tokens, not standardised (that would
-cost the live side a pass of its own), with AdamW, batches of 32 in the same order, the same start, dtype and
-device. Live is a plain Transformers loop: texts tokenised once, every batch padded to its longest text, no
-gradients through the backbone. The cached side extracts once, reads the features and trains on those.
+Both sides train the same torch.nn.Linear on the last layer's mean over tokens, not standardised
+(that would cost the live side a pass of its own), with AdamW, batches of 32 in the same order, the
+same start, dtype and device. Live is a plain Transformers loop: texts tokenised once, every batch
+padded to its longest text, no gradients through the backbone. The cached side extracts once, reads
+the features and trains on those.
 
-Counted live: loading the model, tokenising, and the epochs over the training rows. Counted cached: loading the
-model, extracting training, validation and test rows, reading, training. Scoring is counted on neither side,
-so that the live side is not charged for validation; imports and first runs are done before. With --live-epochs the live
-total is extrapolated from the epochs that were run, and the tables say so.
+Counted live: loading the model, tokenising, and the epochs over the training rows. Counted cached:
+loading the model, extracting training, validation and test rows, reading, training. Scoring is
+counted on neither side, so that the live side is not charged for validation; imports and first runs
+are done before. With --live-epochs the live total is extrapolated from the epochs that were run,
+and the tables say so.
 
-Before times are compared, features must agree (cosine >= 0.999 for every row) and so must test scores after
-the same epochs (2 points of accuracy and macro-F1); otherwise the script ends with exit code 1. A cache that
-already holds some of the rows is refused, because extracting would then seem to cost nothing.
+Before times are compared, features must agree (cosine >= 0.999 for every row) and so must test
+scores after the same epochs (2 points of accuracy and macro-F1); otherwise the script ends with
+exit code 1. A cache that already holds some of the rows is refused, because extracting would then
+seem to cost nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +34,16 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from common import Model, backbone_or_minilm, machine, machine_line, median, plain_table, read_rows, run
+from common import (
+    Model,
+    backbone_or_minilm,
+    machine,
+    machine_line,
+    median,
+    plain_table,
+    read_rows,
+    run,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, DataCollatorWithPadding
@@ -41,8 +54,8 @@ from featcache.cache.memo import Memo
 from featcache.cache.space import Space
 from featcache.data.parts import LabelledRows, class_numbers
 from featcache.data.splits import Fractions, split_rows
-from featcache.select.metrics import scores
-from featcache.spaces import BackboneChoice, Resolved, resolve
+from featcache.features.request import BackboneChoice, Resolved, resolve
+from featcache.tasks.metrics import scores
 
 PARTS = ("train", "validation", "test")
 BATCH_ROWS = 32
@@ -67,16 +80,22 @@ class Data:
     def of(cls, rows: LabelledRows, seed: int) -> Data:
         """Split 70/10/20, no text on two sides."""
         classes = sorted(set(rows.labels), key=str)
-        train, held, test = split_rows(rows.keys, rows.labels, Fractions.parse("0.7/0.1/0.2"), seed=seed)
+        train, held, test = split_rows(
+            rows.keys, rows.labels, Fractions.parse("0.7/0.1/0.2"), seed=seed
+        )
         assert test is not None, "three shares give three parts"
         parts = dict(zip(PARTS, (train, held, test), strict=True))
         return cls(rows, class_numbers(rows.labels, classes), len(classes), parts)
 
 
 class Live:
-    """The backbone as a plain Transformers loop runs it. load_seconds: the model; tokenize_seconds: all texts."""
+    """The backbone as a plain Transformers loop runs it. load_seconds: the model; tokenize_seconds:
+    all texts.
+    """
 
-    def __init__(self, backbone: str, texts: list[str], *, dtype: str, device: str, max_length: int) -> None:
+    def __init__(
+        self, backbone: str, texts: list[str], *, dtype: str, device: str, max_length: int
+    ) -> None:
         started = time.perf_counter()
         tokenizer = AutoTokenizer.from_pretrained(backbone)
         model = AutoModel.from_pretrained(backbone, dtype=getattr(torch, dtype))
@@ -89,7 +108,9 @@ class Live:
             tokenizer.pad_token = tokenizer.eos_token
         tokenizer.padding_side = "right"
         started = time.perf_counter()
-        encoded = tokenizer(texts, truncation=True, max_length=max_length, return_token_type_ids=False)
+        encoded = tokenizer(
+            texts, truncation=True, max_length=max_length, return_token_type_ids=False
+        )
         self.ids: list[list[int]] = encoded["input_ids"]
         self.tokenize_seconds = time.perf_counter() - started
         self.collate = DataCollatorWithPadding(tokenizer)
@@ -106,7 +127,9 @@ class Live:
 
     def all(self) -> Tensor:
         """Features of every row, (N, H)."""
-        return torch.cat([self(rows) for rows in torch.split(torch.arange(len(self.ids)), BATCH_ROWS)])
+        return torch.cat(
+            [self(rows) for rows in torch.split(torch.arange(len(self.ids)), BATCH_ROWS)]
+        )
 
 
 def train_head(
@@ -134,7 +157,10 @@ def train_head(
 def scores_of(head: torch.nn.Linear, features: Tensor, data: Data) -> dict[str, dict[str, float]]:
     """Accuracy, macro-F1 and Matthews correlation on each part."""
     predicted = head(features).argmax(dim=1).numpy()
-    return {part: scores(data.labels[rows], predicted[rows], data.n_classes) for part, rows in data.parts.items()}
+    return {
+        part: scores(data.labels[rows], predicted[rows], data.n_classes)
+        for part, rows in data.parts.items()
+    }
 
 
 def rows_held(target: Resolved, rows: LabelledRows) -> int:
@@ -143,34 +169,50 @@ def rows_held(target: Resolved, rows: LabelledRows) -> int:
 
 
 def warm_up(data: Data, model: Model, target: Resolved) -> None:
-    """Load, run and train a little: a process's first model imports its modules, its first optimiser, too.
+    """Load, run and train a little: a process's first model imports its modules, its first
+    optimiser, too.
 
     Whichever side came first would pay for both.
     """
     live = Live(
-        model.path, data.rows.texts[:BATCH_ROWS], dtype=target.contract.dtype, device=target.device,
+        model.path,
+        data.rows.texts[:BATCH_ROWS],
+        dtype=target.contract.dtype,
+        device=target.device,
         max_length=target.contract.max_length,
-    )  # fmt: skip
+    )
     live.all()
     train_head(torch.zeros(len(data.labels), 1).__getitem__, data, 1, epochs=1, seed=0)
 
 
-def measure(data: Data, model: Model, *, cache: Path, epochs: int, live_epochs: int, seed: int) -> dict[str, Any]:
+def measure(
+    data: Data, model: Model, *, cache: Path, epochs: int, live_epochs: int, seed: int
+) -> dict[str, Any]:
     """Run the cached side, then the live side, and put both into one report."""
     click.echo(f"cached: extracting {len(data.labels):,} rows with {model.name}", err=True)
     texts = data.rows.texts
-    extraction = featcache.extract({"text": texts}, backbone=model.path, cache=cache, layers="last", pool="mean")
+    extraction = featcache.extract(
+        {"text": texts}, backbone=model.path, cache=cache, layers="last", pool="mean"
+    )
     started = time.perf_counter()
     space = featcache.open_space(extraction.space, cache=cache)
     cached = torch.from_numpy(space.features(texts, layer=extraction.layers[-1], pooling="mean"))
     read_seconds = time.perf_counter() - started
     n_inputs = cached.shape[1]
-    cached_head, fit_seconds = train_head(cached.__getitem__, data, n_inputs, epochs=epochs, seed=seed)
+    cached_head, fit_seconds = train_head(
+        cached.__getitem__, data, n_inputs, epochs=epochs, seed=seed
+    )
     same_head, _ = train_head(cached.__getitem__, data, n_inputs, epochs=live_epochs, seed=seed)
 
-    click.echo(f"live: {live_epochs} epochs over {len(data.parts['train']):,} training rows", err=True)
+    click.echo(
+        f"live: {live_epochs} epochs over {len(data.parts['train']):,} training rows", err=True
+    )
     live = Live(
-        model.path, texts, dtype=extraction.dtype, device=extraction.device, max_length=space.contract.max_length
+        model.path,
+        texts,
+        dtype=extraction.dtype,
+        device=extraction.device,
+        max_length=space.contract.max_length,
     )
     live_head, epoch_seconds = train_head(live, data, n_inputs, epochs=live_epochs, seed=seed)
     live_features = live.all()
@@ -232,7 +274,9 @@ def disagreement(report: dict[str, Any]) -> str | None:
     """Why the two sides are not comparable, or None where they are."""
     cosine = report["check"]["lowest_cosine"]
     if not cosine >= COSINE:  # so that NaN fails, too
-        return f"live and cached features differ: the lowest cosine is {cosine:.6f}, below {COSINE}."
+        return (
+            f"live and cached features differ: the lowest cosine is {cosine:.6f}, below {COSINE}."
+        )
     live, cached = report["scores"]["live"]["test"], report["scores"]["cached_same_epochs"]["test"]
     for metric in ("accuracy", "macro_f1"):
         if abs(live[metric] - cached[metric]) > AGREEMENT:
@@ -248,9 +292,14 @@ def tables(report: dict[str, Any]) -> str:
         sides[f"cached, {n_epochs} epochs"] = "cached"
 
     def cells(side: str) -> list[str]:
-        return [f"{one['accuracy']:.3f} / {one['macro_f1']:.3f}" for one in report["scores"][side].values()]
+        return [
+            f"{one['accuracy']:.3f} / {one['macro_f1']:.3f}"
+            for one in report["scores"][side].values()
+        ]
 
-    scored = plain_table(["accuracy / macro-F1", *PARTS], [[name, *cells(side)] for name, side in sides.items()])
+    scored = plain_table(
+        ["accuracy / macro-F1", *PARTS], [[name, *cells(side)] for name, side in sides.items()]
+    )
     live, cached = report["live_seconds"], report["cached_seconds"]
     estimated = " *" if report["live_extrapolated"] else ""
     rows = [
@@ -270,17 +319,39 @@ def tables(report: dict[str, Any]) -> str:
     )
 
 
-@click.command(help="Train one linear head with the backbone live in every epoch, and from the cache; compare times.")
-@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows with labels.")
+@click.command(
+    help="Train one linear head with the backbone live in every epoch, and from the cache; compare times."
+)
+@click.option(
+    "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows with labels."
+)
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--rows", default=2000, show_default=True, type=click.IntRange(1), help="Rows drawn, fixed seed.")
+@click.option(
+    "--rows",
+    default=2000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rows drawn, fixed seed.",
+)
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--live-epochs", type=click.IntRange(1), help="Run only so many live and extrapolate the rest [all].")
-@click.option("--seed", default=0, show_default=True, help="Of the split, the start and the order of batches.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder without these rows [a temporary one].")
+@click.option(
+    "--live-epochs",
+    type=click.IntRange(1),
+    help="Run only so many live and extrapolate the rest [all].",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Of the split, the start and the order of batches."
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Cache folder without these rows [a temporary one].",
+)
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr."
+)
 def main(
     *,
     data: Path,
@@ -301,7 +372,9 @@ def main(
     chosen = Data.of(read_rows(data, label, rows), seed)
     with tempfile.TemporaryDirectory() as temporary:
         place = cache or Path(temporary)
-        target = resolve(BackboneChoice(model.path, layers="last", pool="mean"), place, Memo.load(place))
+        target = resolve(
+            BackboneChoice(model.path, layers="last", pool="mean"), place, Memo.load(place)
+        )
         n_held = rows_held(target, chosen.rows)
         if n_held:
             raise click.ClickException(
@@ -309,18 +382,27 @@ def main(
                 "to cost less than it does; give an empty folder, or leave out --cache."
             )
         warm_up(chosen, model, target)
-        report = measure(chosen, model, cache=place, epochs=epochs, live_epochs=live_epochs or epochs, seed=seed)
+        report = measure(
+            chosen, model, cache=place, epochs=epochs, live_epochs=live_epochs or epochs, seed=seed
+        )
     reason = disagreement(report)
     if reason is not None:
         raise click.ClickException(f"{reason} Times of different results are not compared.")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "live_vs_cached.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "live_vs_cached.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
     part_sizes = ", ".join(f"{count:,} {part}" for part, count in report["rows"].items())
-    view = f"last layer mean of {model.name} ({report['dtype']}, {report['device']}), not standardised"
-    click.echo(f"{report['data']}: {part_sizes}; {report['unique_texts']:,} different texts", err=as_json)
+    view = (
+        f"last layer mean of {model.name} ({report['dtype']}, {report['device']}), not standardised"
+    )
+    click.echo(
+        f"{report['data']}: {part_sizes}; {report['unique_texts']:,} different texts", err=as_json
+    )
     click.echo(f"linear head on the {view}", err=as_json)
     click.echo(
-        f"check: lowest cosine of live and cached features {report['check']['lowest_cosine']:.6f}\n", err=as_json
+        f"check: lowest cosine of live and cached features {report['check']['lowest_cosine']:.6f}\n",
+        err=as_json,
     )
     click.echo(f"{tables(report)}\n\n{machine_line()}", err=as_json)
     if as_json:

@@ -1,14 +1,17 @@
-"""Are wrong labels found? Labels of real data flipped at random, and looked for as `fit-heads` does.
+"""Are wrong labels found? Labels of real data flipped at random, and looked for as `fit-heads`
+does.
 
     python benchmarks/mislabelled.py --data news=ag_news.train.parquet [--shares 0,0.01,0.03,0.1] [--seeds 3]
 
-A share of the labels is replaced by other classes. A search over a dozen heads on 80 % of the rows picks the three best
-on the others; their out-of-fold probabilities (five folds) rank the rows. Reported: how many rows are listed, how many
-of the flipped ones are among them (found), and what share of the list they are (precision). Rows whose label was wrong
-before are counted against the list, so precision is a lower bound; the row with share 0 tells how many these may be.
-"cleanlab" is the list without our bound on the probability. The exit code is 1 where of 3 % flipped labels less than
-75 % are found, or at a precision below 60 % (means over seeds), unless the heads call more than 15 % of all rows
-something else: what they cannot do they cannot check (sst2 on MiniLM, 18 %: 51 % found at 45 %).
+A share of the labels is replaced by other classes. A search over a dozen heads on 80 % of the rows
+picks the three best on the others; their out-of-fold probabilities (five folds) rank the rows.
+Reported: how many rows are listed, how many of the flipped ones are among them (found), and what
+share of the list they are (precision). Rows whose label was wrong before are counted against the
+list, so precision is a lower bound; the row with share 0 tells how many these may be. "cleanlab" is
+the list without our bound on the probability. The exit code is 1 where of 3 % flipped labels less
+than 75 % are found, or at a precision below 60 % (means over seeds), unless the heads call more
+than 15 % of all rows something else: what they cannot do they cannot check (sst2 on MiniLM, 18 %:
+51 % found at 45 %).
 """
 
 from __future__ import annotations
@@ -29,14 +32,15 @@ from numpy.typing import NDArray
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.data.parts import class_numbers
+from featcache.evidence.mislabelled import best_few, held_out, suspects
+from featcache.features.budget import MemoryBudget
+from featcache.features.cached import CachedStates
+from featcache.features.folds import Fold, folds_of
+from featcache.features.views import View, reference_pooling
+from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
-from featcache.select.candidates import Candidates, base_recipe
-from featcache.select.features import Room, States
-from featcache.select.folds import folds_of
-from featcache.select.mislabelled import best_few, held_out, suspects
-from featcache.select.search import Search
-from featcache.select.sweep import Fold, Part, Sweep
-from featcache.select.views import View, reference_pooling
+from featcache.search.candidates import Candidates, base_recipe
+from featcache.search.search import Search
 
 FOUND, PRECISION, REQUIRED_AT, MOST_ERRORS = 0.75, 0.6, 0.03, 0.15
 HEADS = (HeadShape("logreg"), HeadShape("mlp", 1, 256), HeadShape("mlp", 2, 256))
@@ -62,7 +66,9 @@ class Case:
     seconds: float
 
 
-def flipped_labels(truth: NDArray[np.int64], share: float, n_classes: int, seed: int) -> NDArray[np.int64]:
+def flipped_labels(
+    truth: NDArray[np.int64], share: float, n_classes: int, seed: int
+) -> NDArray[np.int64]:
     """Each flipped label is one of the other classes, evenly."""
     generator = np.random.default_rng([seed, round(1e6 * share)])
     given = truth.copy()
@@ -82,15 +88,29 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
     folds = folds_of(keys, [classes[one] for one in given], 5, seed=seed)
     layers, pooling = space.contract.layers, (reference_pooling(space.contract.poolings),)
     views = (layers[-1:], layers[len(layers) // 2 :][:1], layers[-4:], layers)
-    with Room() as room:
-        states = States(space, rows, room)
+    with MemoryBudget() as room:
+        states = CachedStates(space, rows, room)
         first = (Fold(folds[0].train, folds[0].held),)
-        sweep = Sweep(states.gather, Part(rows, given), first, len(classes), "macro_f1", seed, (seed,))
+        sweep = TrainingSetup(
+            states.gather,
+            LabelledPositions(rows, given),
+            first,
+            len(classes),
+            "macro_f1",
+            seed,
+            (seed,),
+        )
         recipe = base_recipe(len(first[0].train), seed=seed)
-        candidates = Candidates(tuple(View(tuple(one), pooling) for one in views), HEADS, recipe).grid()
-        with Room() as inner:
+        candidates = Candidates(
+            tuple(View(tuple(one), pooling) for one in views), HEADS, recipe
+        ).grid()
+        with MemoryBudget() as inner:
             search = Search(
-                sweep, space.origin.hidden_size, room=inner, watch=lambda _: None, out_of_time=lambda: False
+                sweep,
+                space.origin.hidden_size,
+                room=inner,
+                watch=lambda _: None,
+                out_of_time=lambda: False,
             )
             best = best_few(search.run(candidates, halving=True), sweep.metric)
         probabilities = held_out(best, sweep, folds)
@@ -102,10 +122,19 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         return hits / max(1, int(wrong.sum())), hits / max(1, len(some))
 
     return Case(
-        name, share, seed, n_rows, int(wrong.sum()), len(listed), *shares(listed.rows), len(plain),
-        *shares(plain.rows), listed.disagree, [f"{one.head} on {one.view}" for one in best],
+        name,
+        share,
+        seed,
+        n_rows,
+        int(wrong.sum()),
+        len(listed),
+        *shares(listed.rows),
+        len(plain),
+        *shares(plain.rows),
+        listed.disagree,
+        [f"{one.head} on {one.view}" for one in best],
         round(time.monotonic() - started, 1),
-    )  # fmt: skip
+    )
 
 
 def table(cases: list[Case]) -> str:
@@ -119,13 +148,37 @@ def table(cases: list[Case]) -> str:
 
         numbers = [f"{mean(field):,.0f}" for field in ("rows", "flipped", "disagree", "listed")]
         if share:
-            ours, plain = ("found", "precision"), ("cleanlab_listed", "cleanlab_found", "cleanlab_precision")
+            ours, plain = (
+                ("found", "precision"),
+                ("cleanlab_listed", "cleanlab_found", "cleanlab_precision"),
+            )
             worst = f"{min(one.found for one in some):.0%} {min(one.precision for one in some):.0%}"
             cleanlab = [f"{mean(plain[0]):,.0f}", *(f"{mean(field):.0%}" for field in plain[1:])]
-            rows.append([name, f"{share:.0%}", *numbers, *(f"{mean(field):.0%}" for field in ours), worst, *cleanlab])
+            rows.append(
+                [
+                    name,
+                    f"{share:.0%}",
+                    *numbers,
+                    *(f"{mean(field):.0%}" for field in ours),
+                    worst,
+                    *cleanlab,
+                ]
+            )
         else:
-            rows.append([name, "0%", *numbers, "", "", "", f"{mean('cleanlab_listed'):,.0f}", "", ""])
-    header = ["data", "share", "rows", "flipped", "disagree", "listed", "found", "precision", "worst seed"]
+            rows.append(
+                [name, "0%", *numbers, "", "", "", f"{mean('cleanlab_listed'):,.0f}", "", ""]
+            )
+    header = [
+        "data",
+        "share",
+        "rows",
+        "flipped",
+        "disagree",
+        "listed",
+        "found",
+        "precision",
+        "worst seed",
+    ]
     return plain_table([*header, "cleanlab", "found", "precision"], rows)
 
 
@@ -141,14 +194,28 @@ def holds(cases: list[Case]) -> bool:
 
 
 @click.command(help="Flip labels and look for them; exits with 1 where too few are found.")
-@click.option("--data", "sets", multiple=True, required=True, metavar="NAME=FILE", help="Labelled texts.")
+@click.option(
+    "--data", "sets", multiple=True, required=True, metavar="NAME=FILE", help="Labelled texts."
+)
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
-@click.option("--shares", default="0,0.01,0.03,0.1", show_default=True, help="Of labels that are flipped.")
+@click.option(
+    "--shares", default="0,0.01,0.03,0.1", show_default=True, help="Of labels that are flipped."
+)
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--rows", type=click.IntRange(1), help="Rows of each set at most, drawn with a fixed seed.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, kept between runs [a temporary one].")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Flips of each share.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr.")
+@click.option(
+    "--rows", type=click.IntRange(1), help="Rows of each set at most, drawn with a fixed seed."
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Cache folder, kept between runs [a temporary one].",
+)
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(1), help="Flips of each share."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the table goes to stderr."
+)
 def main(
     *,
     sets: tuple[str, ...],
@@ -174,7 +241,11 @@ def main(
     click.echo(table(cases), err=as_json)
     click.echo(f"\n{machine_line()}", err=as_json)
     if as_json:
-        told = {"benchmark": "mislabelled", "holds": holds(cases), "cases": [asdict(one) for one in cases]}
+        told = {
+            "benchmark": "mislabelled",
+            "holds": holds(cases),
+            "cases": [asdict(one) for one in cases],
+        }
         click.echo(json.dumps({**told, "machine": machine()}, ensure_ascii=False))
     if not holds(cases):
         sys.exit(1)

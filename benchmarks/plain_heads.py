@@ -1,8 +1,10 @@
-"""Heads trained one by one, as one does without featcache: a loop in PyTorch, and scikit-learn's grid search.
+"""Heads trained one by one, as one does without featcache: a loop in PyTorch, and scikit-learn's
+grid search.
 
-The PyTorch loop is no straw man: features are in memory and standardised, batches are index selections, nothing waits
-for a number within an epoch, the optimiser is fused. It trains what featcache trains: the same start, batches, rates,
-dropout, smoothing, early stopping on validation rows, and average of weights. `sweep_speed.py` compares the results.
+The PyTorch loop is no straw man: features are in memory and standardised, batches are index
+selections, nothing waits for a number within an epoch, the optimiser is fused. It trains what
+featcache trains: the same start, batches, rates, dropout, smoothing, early stopping on validation
+rows, and average of weights. `sweep_speed.py` compares the results.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
-from featcache.heads.logistic import C_PATH
+from featcache.features.views import View
+from featcache.heads.candidate import Candidate
+from featcache.heads.kinds.logreg import C_PATH
 from featcache.heads.recipe import Recipe
 from featcache.heads.stack import Architecture
-from featcache.select.metrics import scores, scores_of_many
-from featcache.select.sweep import Candidate, Trial
-from featcache.select.views import View
+from featcache.search.trial import Trial
+from featcache.tasks.metrics import scores, scores_of_many
 
 MAX_ITERATIONS = 1000
 _AVERAGED = 16  # times an epoch that the average takes the weights in, as in featcache.heads.adamw
@@ -83,7 +86,9 @@ class OneByOne:
         if candidate.recipe is None:
             settings, train, held, n_parameters = self._logistic(features)
         else:
-            settings, train, held, n_parameters = self._by_descent(candidate, candidate.recipe, features)
+            settings, train, held, n_parameters = self._by_descent(
+                candidate, candidate.recipe, features
+            )
         seconds = time.perf_counter() - started
         n_classes = self._ready.sweep.n_classes
         return Trial(
@@ -98,7 +103,9 @@ class OneByOne:
             predicted=held[None],
         )
 
-    def _logistic(self, features: Features) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64], int]:
+    def _logistic(
+        self, features: Features
+    ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64], int]:
         """Each C from scratch."""
         x, held, labels = features.train.numpy(), features.held.numpy(), self._labels.numpy()
         found = []
@@ -118,7 +125,9 @@ class OneByOne:
     ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64], int]:
         x, n_rows = features.train, len(self._labels)
         n_mixed = len(x) if candidate.view.mixed else 0
-        architecture = Architecture(candidate.head, x.shape[-1], self._ready.sweep.n_classes, n_mixed)
+        architecture = Architecture(
+            candidate.head, x.shape[-1], self._ready.sweep.n_classes, n_mixed
+        )
         model = model_of(architecture, recipe)
         averaged = copy.deepcopy(model).eval()
         pairs = tuple(averaged.parameters()), tuple(model.parameters())
@@ -153,11 +162,18 @@ class OneByOne:
         return {"epochs": epochs}, train, predicted, architecture.n_parameters
 
     def _step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        x: Tensor,
+        labels: Tensor,
+        recipe: Recipe,
     ) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             logits = model(x)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        loss = functional.cross_entropy(
+            logits.float(), labels, label_smoothing=recipe.label_smoothing
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
@@ -165,7 +181,9 @@ class OneByOne:
     @torch.no_grad()
     def _held(self, model: nn.Module, x: Tensor) -> tuple[float, NDArray[np.int64]]:
         logits = model(x)
-        return float(functional.cross_entropy(logits, torch.from_numpy(self._truth))), logits.argmax(dim=1).numpy()
+        return float(
+            functional.cross_entropy(logits, torch.from_numpy(self._truth))
+        ), logits.argmax(dim=1).numpy()
 
     def _score(self, predicted: NDArray[np.int64]) -> float:
         return float(self._metric(self._truth, predicted[None])[0])
@@ -179,14 +197,18 @@ def model_of(architecture: Architecture, recipe: Recipe) -> nn.Sequential:
         modules.append(nn.Linear(n_in, n_out))
     model = nn.Sequential(*modules)
     with torch.no_grad():
-        for value, start in zip(model.parameters(), architecture.initial([recipe], torch.float32), strict=True):
+        for value, start in zip(
+            model.parameters(), architecture.initial([recipe], torch.float32), strict=True
+        ):
             value.copy_(start[0])
     return model
 
 
 def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Fused: a fifth faster than the default on a linear head (MiniLM's width, batches of 128)."""
-    return torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
 
 
 @dataclass(frozen=True)
@@ -201,8 +223,12 @@ class Grid:
     seconds: float
 
 
-def grid_searches(ready: Prepared, features: Features, view: View, cores: int, kinds: Sequence[str]) -> list[Grid]:
-    """GridSearchCV over logistic regression's C and MLPClassifier's widths and depths, on the same validation rows."""
+def grid_searches(
+    ready: Prepared, features: Features, view: View, cores: int, kinds: Sequence[str]
+) -> list[Grid]:
+    """GridSearchCV over logistic regression's C and MLPClassifier's widths and depths, on the same
+    validation rows.
+    """
     from sklearn.base import clone
     from sklearn.model_selection import GridSearchCV, PredefinedSplit
     from sklearn.neural_network import MLPClassifier
@@ -210,17 +236,22 @@ def grid_searches(ready: Prepared, features: Features, view: View, cores: int, k
     x = np.concatenate([features.train.numpy(), features.held.numpy()])
     split = PredefinedSplit(np.repeat([-1, 0], [len(features.train), len(features.held)]))
     base = ready.candidates.base
-    shapes = [(head.width or 1,) * head.depth for head in ready.candidates.heads if head.kind == "mlp"]
+    shapes = [
+        (head.width or 1,) * head.depth for head in ready.candidates.heads if head.kind == "mlp"
+    ]
     models = {
         "logreg": (LogisticRegression(max_iter=MAX_ITERATIONS), {"C": list(C_PATH)}),
         "mlp": (
             MLPClassifier(
-                batch_size=base.batch_size, max_iter=base.max_epochs, n_iter_no_change=base.patience,
-                early_stopping=True, random_state=base.seed,
+                batch_size=base.batch_size,
+                max_iter=base.max_epochs,
+                n_iter_no_change=base.patience,
+                early_stopping=True,
+                random_state=base.seed,
             ),
             {"hidden_layer_sizes": shapes},
         ),
-    }  # fmt: skip
+    }
     scoring = {"macro_f1": "f1_macro", "weighted_f1": "f1_weighted", "mcc": "matthews_corrcoef"}
     found = []
     for kind in kinds:

@@ -1,19 +1,21 @@
-"""What does one get by asking for nothing? The choice of `fit-heads` with default options, on several data sets.
+"""What does one get by asking for nothing? The choice of `fit-heads` with default options, on
+several data sets.
 
     python benchmarks/quality.py --data spam=sms_spam.parquet --data ai=ai_text.train.parquet,ai_text.test.parquet
         --data cola=cola.train.parquet,cola.validation.parquet:mcc
 
-A data set is NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]. Without a test file a fifth of the rows is the test. With
-a metric the choice goes by it, and it is what is compared; without one the choice goes by fit-heads' default, macro-F1,
-and accuracy is compared. On the test rows of each set are scored, all refitted on training and validation rows:
+A data set is NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]. Without a test file a fifth of the
+rows is the test. With a metric the choice goes by it, and it is what is compared; without one the
+choice goes by fit-heads' default, macro-F1, and accuracy is compared. On the test rows of each set
+are scored, all refitted on training and validation rows:
 
-choice         what `fit-heads` chooses
-linear         the linear reference: logistic regression on the last layer's mean, C tuned on validation rows
-single layer   the best head on one layer and pooling, by validation: what side by side and mixed views add
-TF-IDF         the bag of words, logistic regression with C = 10
+choice         what `fit-heads` chooses linear         the linear reference: logistic regression on
+the last layer's mean, C tuned on validation rows single layer   the best head on one layer and
+pooling, by validation: what side by side and mixed views add TF-IDF         the bag of words,
+logistic regression with C = 10
 
-Checked before anything is shown: the choice, refitted and scored once more by this script, has the test scores that
-`fit-heads` reported, and so has the linear reference. Exit code 1: they have not.
+Checked before anything is shown: the choice, refitted and scored once more by this script, has the
+test scores that `fit-heads` reported, and so has the linear reference. Exit code 1: they have not.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ from head_data import Prepared, Task, extracted, prepared
 from numpy.typing import NDArray
 
 import featcache
-from featcache.select.choice import best_of
-from featcache.select.features import Room
-from featcache.select.final import finished, tested
-from featcache.select.metrics import METRICS, Interval, difference
-from featcache.select.outcome import FitResult
-from featcache.select.sweep import Trial
+from featcache.features.budget import MemoryBudget
+from featcache.runs.result import FitResult
+from featcache.search.finalise import finished, tested
+from featcache.search.selection import best_of
+from featcache.search.trial import Trial
+from featcache.tasks.metrics import METRICS, Interval, difference
 
 SHOWN = ("accuracy", "macro_f1", "mcc")
 SAME = 1e-3  # of a score: the refit is deterministic but for the order in which threads sum
@@ -46,7 +48,9 @@ DEFAULT_METRIC, COMPARED = "macro_f1", "accuracy"
 
 @dataclass(frozen=True)
 class DataSet:
-    """Files with their name. metric: what the choice goes by and what is compared; None for the defaults."""
+    """Files with their name. metric: what the choice goes by and what is compared; None for the
+    defaults.
+    """
 
     name: str
     train: Path
@@ -62,14 +66,19 @@ class DataSet:
         files, *options = rest.split(":")
         paths = [Path(one) for one in files.split(",")]
         if not (name and equals and 1 <= len(paths) <= 3 and len(options) <= 2):
-            raise click.BadParameter(f"{text!r} is not NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]")
+            raise click.BadParameter(
+                f"{text!r} is not NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]"
+            )
         for path in paths:
             if not path.is_file():
                 raise click.BadParameter(f"there is no file {path}")
         metric = options[0] if options and options[0] else None
         if metric is not None and metric not in METRICS:
             raise click.BadParameter(f"{metric!r} is none of {', '.join(METRICS)}")
-        validation, test = paths[1] if len(paths) == 3 else None, paths[-1] if len(paths) > 1 else None
+        validation, test = (
+            paths[1] if len(paths) == 3 else None,
+            paths[-1] if len(paths) > 1 else None,
+        )
         return cls(name, paths[0], validation, test, metric, options[1] if options[1:] else label)
 
 
@@ -96,7 +105,9 @@ def head_of(trial: Trial, ready: Prepared) -> Head:
     return Head(f"{trial.head} on {trial.view}", validation, found.intervals, final.classes(logits))
 
 
-def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: int, runs: Path) -> dict[str, Any]:
+def measure(
+    one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: int, runs: Path
+) -> dict[str, Any]:
     """Fit heads on one data set, and score what it found beside its rivals."""
     task = Task.read(one.train, one.test, one.label, rows, one.validation)
     space = extracted(task, model, cache)
@@ -104,12 +115,19 @@ def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: 
     chosen_by, compared = one.metric or DEFAULT_METRIC, one.metric or COMPARED
     started = time.perf_counter()
     result = featcache.fit_heads(
-        task.train, validation=task.validation, test=task.test, label=one.label, text="text", cache=cache,
-        space=space.name, metric=chosen_by,
-        seed=seed, out=runs / one.name,
-    )  # fmt: skip
+        task.train,
+        validation=task.validation,
+        test=task.test,
+        label=one.label,
+        text="text",
+        cache=cache,
+        space=space.name,
+        metric=chosen_by,
+        seed=seed,
+        out=runs / one.name,
+    )
     seconds = time.perf_counter() - started
-    with Room() as room:
+    with MemoryBudget() as room:
         ready = prepared(task, space, room, metric=chosen_by, seed=seed)
         heads = {
             "choice": head_of(result.best.trial, ready),
@@ -118,7 +136,8 @@ def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: 
         }
         check(one, result, heads)
         gains = {
-            rival: gain(compared, ready, heads["choice"], heads[rival], seed) for rival in ("linear", "single layer")
+            rival: gain(compared, ready, heads["choice"], heads[rival], seed)
+            for rival in ("linear", "single layer")
         }
     return {
         "name": one.name,
@@ -142,7 +161,9 @@ def measure(one: DataSet, model: Model, *, cache: Path, rows: int | None, seed: 
 
 def best_single(result: FitResult) -> Trial:
     """The best head on one layer and pooling that was trained to its end."""
-    return best_of([trial for trial in result.trials if not trial.dropped and trial.view.single], result.metric)
+    return best_of(
+        [trial for trial in result.trials if not trial.dropped and trial.view.single], result.metric
+    )
 
 
 def check(one: DataSet, result: FitResult, heads: dict[str, Head]) -> None:
@@ -158,7 +179,9 @@ def check(one: DataSet, result: FitResult, heads: dict[str, Head]) -> None:
 
 def gain(metric: str, ready: Prepared, mine: Head, theirs: Head, seed: int) -> dict[str, float]:
     """Points on the test rows by which one head is better, paired, with its interval."""
-    found = difference(metric, ready.test.labels, mine.predicted, theirs.predicted, len(ready.classes), seed=seed)
+    found = difference(
+        metric, ready.test.labels, mine.predicted, theirs.predicted, len(ready.classes), seed=seed
+    )
     return {name: round(100 * value, 3) for name, value in asdict(found).items()}
 
 
@@ -166,18 +189,29 @@ def summary(sets: list[dict[str, Any]]) -> dict[str, Any]:
     """Choice less linear over the sets."""
     gains = {one["name"]: one["choice_less"]["linear"]["value"] for one in sets}
     worst = min(gains, key=lambda name: gains[name])
-    return {"mean": round(float(np.mean(list(gains.values()))), 3), "worst": gains[worst], "worst_set": worst}
+    return {
+        "mean": round(float(np.mean(list(gains.values()))), 3),
+        "worst": gains[worst],
+        "worst_set": worst,
+    }
 
 
 def scores_table(one: dict[str, Any]) -> str:
     """The heads of one set, with intervals."""
     rows = [
-        [name, *(_with_interval(head["test"][metric]) for metric in SHOWN), f"{head['validation']:.3f}", head["head"]]
+        [
+            name,
+            *(_with_interval(head["test"][metric]) for metric in SHOWN),
+            f"{head['validation']:.3f}",
+            head["head"],
+        ]
         for name, head in one["heads"].items()
     ]
     floors = {"TF-IDF": one["tfidf"], "majority": one["majority"]}
     rows += [
-        [name, *(f"{scores[metric]:.3f}" for metric in SHOWN), "", ""] for name, scores in floors.items() if scores
+        [name, *(f"{scores[metric]:.3f}" for metric in SHOWN), "", ""]
+        for name, scores in floors.items()
+        if scores
     ]
     sizes = ", ".join(f"{count:,} {part}" for part, count in one["rows"].items())
     header = [one["name"], *SHOWN, f"validation {one['chosen_by']}", "head"]
@@ -196,10 +230,15 @@ def gains_table(report: dict[str, Any]) -> str:
         )
         rows.append(
             [one["name"], metric]
-            + [f"{less[rival]['value']:+.1f} [{less[rival]['low']:+.1f}, {less[rival]['high']:+.1f}]" for rival in less]
+            + [
+                f"{less[rival]['value']:+.1f} [{less[rival]['low']:+.1f}, {less[rival]['high']:+.1f}]"
+                for rival in less
+            ]
             + [words, f"{one['seconds']:.0f}"]
         )
-    table = plain_table(["choice less, points", "metric", "linear", "single layer", "TF-IDF", "seconds"], rows)
+    table = plain_table(
+        ["choice less, points", "metric", "linear", "single layer", "TF-IDF", "seconds"], rows
+    )
     total = report["choice_less_linear"]
     return f"{table}\n\nchoice − linear: mean {total['mean']:+.2f}, worst {total['worst']:+.2f} ({total['worst_set']})"
 
@@ -212,15 +251,38 @@ def _with_interval(score: dict[str, float]) -> str:
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
-@click.command(help="Fit heads with default options on several data sets, and compare the choice with plainer ones.")
-@click.option("--data", "sets", multiple=True, required=True, help="NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]].")
-@click.option("--label", default="label", show_default=True, help="Column of the labels, where a set names none.")
+@click.command(
+    help="Fit heads with default options on several data sets, and compare the choice with plainer ones."
+)
+@click.option(
+    "--data",
+    "sets",
+    multiple=True,
+    required=True,
+    help="NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]].",
+)
+@click.option(
+    "--label",
+    default="label",
+    show_default=True,
+    help="Column of the labels, where a set names none.",
+)
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--rows", type=click.IntRange(1), help="Training rows of each set at most, drawn with a fixed seed.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, kept between runs [a temporary one].")
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help="Training rows of each set at most, drawn with a fixed seed.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Cache folder, kept between runs [a temporary one].",
+)
 @click.option("--seed", default=0, show_default=True, help="Of splits and heads.")
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr."
+)
 def main(
     *,
     sets: tuple[str, ...],
@@ -240,17 +302,28 @@ def main(
         for one in asked:
             found.append(
                 measure(
-                    one, model, cache=cache or Path(temporary) / "cache", rows=rows, seed=seed,
+                    one,
+                    model,
+                    cache=cache or Path(temporary) / "cache",
+                    rows=rows,
+                    seed=seed,
                     runs=Path(temporary) / "runs",
                 )
-            )  # fmt: skip
+            )
             click.echo(f"{scores_table(found[-1])}\n", err=as_json)
     report = {
-        "benchmark": "quality", "backbone": model.name, "seed": seed, "limit": rows, "sets": found,
-        "choice_less_linear": summary(found), "machine": machine(),
-    }  # fmt: skip
+        "benchmark": "quality",
+        "backbone": model.name,
+        "seed": seed,
+        "limit": rows,
+        "sets": found,
+        "choice_less_linear": summary(found),
+        "machine": machine(),
+    }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "quality.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "quality.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
     click.echo(f"{gains_table(report)}\n\n{machine_line()}", err=as_json)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))

@@ -2,10 +2,11 @@
 
     python benchmarks/report_speed.py RUN... [--repeats 5] [--json]
 
-Made: reading the run's folder and writing the page, in a process that has done nothing before, and once more in the
-same process (the charts' script is put together once a process). Drawn: from the moment headless Chromium is given the
-file until all charts that are not folded away are there, each time in a new browser context; `all` with everything
-unfolded. Checked before any time is printed: every chart has marks, and the page asked for nothing but itself.
+Made: reading the run's folder and writing the page, in a process that has done nothing before, and
+once more in the same process (the charts' script is put together once a process). Drawn: from the
+moment headless Chromium is given the file until all charts that are not folded away are there, each
+time in a new browser context; `all` with everything unfolded. Checked before any time is printed:
+every chart has marks, and the page asked for nothing but itself.
 """
 
 from __future__ import annotations
@@ -45,14 +46,16 @@ _EMPTY = """() => [...document.querySelectorAll('.chart')].filter(
 def made(page: Path, runs: list[Path], repeats: int) -> tuple[float, float]:
     """Median seconds to make the page in a new process, and to make it again in the same."""
     told = [
-        subprocess.run([sys.executable, "-c", _MAKE, page, *runs], check=True, capture_output=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", _MAKE, page, *runs], check=True, capture_output=True, text=True
+        ).stdout
         for _ in range(repeats)
     ]
     first, again = zip(*([float(one) for one in line.split()] for line in told), strict=True)
     return median(list(first)), median(list(again))
 
 
-def drawn(browser: Any, page: Path, *, unfold: bool) -> tuple[float, int]:  # noqa: ANN401 - playwright's
+def drawn(browser: Any, page: Path, *, unfold: bool) -> tuple[float, int]:
     """Seconds until the charts are there, and how many there are."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab, asked = context.new_page(), []
@@ -75,7 +78,9 @@ def drawn(browser: Any, page: Path, *, unfold: bool) -> tuple[float, int]:  # no
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--repeats", default=5, show_default=True, help="Measurements of each figure.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, the table on stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, the table on stderr."
+)
 def main(*, runs: tuple[Path, ...], repeats: int, as_json: bool) -> None:
     """Measure the page of each of RUN, and of all of them together where there are several."""
     from playwright.sync_api import sync_playwright
@@ -97,22 +102,33 @@ def main(*, runs: tuple[Path, ...], repeats: int, as_json: bool) -> None:
             name = group[0].name if len(group) == 1 else f"all {len(group)}"
             figures.append(
                 {
-                    "run": name, "bytes": n_bytes, "made": first, "made_again": again,
-                    "drawn": median([one for one, _ in shown]), "charts": shown[0][1],
-                    "all_drawn": median([one for one, _ in everything]), "all_charts": everything[0][1],
+                    "run": name,
+                    "bytes": n_bytes,
+                    "made": first,
+                    "made_again": again,
+                    "drawn": median([one for one, _ in shown]),
+                    "charts": shown[0][1],
+                    "all_drawn": median([one for one, _ in everything]),
+                    "all_charts": everything[0][1],
                 }
-            )  # fmt: skip
+            )
         browser.close()
     report = plain_table(
         ["run", "MB", "made", "again", "drawn", "charts", "all drawn", "charts"],
         [
             [
-                one["run"], f"{one['bytes'] / 1e6:.2f}", f"{one['made']:.2f} s", f"{one['made_again']:.2f} s",
-                f"{one['drawn']:.2f} s", str(one["charts"]), f"{one['all_drawn']:.2f} s", str(one["all_charts"]),
+                one["run"],
+                f"{one['bytes'] / 1e6:.2f}",
+                f"{one['made']:.2f} s",
+                f"{one['made_again']:.2f} s",
+                f"{one['drawn']:.2f} s",
+                str(one["charts"]),
+                f"{one['all_drawn']:.2f} s",
+                str(one["all_charts"]),
             ]
             for one in figures
         ],
-    )  # fmt: skip
+    )
     click.echo(f"{report}\n\n{machine_line()}", err=as_json)
     if as_json:
         click.echo(json.dumps({"machine": machine(), "repeats": repeats, "pages": figures}))

@@ -1,4 +1,5 @@
-"""What stacking and halving save: featcache's default sweep, and the same heads one by one in PyTorch and scikit-learn.
+"""What stacking and halving save: featcache's default sweep, and the same heads one by one in
+PyTorch and scikit-learn.
 
     python benchmarks/sweep_speed.py --data train.parquet [--test test.parquet] [--rows N] [--sample K] [--json]
 
@@ -13,13 +14,14 @@ scikit-learn   GridSearchCV over logistic regression's C and MLPClassifier's dep
 steps          one step of 32, 64 and 128 stacked linear heads of a view, against as many steps of one in plain PyTorch
 first          from opening the cache to the first score that is shown, each time in a fresh process
 
-featcache's times hold standardising the states and scoring training rows; those of the others do not. Nothing holds
-the backbone's pass, the choice's refit or the test. One by one takes minutes: --sample K trains every K-th candidate of
-each shape and scales the time by shape; the table says so.
+featcache's times hold standardising the states and scoring training rows; those of the others do
+not. Nothing holds the backbone's pass, the choice's refit or the test. One by one takes minutes:
+--sample K trains every K-th candidate of each shape and scales the time by shape; the table says
+so.
 
-Before times are shown, the scores must agree: heads one by one with the same heads stacked, on average, and the chosen
-validation scores, both within --tolerance points. Exit code 1: they do not (the times are in the JSON file alone), or
-a figure misses its bound.
+Before times are shown, the scores must agree: heads one by one with the same heads stacked, on
+average, and the chosen validation scores, both within --tolerance points. Exit code 1: they do not
+(the times are in the JSON file alone), or a figure misses its bound.
 """
 
 from __future__ import annotations
@@ -49,22 +51,27 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
+from featcache.features.budget import MemoryBudget
+from featcache.features.matrices import raw_features
+from featcache.heads.candidate import Candidate
 from featcache.heads.recipe import Metric, Recipe
+from featcache.heads.setup import TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.heads.stack import Architecture
-from featcache.heads.train import Seen, Training
-from featcache.select.candidates import TRIALS
-from featcache.select.choice import best_of, choose
-from featcache.select.features import Room, raw_features
-from featcache.select.final import finished, tested
-from featcache.select.metrics import scores_of_many
-from featcache.select.search import Search
-from featcache.select.sweep import Candidate, Sweep, Trial
+from featcache.heads.train import StackRows, StackTraining
+from featcache.search.candidates import TRIALS
+from featcache.search.finalise import finished, tested
+from featcache.search.search import Search
+from featcache.search.selection import best_of, choose
+from featcache.search.trial import Trial
+from featcache.tasks.metrics import scores_of_many
 
 CONTESTANTS = ("featcache", "stacked", "one by one", "scikit-learn", "steps", "first")
 STACKS = (32, 64, 128)
 STEP_RATIO, FIRST_SECONDS = 10.0, 3.0
-STEP_EPOCHS = 8  # so many epochs of steps are one measurement: what happens between epochs weighs little then
+STEP_EPOCHS = (
+    8  # so many epochs of steps are one measurement: what happens between epochs weighs little then
+)
 
 FIRST = """
 import json, os, sys, time
@@ -73,10 +80,10 @@ train, test, label, cache, space, out = sys.argv[3:]
 import featcache
 if imported:
     import scipy.sparse, sklearn.linear_model, sklearn.feature_extraction.text
-    import featcache.fit, featcache.select.final, featcache.select.search
-    from featcache.report.progress import Silent
+    import featcache.verbs.fit, featcache.search.finalise, featcache.search.search
+    from featcache.progress import Silent
     launched = time.time()
-from featcache.report.progress import Silent
+from featcache.progress import Silent
 
 class Watch(Silent):
     def advance(self, rows, detail):
@@ -90,9 +97,11 @@ featcache.fit_heads(train, **options, progress=Watch())
 
 @dataclass(frozen=True)
 class Result:
-    """What a contestant found, and how long it took. seconds: each run; scaled where a sample was trained.
+    """What a contestant found, and how long it took. seconds: each run; scaled where a sample was
+    trained.
 
-    best, chosen: validation scores in points.  test: accuracy of the choice after its refit, in points.
+    best, chosen: validation scores in points.  test: accuracy of the choice after its refit, in
+    points.
     """
 
     name: str
@@ -109,11 +118,15 @@ class Result:
         return median(self.seconds)
 
 
-def search_all(ready: Prepared, candidates: Sequence[Candidate], *, halving: bool) -> tuple[list[Trial], float]:
+def search_all(
+    ready: Prepared, candidates: Sequence[Candidate], *, halving: bool
+) -> tuple[list[Trial], float]:
     """The search as `fit-heads` calls it."""
-    with Room() as room:
+    with MemoryBudget() as room:
         started = time.perf_counter()
-        search = Search(ready.sweep, ready.width, room=room, watch=lambda _: None, out_of_time=lambda: False)
+        search = Search(
+            ready.sweep, ready.width, room=room, watch=lambda _: None, out_of_time=lambda: False
+        )
         trials = search.run(candidates, halving=halving, stays=ready.reference.__eq__)
         return trials, time.perf_counter() - started
 
@@ -124,7 +137,9 @@ def result_of(
     """The choice among the trials, refitted and scored on the test rows."""
     metric = ready.sweep.metric
     choice = choose(trials, ready.sweep)
-    scored, _, _ = tested(finished(choice, ready.sweep, thresholds=False), ready.sweep, ready.test, ready.classes)
+    scored, _, _ = tested(
+        finished(choice, ready.sweep, thresholds=False), ready.sweep, ready.test, ready.classes
+    )
     done = [trial for trial in trials if not trial.dropped]
     return Result(
         name=name,
@@ -139,7 +154,9 @@ def result_of(
 
 
 def sampled(candidates: Sequence[Candidate], every: int) -> dict[Candidate, float]:
-    """Every so many-th candidate of those with one head and as many inputs, and how many each stands for."""
+    """Every so many-th candidate of those with one head and as many inputs, and how many each
+    stands for.
+    """
     groups: dict[tuple[Any, ...], list[Candidate]] = {}
     for one in candidates:
         key = (one.head, len(one.view.layers), len(one.view.poolings), one.view.mixed)
@@ -182,13 +199,20 @@ def agreement(mine: Sequence[Trial], theirs: Sequence[Trial], metric: str) -> di
     }
 
 
-def scikit_learn(ready: Prepared, alone: OneByOne, cores: int, every: int) -> tuple[list[Grid], float]:
+def scikit_learn(
+    ready: Prepared, alone: OneByOne, cores: int, every: int
+) -> tuple[list[Grid], float]:
     """Grid searches on every view; the choice is the best."""
     views = [view for view in ready.views if not view.mixed]
-    single, joined = [view for view in views if view.single], [view for view in views if not view.single]
+    single, joined = (
+        [view for view in views if view.single],
+        [view for view in views if not view.single],
+    )
     some = [*single[(every - 1) // 2 :: every], *joined] if every > 1 else views
     factor = len(single) / max(1, sum(view.single for view in some))
-    grid_searches(ready, alone.features(some[0]), some[0], cores, ("logreg",))  # its processes start
+    grid_searches(
+        ready, alone.features(some[0]), some[0], cores, ("logreg",)
+    )  # its processes start
     found: list[Grid] = []
     for view in some:
         found += grid_searches(ready, alone.features(view), view, cores, ("logreg", "mlp"))
@@ -200,8 +224,10 @@ def result_of_grids(ready: Prepared, grids: Sequence[Grid], seconds: float) -> R
     """The best of the grids, refitted on training and validation rows by scikit-learn."""
     best = max(grids, key=lambda one: one.score)
     pipeline = make_pipeline(StandardScaler(), best.model)
-    pipeline.fit(raw_features(ready.sweep, best.view, ready.sweep.part.rows), ready.sweep.part.labels)
-    predicted = pipeline.predict(raw_features(ready.sweep, best.view, ready.test.rows))
+    pipeline.fit(
+        raw_features(ready.sweep.gather, best.view, ready.sweep.part.rows), ready.sweep.part.labels
+    )
+    predicted = pipeline.predict(raw_features(ready.sweep.gather, best.view, ready.test.rows))
     score = round(100 * best.score, 3)
     n_views = sum(not view.mixed for view in ready.views)
     per_view = sum(one.n_fits for one in grids if one.view == grids[0].view)
@@ -228,13 +254,17 @@ def step_times(ready: Prepared, alone: OneByOne, repeats: int) -> list[dict[str,
     n_steps = math.ceil(STEP_EPOCHS * len(labels) / base.batch_size)
 
     def drawn(generator: torch.Generator) -> torch.Tensor:
-        return torch.cat([torch.randperm(len(labels), generator=generator) for _ in range(STEP_EPOCHS)])
+        return torch.cat(
+            [torch.randperm(len(labels), generator=generator) for _ in range(STEP_EPOCHS)]
+        )
 
     seconds: dict[int, list[float]] = {count: [] for count in (1, *STACKS)}
     for _ in range(repeats + 1):
         given = plain_steps(architecture, base, x, labels, drawn, seconds[1])
         for count in STACKS:
-            stacked = stacked_steps(architecture, base, count, x, labels, drawn, metric, seconds[count])
+            stacked = stacked_steps(
+                architecture, base, count, x, labels, drawn, metric, seconds[count]
+            )
             same = float((given == stacked).float().mean())
             if same < 0.99:
                 msg = f"of {count} stacked heads the first agrees with a plain one on {same:.1%} of training rows only."
@@ -284,15 +314,21 @@ def stacked_steps(
     metric: Metric,
     seconds: list[float],
 ) -> torch.Tensor:
-    """Train a stack, the first head of which is the plain one; the classes that this one gives the training rows."""
+    """Train a stack, the first head of which is the plain one; the classes that this one gives the
+    training rows.
+    """
     # Other rates, so that no head is the other; no average, for the plain head has none.
     recipes = [
-        replace(recipe, learning_rate=recipe.learning_rate * (1 + place / count), average_epochs=0.0)
+        replace(
+            recipe, learning_rate=recipe.learning_rate * (1 + place / count), average_epochs=0.0
+        )
         for place in range(count)
     ]
-    seen = Seen([x], labels)
+    seen = StackRows([x], labels)
     heads = [(0, one) for one in recipes]
-    training = Training(architecture, seen, None, heads, metric=metric, seed=recipe.seed, rows=drawn)
+    training = StackTraining(
+        architecture, seen, None, heads, metric=metric, seed=recipe.seed, rows=drawn
+    )
     started = time.perf_counter()
     training.advance(1)
     seconds.append(time.perf_counter() - started)
@@ -303,7 +339,10 @@ def first_results(task: Task, cache: Path, space: str, repeats: int) -> dict[str
     """Median seconds until something is shown, with and without imports."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = [written(table, Path(folder) / name) for table, name in ((task.train, "train"), (task.test, "test"))]
+        files = [
+            written(table, Path(folder) / name)
+            for table, name in ((task.train, "train"), (task.test, "test"))
+        ]
         for how in ("with imports", "imported"):
             seconds = []
             for _ in range(repeats + 1):
@@ -319,13 +358,14 @@ def first_results(task: Task, cache: Path, space: str, repeats: int) -> dict[str
     return found
 
 
-def written(table: Any, path: Path) -> str:  # noqa: ANN401 - a table, or None
+def written(table: Any, path: Path) -> str:
     """The rows as a JSON-lines file; its name."""
     if table is None:
         return ""
     names = list(table)
     lines = (
-        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in zip(*table.values(), strict=True)
+        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
+        for row in zip(*table.values(), strict=True)
     )
     path = path.with_suffix(".jsonl")
     path.write_text("\n".join(lines) + "\n", "utf-8")
@@ -348,15 +388,29 @@ def measure(
 ) -> dict[str, Any]:
     """Everything that was asked for, as one object."""
     space = extracted(task, model, cache)
-    report: dict[str, Any] = {"benchmark": "sweep_speed", "backbone": model.name, "space": space.name, "metric": metric}
-    with Room() as room:
+    report: dict[str, Any] = {
+        "benchmark": "sweep_speed",
+        "backbone": model.name,
+        "space": space.name,
+        "metric": metric,
+    }
+    with MemoryBudget() as room:
         ready = prepared(task, space, room, metric=metric, seed=seed)
         read_all(ready)
         candidates = ready.candidates.default(limit)
         alone = OneByOne(ready, bfloat16=bfloat16)
         warm_up(ready, alone, candidates)
-        report |= {"rows": ready.rows, "classes": len(ready.classes), "seed": seed, "sample": sample}
-        report |= {"candidates": len(candidates), "plain_bfloat16": bfloat16, "plain_threads": plain_threads}
+        report |= {
+            "rows": ready.rows,
+            "classes": len(ready.classes),
+            "seed": seed,
+            "sample": sample,
+        }
+        report |= {
+            "candidates": len(candidates),
+            "plain_bfloat16": bfloat16,
+            "plain_threads": plain_threads,
+        }
         results, trials = searches(ready, candidates, only, repeats)
         stands_for = sampled(candidates, sample)
         if "one by one" in only:
@@ -391,14 +445,17 @@ def searches(
             trials[name], taken = search_all(ready, candidates, halving=name == "featcache")
             seconds[name].append(taken)
             click.echo(f"{name}: {taken:.2f} s", err=True)
-    return [result_of(name, ready, trials[name], len(candidates), seconds[name]) for name in names], trials
+    return [
+        result_of(name, ready, trials[name], len(candidates), seconds[name]) for name in names
+    ], trials
 
 
 def warm_up(ready: Prepared, alone: OneByOne, candidates: Sequence[Candidate]) -> None:
     """A process's first product, optimiser and thread cost more than the next ones."""
     first = {one.head: one for one in reversed(candidates) if one.view.single}
     short = [
-        one if one.recipe is None else replace(one, recipe=replace(one.recipe, max_epochs=1)) for one in first.values()
+        one if one.recipe is None else replace(one, recipe=replace(one.recipe, max_epochs=1))
+        for one in first.values()
     ]
     search_all(ready, short, halving=False)
     for one in short:
@@ -406,7 +463,9 @@ def warm_up(ready: Prepared, alone: OneByOne, candidates: Sequence[Candidate]) -
 
 
 def by_shape(trials: dict[str, list[Trial]]) -> list[dict[str, Any]]:
-    """Mean seconds of a head one by one, and of the same heads stacked, by shape; a stack's are shared out evenly."""
+    """Mean seconds of a head one by one, and of the same heads stacked, by shape; a stack's are
+    shared out evenly.
+    """
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials["one by one"]:
         kind = "mixed" if trial.view.mixed else "single" if trial.view.single else "joined"
@@ -418,7 +477,9 @@ def by_shape(trials: dict[str, list[Trial]]) -> list[dict[str, Any]]:
             "view": view,
             "heads": len(group),
             "one_by_one": round(float(np.mean([one.seconds for one in group])), 3),
-            "stacked": round(float(np.mean([stacked[one.candidate] for one in group])), 3) if stacked else None,
+            "stacked": round(float(np.mean([stacked[one.candidate] for one in group])), 3)
+            if stacked
+            else None,
         }
         for (head, view), group in groups.items()
     ]
@@ -439,8 +500,12 @@ def threads(count: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def checks(sweep: Sweep, trials: dict[str, list[Trial]], stands_for: dict[Candidate, float] | None) -> dict[str, Any]:
-    """What must agree. stands_for: the sample, where only one was trained one by one; it is compared with the same."""
+def checks(
+    sweep: TrainingSetup, trials: dict[str, list[Trial]], stands_for: dict[Candidate, float] | None
+) -> dict[str, Any]:
+    """What must agree. stands_for: the sample, where only one was trained one by one; it is
+    compared with the same.
+    """
     found: dict[str, Any] = {}
     if "one by one" not in trials:
         return found
@@ -450,7 +515,9 @@ def checks(sweep: Sweep, trials: dict[str, list[Trial]], stands_for: dict[Candid
     rival = "featcache" if stands_for is None else "stacked"
     if rival in trials:
         mine = [one for one in trials[rival] if stands_for is None or one.candidate in stands_for]
-        chosen = [100 * choose(some, sweep).validation[metric] for some in (mine, trials["one by one"])]
+        chosen = [
+            100 * choose(some, sweep).validation[metric] for some in (mine, trials["one by one"])
+        ]
         found["chosen"] = {
             "of": rival if stands_for is None else f"{rival}, the sample",
             "mine": round(chosen[0], 3),
@@ -467,11 +534,15 @@ def disagreements(check: dict[str, Any], tolerance: float) -> list[str]:
         weight = sum(one["heads"] for one in heads.values())
         mean = sum(one["mean"] * one["heads"] for one in heads.values()) / weight
         if not abs(mean) <= tolerance:
-            found.append(f"stacked heads differ from the same heads one by one by {mean:+.2f} points on average")
+            found.append(
+                f"stacked heads differ from the same heads one by one by {mean:+.2f} points on average"
+            )
     chosen = check.get("chosen")
     if chosen and not abs(chosen["mine"] - chosen["one_by_one"]) <= tolerance:
         gap = chosen["mine"] - chosen["one_by_one"]
-        found.append(f"the validation score chosen by {chosen['of']} is {gap:+.2f} points from that one by one")
+        found.append(
+            f"the validation score chosen by {chosen['of']} is {gap:+.2f} points from that one by one"
+        )
     return found
 
 
@@ -497,7 +568,14 @@ def scores_table(report: dict[str, Any]) -> str:
         + [one["choice"]]
         for one in report["contestants"]
     ]
-    header = ["", "trained", f"best validation {report['metric']}", "chosen", "test accuracy", "choice"]
+    header = [
+        "",
+        "trained",
+        f"best validation {report['metric']}",
+        "chosen",
+        "test accuracy",
+        "choice",
+    ]
     lines = [plain_table(header, rows)] if rows else []
     for kind, one in report["check"].get("heads", {}).items():
         lines.append(
@@ -516,7 +594,8 @@ def times_table(report: dict[str, Any]) -> str:
         scaled = report["sample"] > 1
         rows = [
             [
-                one["name"] + (" *" if scaled and one["name"] in ("one by one", "scikit-learn") else ""),
+                one["name"]
+                + (" *" if scaled and one["name"] in ("one by one", "scikit-learn") else ""),
                 f"{median(one['seconds']):.2f}",
                 f"{median(one['seconds']) / base:.2f}",
             ]
@@ -527,15 +606,30 @@ def times_table(report: dict[str, Any]) -> str:
             lines.append(f"* one in {report['sample']} trained, of each shape; the time is scaled")
         times = {one["name"]: median(one["seconds"]) for one in contestants}
         if {"featcache", "stacked", "one by one"} <= set(times):
-            stacking, halving = times["one by one"] / times["stacked"], times["stacked"] / times["featcache"]
-            lines.append(f"stacking saves a factor of {stacking:.1f}, halving another {halving:.1f}")
+            stacking, halving = (
+                times["one by one"] / times["stacked"],
+                times["stacked"] / times["featcache"],
+            )
+            lines.append(
+                f"stacking saves a factor of {stacking:.1f}, halving another {halving:.1f}"
+            )
     if report.get("seconds_by_shape"):
         rows = [
             [f"{one['head']}, {one['view']} view", str(one["heads"]), f"{one['one_by_one']:.3f}"]
-            + ([] if one["stacked"] is None else [f"{one['stacked']:.3f}", f"{one['one_by_one'] / one['stacked']:.1f}"])
+            + (
+                []
+                if one["stacked"] is None
+                else [f"{one['stacked']:.3f}", f"{one['one_by_one'] / one['stacked']:.1f}"]
+            )
             for one in report["seconds_by_shape"]
         ]
-        header = ["seconds a head", "heads", "one by one", "stacked, on one of the cores", "times faster"]
+        header = [
+            "seconds a head",
+            "heads",
+            "one by one",
+            "stacked, on one of the cores",
+            "times faster",
+        ]
         lines.append("\n" + plain_table(header[: len(rows[0])], rows))
     if report.get("steps"):
         rows = [
@@ -549,10 +643,15 @@ def times_table(report: dict[str, Any]) -> str:
             for one in report["steps"]
         ]
         lines.append(
-            "\n" + plain_table(["linear heads", "a step, µs", "a plain head's", "times faster", "required"], rows)
+            "\n"
+            + plain_table(
+                ["linear heads", "a step, µs", "a plain head's", "times faster", "required"], rows
+            )
         )
     if report.get("first"):
-        rows = [[how, f"{value:.2f}", f"≤ {FIRST_SECONDS:g}"] for how, value in report["first"].items()]
+        rows = [
+            [how, f"{value:.2f}", f"≤ {FIRST_SECONDS:g}"] for how, value in report["first"].items()
+        ]
         lines.append("\n" + plain_table(["to the first result", "seconds", "required"], rows))
     return "\n".join(lines)
 
@@ -568,27 +667,67 @@ def _only(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 @click.command(
     help="Time featcache's sweep over heads against the same heads one by one, after comparing their scores."
 )
-@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on.")
-@click.option("--test", type=click.Path(exists=True, path_type=Path), help="Test rows [a split of --data].")
+@click.option(
+    "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on."
+)
+@click.option(
+    "--test", type=click.Path(exists=True, path_type=Path), help="Test rows [a split of --data]."
+)
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
 @click.option("--backbone", help="Model folder or hub id [MiniLM of the extra `demo`].")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, kept between runs [a temporary one].")
-@click.option("--rows", type=click.IntRange(1), help="Use only so many rows of --data, drawn with a fixed seed.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Cache folder, kept between runs [a temporary one].",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help="Use only so many rows of --data, drawn with a fixed seed.",
+)
 @click.option("--metric", default="macro_f1", show_default=True, help="What the choice goes by.")
 @click.option(
-    "--only", default=",".join(CONTESTANTS), show_default=True, callback=_only, help="Contestants, by commas."
+    "--only",
+    default=",".join(CONTESTANTS),
+    show_default=True,
+    callback=_only,
+    help="Contestants, by commas.",
 )
-@click.option("--limit-candidates", default=TRIALS, show_default=True, type=click.IntRange(1), help="Heads to try.")
 @click.option(
-    "--sample", default=1, show_default=True, type=click.IntRange(1), help="One by one, train one in so many."
+    "--limit-candidates",
+    default=TRIALS,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Heads to try.",
 )
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Runs of what takes seconds.")
-@click.option("--plain-bfloat16", is_flag=True, help="Give the plain PyTorch heads autocast to bfloat16.")
-@click.option("--plain-threads", type=click.IntRange(1), help="Threads of heads one by one [all cores].")
-@click.option("--tolerance", default=0.3, show_default=True, help="Points by which scores may differ.")
+@click.option(
+    "--sample",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="One by one, train one in so many.",
+)
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Runs of what takes seconds.",
+)
+@click.option(
+    "--plain-bfloat16", is_flag=True, help="Give the plain PyTorch heads autocast to bfloat16."
+)
+@click.option(
+    "--plain-threads", type=click.IntRange(1), help="Threads of heads one by one [all cores]."
+)
+@click.option(
+    "--tolerance", default=0.3, show_default=True, help="Points by which scores may differ."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the split and the heads.")
 @click.option("--out", default="benchmarks-out", show_default=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; the tables go to stderr."
+)
 def main(
     *,
     data: Path,
@@ -613,21 +752,41 @@ def main(
     task = Task.read(data, test, label, rows)
     with tempfile.TemporaryDirectory() as temporary:
         report = measure(
-            task, backbone_or_minilm(backbone), cache=cache or Path(temporary), metric=metric, seed=seed, only=only,
-            limit=limit_candidates, sample=sample, repeats=repeats, bfloat16=plain_bfloat16,
+            task,
+            backbone_or_minilm(backbone),
+            cache=cache or Path(temporary),
+            metric=metric,
+            seed=seed,
+            only=only,
+            limit=limit_candidates,
+            sample=sample,
+            repeats=repeats,
+            bfloat16=plain_bfloat16,
             plain_threads=plain_threads,
-        )  # fmt: skip
+        )
     apart = disagreements(report["check"], tolerance)
-    report |= {"data": data.name, "tolerance": tolerance, "disagreements": apart, "missed": missed(report)}
+    report |= {
+        "data": data.name,
+        "tolerance": tolerance,
+        "disagreements": apart,
+        "missed": missed(report),
+    }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "sweep_speed.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "sweep_speed.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
     sizes = ", ".join(f"{count:,} {part}" for part, count in report["rows"].items())
-    click.echo(f"{data.name}: {sizes}; {report['candidates']} candidates on {report['backbone']}\n", err=as_json)
+    click.echo(
+        f"{data.name}: {sizes}; {report['candidates']} candidates on {report['backbone']}\n",
+        err=as_json,
+    )
     click.echo(f"{scores_table(report)}\n", err=as_json)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     if apart:
-        raise click.ClickException("; ".join(apart) + ". Times of different results are not compared.")
+        raise click.ClickException(
+            "; ".join(apart) + ". Times of different results are not compared."
+        )
     click.echo(f"{times_table(report)}\n\n{machine_line()}", err=as_json)
     if report["missed"]:
         raise click.ClickException("; ".join(report["missed"]))

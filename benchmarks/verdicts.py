@@ -1,7 +1,8 @@
-"""Is the verdict right? Planted cases, each drawn anew with many seeds: how often the planted cause is found.
+"""Is the verdict right? Planted cases, each drawn anew with many seeds: how often the planted cause
+is found.
 
-Fails where a case is right in less than 95 % of its seeds. `--time` times one verdict instead, on 5,000 rows of 7
-layers of 384 numbers, and fails where it takes more than 30 seconds.
+Fails where a case is right in less than 95 % of its seeds. `--time` times one verdict instead, on
+5,000 rows of 7 layers of 384 numbers, and fails where it takes more than 30 seconds.
 
     python benchmarks/verdicts.py --seeds 20
     python benchmarks/verdicts.py --time
@@ -26,7 +27,7 @@ from common import machine, machine_line, plain_table, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the cases are a part of the tests
 
-from featcache.diagnose import diagnose
+from featcache.verbs.diagnose import diagnose
 from tests.verbs.causes import CASES
 
 _ENOUGH = 0.95
@@ -50,7 +51,9 @@ def judged(name: str, seed: int) -> Judged:
     case = CASES[name](seed)
     verdict = case.judged()
     causes = [one.kind for one in verdict.causes]
-    return Judged(verdict.kind, causes, case.right(verdict), round(time.perf_counter() - started, 2))
+    return Judged(
+        verdict.kind, causes, case.right(verdict), round(time.perf_counter() - started, 2)
+    )
 
 
 def timed() -> tuple[float, str]:
@@ -69,10 +72,22 @@ def timed() -> tuple[float, str]:
 
 def row(name: str, found: list[Judged]) -> tuple[str, ...]:
     """A case in the table."""
-    firsts, listed = Counter(one.kind for one in found), Counter(kind for one in found for kind in one.causes)
-    words = (", ".join(f"{kind} {count}" for kind, count in some.most_common()) for some in (firsts, listed))
+    firsts, listed = (
+        Counter(one.kind for one in found),
+        Counter(kind for one in found for kind in one.causes),
+    )
+    words = (
+        ", ".join(f"{kind} {count}" for kind, count in some.most_common())
+        for some in (firsts, listed)
+    )
     share = sum(one.right for one in found) / len(found)
-    return name, CASES[name](0).expected, f"{share:.0%}", *words, f"{np.median([one.seconds for one in found]):.1f}"
+    return (
+        name,
+        CASES[name](0).expected,
+        f"{share:.0%}",
+        *words,
+        f"{np.median([one.seconds for one in found]):.1f}",
+    )
 
 
 @click.command()
@@ -85,9 +100,14 @@ def main(*, seeds: int, cases: str, processes: int, only_time: bool, as_json: bo
     """Judge planted cases."""
     if only_time:
         seconds, why = timed()
-        click.echo(f"{why}\n{seconds:.1f} s for {_ROWS} x {_WIDTH} x {_LAYERS} layers; {machine_line()}", err=as_json)
+        click.echo(
+            f"{why}\n{seconds:.1f} s for {_ROWS} x {_WIDTH} x {_LAYERS} layers; {machine_line()}",
+            err=as_json,
+        )
         if as_json:
-            click.echo(json.dumps({"benchmark": "verdicts", "seconds": seconds, "machine": machine()}))
+            click.echo(
+                json.dumps({"benchmark": "verdicts", "seconds": seconds, "machine": machine()})
+            )
         sys.exit(int(seconds > _MOST_SECONDS))
     found: dict[str, list[Judged]] = {}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -99,8 +119,14 @@ def main(*, seeds: int, cases: str, processes: int, only_time: bool, as_json: bo
     click.echo(f"{seeds} seeds; {machine_line()}", err=as_json)
     if as_json:
         of_case = {name: [asdict(one) for one in some] for name, some in found.items()}
-        click.echo(json.dumps({"benchmark": "verdicts", "seeds": seeds, "cases": of_case, "machine": machine()}))
-    short = [name for name, some in found.items() if sum(one.right for one in some) < _ENOUGH * len(some)]
+        click.echo(
+            json.dumps(
+                {"benchmark": "verdicts", "seeds": seeds, "cases": of_case, "machine": machine()}
+            )
+        )
+    short = [
+        name for name, some in found.items() if sum(one.right for one in some) < _ENOUGH * len(some)
+    ]
     if short:
         click.echo(f"right in less than {_ENOUGH:.0%}: {', '.join(short)}", err=True)
     sys.exit(int(bool(short)))

@@ -10,48 +10,46 @@ The names below are imported when they are first used, so that `import featcache
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featcache.check import Checked, check
-    from featcache.curves import Curves, curves
-    from featcache.diagnose import diagnose
     from featcache.errors import FeatcacheError
-    from featcache.explain import explain_miss
-    from featcache.extract import Extraction, extract
-    from featcache.fit import fit_heads
-    from featcache.predict import Predictor, load_bundle, predict_all
-    from featcache.report.page import write_report
-    from featcache.select.outcome import FitResult
-    from featcache.select.verdict import Verdict
-    from featcache.spaces import FeatureSpace, open_space
-    from featcache.upkeep import export, merge, repair, verify
+    from featcache.evidence.verdict import Verdict
+    from featcache.features.opened import FeatureSpace, open_space
+    from featcache.runs.result import FitResult
+    from featcache.verbs.check import Checked, check
+    from featcache.verbs.curves import Curves, curves
+    from featcache.verbs.diagnose import diagnose
+    from featcache.verbs.explain_miss import explain_miss
+    from featcache.verbs.extract import Extraction, extract
+    from featcache.verbs.fit import fit_heads
+    from featcache.verbs.predict import Predictor, load_bundle, predict_all
+    from featcache.verbs.report import write_report
+    from featcache.verbs.upkeep import export, merge, repair, verify
 
 _HOMES = {
-    "Checked": "featcache.check",
-    "Curves": "featcache.curves",
-    "Extraction": "featcache.extract",
+    "Checked": "featcache.verbs.check",
+    "Curves": "featcache.verbs.curves",
+    "Extraction": "featcache.verbs.extract",
     "FeatcacheError": "featcache.errors",
-    "FeatureSpace": "featcache.spaces",
-    "FitResult": "featcache.select.outcome",
-    "Predictor": "featcache.predict",
-    "Verdict": "featcache.select.verdict",
-    "check": "featcache.check",
-    "curves": "featcache.curves",
-    "diagnose": "featcache.diagnose",
-    "explain_miss": "featcache.explain",
-    "export": "featcache.upkeep",
-    "extract": "featcache.extract",
-    "fit_heads": "featcache.fit",
-    "load_bundle": "featcache.predict",
-    "merge": "featcache.upkeep",
-    "open_space": "featcache.spaces",
-    "predict_all": "featcache.predict",
-    "repair": "featcache.upkeep",
-    "verify": "featcache.upkeep",
-    "write_report": "featcache.report.page",
+    "FeatureSpace": "featcache.features.opened",
+    "FitResult": "featcache.runs.result",
+    "Predictor": "featcache.verbs.predict",
+    "Verdict": "featcache.evidence.verdict",
+    "check": "featcache.verbs.check",
+    "curves": "featcache.verbs.curves",
+    "diagnose": "featcache.verbs.diagnose",
+    "explain_miss": "featcache.verbs.explain_miss",
+    "export": "featcache.verbs.upkeep",
+    "extract": "featcache.verbs.extract",
+    "fit_heads": "featcache.verbs.fit",
+    "load_bundle": "featcache.verbs.predict",
+    "merge": "featcache.verbs.upkeep",
+    "open_space": "featcache.features.opened",
+    "predict_all": "featcache.verbs.predict",
+    "repair": "featcache.verbs.upkeep",
+    "verify": "featcache.verbs.upkeep",
+    "write_report": "featcache.verbs.report",
 }
 
 __all__ = [
@@ -80,7 +78,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module 'featcache' has no attribute {name!r}"
         raise AttributeError(msg)
@@ -89,14 +87,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Package(ModuleType):
-    """`featcache.extract` is the function: importing the module of that name must not take its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - any attribute
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

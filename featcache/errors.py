@@ -34,7 +34,8 @@ def first_line(error: BaseException) -> str:
 class FeatcacheError(Exception):
     """Base of all errors that featcache raises on purpose.
 
-    what: what happened, with the values and the place.  cure: what to do about it, best as a command.
+    what: what happened, with the values and the place.  cure: what to do about it, best as a
+    command.
     """
 
     exit_code = 2
@@ -70,7 +71,9 @@ class SplitError(InputError):
 
 
 class LeakError(InputError):
-    """Under `--strict`: the data give labels or test rows away, so that a score on them would mislead."""
+    """Under `--strict`: the data give labels or test rows away, so that a score on them would
+    mislead.
+    """
 
 
 class BackboneError(InputError):
@@ -98,7 +101,9 @@ class ContractError(FeatcacheError):
 
 
 class FormatError(FeatcacheError):
-    """A file was written in a format of a later featcache: nothing is wrong with it, but it cannot be read here."""
+    """A file was written in a format of a later featcache: nothing is wrong with it, but it cannot
+    be read here.
+    """
 
     exit_code = 3
 

@@ -1,6 +1,7 @@
 """Tiny real models and real tokenizers, made once a run and without a network.
 
-Sizes differ from one another (2 layers, width 32, 37 in between, 4 heads), so that a swapped axis cannot pass.
+Sizes differ from one another (2 layers, width 32, 37 in between, 4 heads), so that a swapped axis
+cannot pass.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 # Before any library reads them: no test may reach a hub or be steered by the user's settings.
-for _name in [name for name in os.environ if name.startswith(("HF_", "FEATCACHE_", "TRANSFORMERS_"))]:
+for _name in [
+    name for name in os.environ if name.startswith(("HF_", "FEATCACHE_", "TRANSFORMERS_"))
+]:
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tiny products gain nothing from threads and lose much where the cores are shared.
@@ -21,8 +24,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 WORDS = tuple(
-    "the a cat dog sat ran on under mat rug quickly slowly good bad fine awful film book plot was is not very "  # noqa: SIM905 - a list of words reads best as words
-    "never always again happy sad red blue old new house tree river we you they saw read liked hated and but".split()
+    (
+        "the a cat dog sat ran on under mat rug quickly slowly good bad fine awful film book "
+        "plot was is not very never always again happy sad red blue old new house tree river "
+        "we you they saw read liked hated and but"
+    ).split()
 )
 
 
@@ -58,13 +64,23 @@ def save_encoder(folder: Path, seed: int = 0, **config: Any) -> Path:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
         model_max_length=48,
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
     settings = {
-        "vocab_size": len(WORDS) + 4, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 37, "max_position_embeddings": 48, "pad_token_id": 1, **config,
-    }  # fmt: skip
+        "vocab_size": len(WORDS) + 4,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 37,
+        "max_position_embeddings": 48,
+        "pad_token_id": 1,
+        **config,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         BertModel(BertConfig(**settings)).save_pretrained(folder)
@@ -72,20 +88,29 @@ def save_encoder(folder: Path, seed: int = 0, **config: Any) -> Path:
 
 
 def save_decoder(folder: Path, seed: int = 0) -> Path:
-    """A 2-layer Llama with grouped heads, whose tokenizer has no padding token, as Llama's and GPT-2's."""
+    """A 2-layer Llama with grouped heads, whose tokenizer has no padding token, as Llama's and
+    GPT-2's.
+    """
     import torch
     from tokenizers import processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = _word_tokenizer(["<unk>", "<s>", "</s>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library leaves it untyped
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     ).save_pretrained(folder)
     config = LlamaConfig(
-        vocab_size=len(WORDS) + 3, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=41, max_position_embeddings=40,
-    )  # fmt: skip
+        vocab_size=len(WORDS) + 3,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=41,
+        max_position_embeddings=40,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
@@ -134,4 +159,8 @@ def run(in_folder: Path) -> Run:  # noqa: ARG001 - it makes the folder the curre
 
 def everything_below(folder: Path) -> dict[str, bytes]:
     """All files below a folder with their bytes, to see that nothing changed."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

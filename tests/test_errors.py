@@ -29,7 +29,11 @@ def test_every_error_has_the_exit_code_of_its_branch(kind: type[errors.Featcache
     branch = next(one.__name__ for one in reversed(kind.__mro__) if one.__name__ in CODES)
     assert kind.exit_code == CODES[branch]
     error = kind("what happened", cure="what to do")
-    assert (error.what, error.cure, str(error)) == ("what happened", "what to do", "what happened\nwhat to do")
+    assert (error.what, error.cure, str(error)) == (
+        "what happened",
+        "what to do",
+        "what happened\nwhat to do",
+    )
     assert isinstance(error, errors.FeatcacheError)
 
 

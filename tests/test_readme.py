@@ -1,4 +1,6 @@
-"""README.md is run as it stands: the two commands and the Python example, on a tiny model of that name."""
+"""README.md is run as it stands: the two commands and the Python example, on a tiny model of that
+name.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,21 @@ def reviews(in_folder: Path) -> Path:
 
 def test_the_two_commands_work_as_written(run: Run, reviews: Path) -> None:
     commands = blocks("")[0].splitlines()
-    assert [command.split()[:2] for command in commands] == [["featcache", "extract"], ["featcache", "fit-heads"]]
+    assert [command.split()[:2] for command in commands] == [
+        ["featcache", "extract"],
+        ["featcache", "fit-heads"],
+    ]
     for command in commands:
-        told = run(*shlex.split(command)[1:], *(("--depths", "1") if "fit-heads" in command else ()))
+        told = run(
+            *shlex.split(command)[1:], *(("--depths", "1") if "fit-heads" in command else ())
+        )
         assert told.exit_code == 0, told.stderr
     assert (reviews / "runs" / "reviews-stars" / "bundle" / "head.json").exists()
 
 
-def test_the_python_example_works_as_written(reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_example_works_as_written(
+    reviews: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (example,) = blocks("python")
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own page

@@ -1,7 +1,8 @@
 """Attention for packed batches: texts laid end to end in one row, each attending to itself alone.
 
-Registered with Transformers' attention interface under the name `NAME`. A forward pass then needs no padding and
-no mask; which tokens belong together is told by the `Layout` that is in force while the model runs.
+Registered with Transformers' attention interface under the name `NAME`. A forward pass then needs
+no padding and no mask; which tokens belong together is told by the `PackLayout` that is in force while
+the model runs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from featcache.backbone.device import cpu_flags
 NAME = "featcache_packed"
 _STEP = 32  # bfloat16 attention on CPUs likes key lengths that are a multiple of it
 _VECTOR = 16  # float32 numbers in a vector register of AVX512
-_SCORES = 1 << 20  # scores held at a time: more leave the processor's cache (measured: up to 4 times as slow)
+_SCORES = (
+    1 << 20
+)  # scores held at a time: more leave the processor's cache (measured: up to 4 times as slow)
 _FLASH = (torch.float16, torch.bfloat16)  # what FlashAttention's kernels take
 _MULTIPLIERS = {"avx512_bf16", "amx_bf16"}  # ways of a processor to multiply bfloat16
 _IGNORED = {
@@ -47,7 +50,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackLayout:
     """Texts of one packed row. lengths: tokens of each, in order."""
 
     lengths: tuple[int, ...]
@@ -68,7 +71,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Rules:
-    """Who attends to whom in one layer, and how scores are made. sinks: (heads,); bias: (1, heads, T, T)."""
+    """Who attends to whom in one layer, and how scores are made. sinks: (heads,); bias: (1, heads,
+    T, T).
+    """
 
     causal: bool
     window: int | None
@@ -88,14 +93,16 @@ class Rules:
 
 
 class _Current:
-    """What the attention function follows while a model runs. One model runs at a time in a process."""
+    """What the attention function follows while a model runs. One model runs at a time in a
+    process.
+    """
 
-    layout: Layout | None = None
+    layout: PackLayout | None = None
     calls = 0
 
 
 @contextlib.contextmanager
-def laid_out(layout: Layout) -> Iterator[None]:
+def laid_out(layout: PackLayout) -> Iterator[None]:
     """Attention follows `layout` in the body."""
     _Current.layout, _Current.calls = layout, 0
     try:
@@ -132,9 +139,11 @@ def attend(
     position_bias: Tensor | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """Attention of one layer. query: (1, heads, T, d); key, value: (1, key heads, T, d). Returns (1, T, heads, d).
+    """Attention of one layer. query: (1, heads, T, d); key, value: (1, key heads, T, d). Returns
+    (1, T, heads, d).
 
-    Raises ValueError for whatever it does not know how to honour: the self-check then falls back to padding.
+    Raises ValueError for whatever it does not know how to honour: the self-check then falls back to
+    padding.
     """
     unknown = [name for name, given in others.items() if given is not None and name not in _IGNORED]
     if attention_mask is not None or unknown:
@@ -142,7 +151,9 @@ def attend(
         raise ValueError(msg)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     if torch.compiler.is_compiling():
-        out = _one_node(query, key, value, causal, sliding_window, scaling, softcap, s_aux, position_bias)
+        out = _one_node(
+            query, key, value, causal, sliding_window, scaling, softcap, s_aux, position_bias
+        )
         return out, None
     rules = Rules(causal, sliding_window, scaling, softcap, s_aux, position_bias)
     return _attention(query[0], key[0], value[0], rules).unsqueeze(0), None
@@ -160,8 +171,12 @@ def _one_node(
     sinks: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """Attention as one operator, for torch.compile: the layout is read when it runs, not when it is compiled."""
-    return _attention(query[0], key[0], value[0], Rules(causal, window, scaling, softcap, sinks, bias)).unsqueeze(0)
+    """Attention as one operator, for torch.compile: the layout is read when it runs, not when it is
+    compiled.
+    """
+    return _attention(
+        query[0], key[0], value[0], Rules(causal, window, scaling, softcap, sinks, bias)
+    ).unsqueeze(0)
 
 
 @_one_node.register_fake
@@ -189,8 +204,10 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
     return out
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Tensor:
-    """All texts in one kernel, on a GPU (FlashAttention 2, Dao 2023, as PyTorch carries it). Causal: (W - 1, 0)."""
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: PackLayout, rules: Rules) -> Tensor:
+    """All texts in one kernel, on a GPU (FlashAttention 2, Dao 2023, as PyTorch carries it).
+    Causal: (W - 1, 0).
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     starts = torch.tensor((0, *accumulate(layout.lengths)), dtype=torch.int32, device=q.device)
@@ -213,17 +230,23 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, rules: Rules) -> Te
 def _products_are_faster(q: Tensor) -> bool:
     """Whether two matrix products and a softmax beat torch's own attention.
 
-    They do, by 1.3 to 3 times, in bfloat16 on CPUs that multiply it in vector registers (AVX512-BF16), for texts of
-    6 to 400 tokens and heads of 32 to 128; with matrix registers (AMX) torch's own is faster for most lengths.
+    They do, by 1.3 to 3 times, in bfloat16 on CPUs that multiply it in vector registers
+    (AVX512-BF16), for texts of 6 to 400 tokens and heads of 32 to 128; with matrix registers (AMX)
+    torch's own is faster for most lengths.
     """
-    return q.dtype == torch.bfloat16 and q.device.type == "cpu" and {"avx512_bf16"} == cpu_flags() & _MULTIPLIERS
+    return (
+        q.dtype == torch.bfloat16
+        and q.device.type == "cpu"
+        and {"avx512_bf16"} == cpu_flags() & _MULTIPLIERS
+    )
 
 
 def _portions(group: Group, q: Tensor) -> Iterator[Group]:
     """A group's texts, so many at a time that their scores stay in the processor's cache.
 
-    Sizes have two binary digits that are not zero, at most: oneDNN keeps the code that it makes for each size of a
-    product, up to 1,024 of them, which was hundreds of MiB after a million texts in groups of any size.
+    Sizes have two binary digits that are not zero, at most: oneDNN keeps the code that it makes for
+    each size of a product, up to 1,024 of them, which was hundreds of MiB after a million texts in
+    groups of any size.
     """
     heads, _, width = q.shape
     step = max(1, _SCORES // (heads * group.length * max(group.length, width)))
@@ -237,7 +260,9 @@ def _portions(group: Group, q: Tensor) -> Iterator[Group]:
 
 
 def _texts(states: Tensor, group: Group, n_keys: int) -> Tensor:
-    """(heads, T, d) -> (count, heads, n_keys, d) without a copy; n_keys may reach into the texts behind."""
+    """(heads, T, d) -> (count, heads, n_keys, d) without a copy; n_keys may reach into the texts
+    behind.
+    """
     heads, _, width = states.shape
     by_head, by_token, by_width = states.stride()
     return states.as_strided(
@@ -248,7 +273,9 @@ def _texts(states: Tensor, group: Group, n_keys: int) -> Tensor:
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Tensor:
-    """Attention by torch; in bfloat16 on a CPU with key lengths rounded up, where there are tokens behind."""
+    """Attention by torch; in bfloat16 on a CPU with key lengths rounded up, where there are tokens
+    behind.
+    """
     n_keys, window = group.length, rules.window_for(group.length)
     if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not rules.causal and window is None:
         longer = -(-group.length // _STEP) * _STEP
@@ -269,15 +296,25 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Tensor
 
 @lru_cache(maxsize=1024)
 def _mask(
-    length: int, n_keys: int, *, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device
+    length: int,
+    n_keys: int,
+    *,
+    causal: bool,
+    window: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor | None:
-    """Additive mask (length or 1, n_keys), or None where all is seen. Window as Transformers means it."""
+    """Additive mask (length or 1, n_keys), or None where all is seen. Window as Transformers means
+    it.
+    """
     if window is None and not causal:
         if n_keys == length:
             return None
         seen = torch.arange(n_keys, device=device).unsqueeze(0) < length
     else:
-        back = torch.arange(length, device=device).unsqueeze(1) - torch.arange(n_keys, device=device).unsqueeze(0)
+        back = torch.arange(length, device=device).unsqueeze(1) - torch.arange(
+            n_keys, device=device
+        ).unsqueeze(0)
         seen = (back >= 0) if causal else torch.ones_like(back, dtype=torch.bool)
         if window is not None:
             seen &= back.abs() < window
@@ -285,10 +322,17 @@ def _mask(
 
 
 def _by_hand(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Tensor:
-    """Attention as products and a softmax, with what torch's own does not know: capped scores, sinks, a bias."""
+    """Attention as products and a softmax, with what torch's own does not know: capped scores,
+    sinks, a bias.
+    """
     queries, keys, values = (_texts(one, group, group.length) for one in (q, k, v))
     count, heads, length, width = queries.shape
-    shared = (count, keys.shape[1], -1, length)  # queries that share their keys lie below each other
+    shared = (
+        count,
+        keys.shape[1],
+        -1,
+        length,
+    )  # queries that share their keys lie below each other
     scale = width**-0.5 if rules.scaling is None else rules.scaling
     scores = (queries * scale).reshape(*shared[:3], width) @ keys.transpose(2, 3)
     scores = scores.view(count, heads, length, length)
@@ -310,7 +354,8 @@ def _by_hand(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Ten
 def _softmax(scores: Tensor) -> Tensor:
     """Softmax of the last dimension in float32, in the way that torch's CPU kernels do fastest.
 
-    For bfloat16 and for rows shorter than a vector register these work number by number, 2 to 4 times as slow.
+    For bfloat16 and for rows shorter than a vector register these work number by number, 2 to 4
+    times as slow.
     """
     if scores.device.type != "cpu" or scores.shape[-1] >= _VECTOR:
         return torch.softmax(scores, dim=-1, dtype=torch.float32)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of N texts end to end. offsets: (N + 1,), row i is `ids[offsets[i]:offsets[i + 1]]`."""
+    """Token ids of N texts end to end. offsets: (N + 1,), row i is `ids[offsets[i]:offsets[i +
+    1]]`.
+    """
 
     ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
@@ -34,20 +36,28 @@ class Tokens:
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int) -> Tokens:
-    """Token ids of N texts, special tokens added, cut to `max_length` on the tokenizer's truncation side.
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int
+) -> Tokens:
+    """Token ids of N texts, special tokens added, cut to `max_length` on the tokenizer's truncation
+    side.
 
-    `truncated[i]` says whether text i lost tokens. Raises TextError, with the place in `texts`, where the
-    tokenizer makes no token at all of a text.
+    `truncated[i]` says whether text i lost tokens. Raises TextError, with the place in `texts`,
+    where the tokenizer makes no token at all of a text.
     """
     if _is_plain(tokenizer):
         encodings = _encodings(tokenizer, list(texts), max_length)
         rows = [np.array(one.ids, dtype=np.int64) for one in encodings]
     else:
         encoded = tokenizer(
-            list(texts), truncation=True, max_length=max_length, add_special_tokens=True,
-            padding=False, return_attention_mask=False, return_token_type_ids=False,
-        )  # fmt: skip
+            list(texts),
+            truncation=True,
+            max_length=max_length,
+            add_special_tokens=True,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
         encodings = encoded.encodings
         rows = [np.array(one, dtype=np.int64) for one in encoded["input_ids"]]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
@@ -71,16 +81,22 @@ def _is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
     )
 
 
-def _encodings(tokenizer: Any, texts: list[str], max_length: int) -> Sequence[Any]:  # noqa: ANN401 - it is untyped
-    """What the tokenizer's own call would ask its backend for, without the places of the tokens in the texts."""
+def _encodings(tokenizer: Any, texts: list[str], max_length: int) -> Sequence[Any]:
+    """What the tokenizer's own call would ask its backend for, without the places of the tokens in
+    the texts.
+    """
     from transformers.tokenization_utils_base import TruncationStrategy
     from transformers.utils.generic import PaddingStrategy
 
     backend = tokenizer.backend_tokenizer
     tokenizer.set_truncation_and_padding(
-        padding_strategy=PaddingStrategy.DO_NOT_PAD, truncation_strategy=TruncationStrategy.LONGEST_FIRST,
-        max_length=max_length, stride=0, pad_to_multiple_of=None, padding_side=None,
-    )  # fmt: skip
+        padding_strategy=PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy=TruncationStrategy.LONGEST_FIRST,
+        max_length=max_length,
+        stride=0,
+        pad_to_multiple_of=None,
+        padding_side=None,
+    )
     if backend.encode_special_tokens != tokenizer.split_special_tokens:
         backend.encode_special_tokens = tokenizer.split_special_tokens
     encodings: Sequence[Any] = backend.encode_batch_fast(texts, add_special_tokens=True)
@@ -95,7 +111,8 @@ def _truncated(
     max_length: int,
 ) -> NDArray[np.bool_]:
     truncated = np.zeros(len(texts), dtype=np.bool_)
-    # A text of exactly max_length tokens may or may not have had more: only these are looked at again.
+    # A text of exactly max_length tokens may or may not have had more: only these are looked at
+    # again.
     for row in np.flatnonzero(lengths >= max_length).tolist():
         if encodings is not None:
             truncated[row] = len(encodings[row].overflowing) > 0
@@ -106,11 +123,15 @@ def _truncated(
 
 
 def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row numbers by falling length: what does not fit in memory shows at once, and no time estimate is rosy."""
+    """Row numbers by falling length: what does not fit in memory shows at once, and no time
+    estimate is rosy.
+    """
     return np.argsort(-lengths, kind="stable")
 
 
-def padded(tokens: Tokens, rows: NDArray[np.int64], padding: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def padded(
+    tokens: Tokens, rows: NDArray[np.int64], padding: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ids and mask of a batch, each (B, T), padded on the right with the id `padding`.
 
     On the right, because positions then start at 0 for every family without being told

@@ -1,9 +1,11 @@
-"""States of layers as they appear, so that they can be pooled and let go, and nothing above the highest is computed.
+"""States of layers as they appear, so that they can be pooled and let go, and nothing above the
+highest is computed.
 
-The state of layer i is what goes into the model's block i, and that of the last layer is what the model gives in the
-end (after its final norm, which a hook on the last block would miss). Which modules are the blocks is not assumed:
-`find_blocks` runs two tokens and takes the list of modules whose inputs are the hidden states that Transformers
-reports, one by one. Where there is none, all states are kept until the model is through.
+The state of layer i is what goes into the model's block i, and that of the last layer is what the
+model gives in the end (after its final norm, which a hook on the last block would miss). Which
+modules are the blocks is not assumed: `find_blocks` runs two tokens and takes the list of modules
+whose inputs are the hidden states that Transformers reports, one by one. Where there is none, all
+states are kept until the model is through.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Blocks:
-    """A model's blocks in the order of their calls; ALBERT has one module, which is called n_layers times."""
+    """A model's blocks in the order of their calls; ALBERT has one module, which is called n_layers
+    times.
+    """
 
     modules: tuple[torch.nn.Module, ...]
     n_layers: int
@@ -30,8 +34,14 @@ class _EnoughError(Exception):
 
 
 def find_blocks(model: torch.nn.Module, device: str) -> Blocks | None:
-    """The blocks of a model, or None where no list of modules takes in just the states that Transformers reports."""
-    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
+    """The blocks of a model, or None where no list of modules takes in just the states that
+    Transformers reports.
+    """
+    lists = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module)
+    ]
     seen: list[list[Tensor]] = [[] for _ in lists]
     try:
         with contextlib.ExitStack() as hooks:
@@ -41,9 +51,11 @@ def find_blocks(model: torch.nn.Module, device: str) -> Blocks | None:
             ids = torch.tensor([[1, 2]], device=device)
             with torch.inference_mode():
                 mask = torch.ones_like(ids)
-                output = model(input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True)
+                output = model(
+                    input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True
+                )
         expected, last = output.hidden_states, output.last_hidden_state
-    except Exception:  # noqa: BLE001 - whatever a model raises here: its states are then taken at the end
+    except Exception:
         return None
     if not torch.equal(expected[-1], last):
         return None
@@ -54,9 +66,14 @@ def find_blocks(model: torch.nn.Module, device: str) -> Blocks | None:
 
 
 def run(
-    model: torch.nn.Module, blocks: Blocks | None, inputs: dict[str, Tensor], take: dict[int, Callable[[Tensor], None]]
+    model: torch.nn.Module,
+    blocks: Blocks | None,
+    inputs: dict[str, Tensor],
+    take: dict[int, Callable[[Tensor], None]],
 ) -> None:
-    """One forward pass. take: for each layer that is asked for, what is given its state, (B, T, H), as it appears."""
+    """One forward pass. take: for each layer that is asked for, what is given its state, (B, T, H),
+    as it appears.
+    """
     if blocks is None:
         states = model(**inputs, output_hidden_states=True, return_dict=True).hidden_states
         for layer, give in take.items():

@@ -1,4 +1,6 @@
-"""How many tokens a batch holds: tried out on the first batches of a pass, and less where memory runs out."""
+"""How many tokens a batch holds: tried out on the first batches of a pass, and less where memory
+runs out.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-# Tokens of a batch that are tried, the usual one first. Measured with MiniLM on 2 CPU cores, packed: 4,096 is 1 to 10 %
-# faster than 2,048, 8,192 hardly more; an accelerator needs more to be busy.
-CANDIDATES = {"cpu": (4096, 8192, 2048), "mps": (16384, 8192, 32768), "cuda": (65536, 32768, 131072)}
+# Tokens of a batch that are tried, the usual one first. Measured with MiniLM on 2 CPU cores,
+# packed: 4,096 is 1 to 10 % faster than 2,048, 8,192 hardly more; an accelerator needs more to be
+# busy.
+CANDIDATES = {
+    "cpu": (4096, 8192, 2048),
+    "mps": (16384, 8192, 32768),
+    "cuda": (65536, 32768, 131072),
+}
 _TRIALS = 3  # batches of each candidate; the first also pays for what is set up for a new size
 _GAIN = 1.05  # less is noise
 

@@ -1,8 +1,9 @@
-"""Which device and number type a pass uses, found out without importing torch where that is possible.
+"""Which device and number type a pass uses, found out without importing torch where that is
+possible.
 
-bfloat16 is chosen where the hardware multiplies it natively (AMX, AVX512-BF16, ARM's BF16, CUDA >= 8.0).
-Measured on 2 cores with AVX512-BF16: a 2,048 x 384 x 1,536 product runs at 988 GFLOP/s in bfloat16 and 178
-in float32. Where it is emulated it is slower than float32.
+bfloat16 is chosen where the hardware multiplies it natively (AMX, AVX512-BF16, ARM's BF16, CUDA >=
+8.0). Measured on 2 cores with AVX512-BF16: a 2,048 x 384 x 1,536 product runs at 988 GFLOP/s in
+bfloat16 and 178 in float32. Where it is emulated it is slower than float32.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ def _may_have_accelerator() -> bool:
 def _cpu_has_bfloat16() -> bool:
     if platform.system() == "Darwin":
         answer = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, check=False
+            ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return answer.stdout.strip() == "1"
     return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})

@@ -1,7 +1,8 @@
 """What a configuration says about an architecture: depth, width, longest text, encoder or decoder.
 
-Asked of Transformers' own `AutoConfig`, which knows each family's names for these, and remembered by the
-content of the configuration: a rerun that finds every row in the cache imports no Transformers at all.
+Asked of Transformers' own `AutoConfig`, which knows each family's names for these, and remembered
+by the content of the configuration: a rerun that finds every row in the cache imports no
+Transformers at all.
 """
 
 from __future__ import annotations
@@ -19,17 +20,30 @@ from featcache.errors import BackboneError, first_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# These families number positions from padding_idx + 1, so that many rows of their table are no position.
+# These families number positions from padding_idx + 1, so that many rows of their table are no
+# position.
 _SHIFTED_POSITIONS = {
-    "camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta",
-    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
-}  # fmt: skip
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 _NO_LIMIT = 10**6  # tokenizers say "no limit" with numbers such as 1e30
 
 
 @dataclass(frozen=True)
 class Facts:
-    """n_layers: blocks, without the embedding output. limit: most tokens of one text, None without a limit."""
+    """n_layers: blocks, without the embedding output. limit: most tokens of one text, None without
+    a limit.
+    """
 
     n_layers: int
     hidden_size: int
@@ -40,7 +54,8 @@ class Facts:
 def facts_of(folder: Path, memory: Memory, *, trust_remote_code: bool = False) -> Facts:
     """Facts of the model in a folder.
 
-    Raises BackboneError for a model type that the installed Transformers does not know, or one without text.
+    Raises BackboneError for a model type that the installed Transformers does not know, or one
+    without text.
     """
     raw = json.dumps([read_config(folder), _tokenizer_limit(folder)], sort_keys=True)
     name = f"facts {version('transformers')} {hashlib.sha256(raw.encode()).hexdigest()}"
@@ -61,7 +76,9 @@ def _read_facts(folder: Path, *, trust_remote_code: bool) -> Facts:
         n_layers, hidden_size = int(text.num_hidden_layers), int(text.hidden_size)
     except (ValueError, KeyError, AttributeError, OSError) as error:
         msg = f"{folder / 'config.json'} describes no text model that Transformers can load: {first_line(error)}"
-        raise BackboneError(msg, cure="Give a text model; a newer one may need a newer Transformers.") from error
+        raise BackboneError(
+            msg, cure="Give a text model; a newer one may need a newer Transformers."
+        ) from error
     return Facts(n_layers, hidden_size, _limit(text, folder), _is_decoder(config))
 
 
@@ -72,20 +89,25 @@ def _limit(config: PretrainedConfig, folder: Path) -> int | None:
             padding = getattr(config, "pad_token_id", None)
             return positions - (1 if padding is None else padding) - 1
         return positions
-    # Relative positions (T5): the table has no end, and the tokenizer says what the model was trained on.
+    # Relative positions (T5): the table has no end, and the tokenizer says what the model was
+    # trained on.
     return _tokenizer_limit(folder)
 
 
 def _tokenizer_limit(folder: Path) -> int | None:
     try:
-        limit = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("model_max_length")
+        limit = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get(
+            "model_max_length"
+        )
     except (OSError, ValueError):
         return None
     return int(limit) if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT else None
 
 
 def _is_decoder(config: PretrainedConfig) -> bool:
-    """Whether a text's last token sees the whole text and its first only itself: a causal language model."""
+    """Whether a text's last token sees the whole text and its first only itself: a causal language
+    model.
+    """
     from transformers.models.auto import modeling_auto
 
     if config.is_encoder_decoder:

@@ -1,8 +1,8 @@
 """What a model folder contains, by content: the digests that make up its identity.
 
-Nothing is loaded: weights and tokenizer files are hashed, the configuration is read as JSON and stripped of
-names and library versions. Two folders with the same bytes are one backbone whatever they are called, and
-changed weights under an old name are another.
+Nothing is loaded: weights and tokenizer files are hashed, the configuration is read as JSON and
+stripped of names and library versions. Two folders with the same bytes are one backbone whatever
+they are called, and changed weights under an old name are another.
 """
 
 from __future__ import annotations
@@ -22,24 +22,64 @@ from featcache.errors import BackboneError, first_line
 # Keys of config.json that name things, or that depend on the library that wrote the file, or on a
 # classification head that the frozen backbone does not have. None of them changes a hidden state.
 _CONFIG_NOISE = {
-    "_name_or_path", "_commit_hash", "architectures", "dtype", "id2label", "label2id", "model_name",
-    "name_or_path", "num_labels", "output_attentions", "output_hidden_states", "problem_type",
-    "return_dict", "torch_dtype", "transformers_version", "use_cache",
-}  # fmt: skip
+    "_name_or_path",
+    "_commit_hash",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "model_name",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
 _TOKENIZER_NOISE = {
-    "name_or_path", "_commit_hash", "special_tokens_map_file", "tokenizer_file", "transformers_version",
-    "is_local", "local_files_only", "chat_template",
-}  # fmt: skip
-# Files of which some tokenizer of Transformers is made (its classes' `vocab_files_names`; a test compares), and
-# those that it reads beside them. `tokenizer.4.0.json` and its like replace tokenizer.json where they are named.
+    "name_or_path",
+    "_commit_hash",
+    "special_tokens_map_file",
+    "tokenizer_file",
+    "transformers_version",
+    "is_local",
+    "local_files_only",
+    "chat_template",
+}
+# Files of which some tokenizer of Transformers is made (its classes' `vocab_files_names`; a test
+# compares), and those that it reads beside them. `tokenizer.4.0.json` and its like replace
+# tokenizer.json where they are named.
 _VOCABULARIES = (
-    "tokenizer.json", "tokenizer.*.json", "vocab*.json", "vocab*.txt", "*_vocab.json", "merges.txt", "dict.txt",
-    "bpe.codes", "vocab.bpe", "byte_maps.json", "tekken.json", "tokenizer.model*", "*.model", "*.spm", "*.tiktoken",
+    "tokenizer.json",
+    "tokenizer.*.json",
+    "vocab*.json",
+    "vocab*.txt",
+    "*_vocab.json",
+    "merges.txt",
+    "dict.txt",
+    "bpe.codes",
+    "vocab.bpe",
+    "byte_maps.json",
+    "tekken.json",
+    "tokenizer.model*",
+    "*.model",
+    "*.spm",
+    "*.tiktoken",
     "*.tokenizer",
-)  # fmt: skip
-_BESIDE_VOCABULARIES = ("emoji.json", "normalizer.json", "word_shape.json", "word_pronunciation.json")
+)
+_BESIDE_VOCABULARIES = (
+    "emoji.json",
+    "normalizer.json",
+    "word_shape.json",
+    "word_pronunciation.json",
+)
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_SETTLED_SECONDS = 2.0  # file systems stamp times in steps of up to 2 s (FAT); younger files are not memoised
+_SETTLED_SECONDS = (
+    2.0  # file systems stamp times in steps of up to 2 s (FAT); younger files are not memoised
+)
 
 
 class Memory(Protocol):
@@ -51,7 +91,9 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identity of a model folder. Digests are SHA-256, 64 hex digits; `code` only with Python files of its own."""
+    """Identity of a model folder. Digests are SHA-256, 64 hex digits; `code` only with Python files
+    of its own.
+    """
 
     weights: str
     config: dict[str, Any]
@@ -73,18 +115,39 @@ def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = Fals
     if not looks_local:
         from huggingface_hub import snapshot_download
 
-        weights = ["*.safetensors", "*.safetensors.index.json"] + (["*.bin"] if allow_pickle else [])
-        wanted = ["*.json", "*.txt", "*.model*", "*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer", "*.py"]
+        weights = ["*.safetensors", "*.safetensors.index.json"] + (
+            ["*.bin"] if allow_pickle else []
+        )
+        wanted = [
+            "*.json",
+            "*.txt",
+            "*.model*",
+            "*.spm",
+            "*.tiktoken",
+            "*.codes",
+            "*.bpe",
+            "*.tokenizer",
+            "*.py",
+        ]
         try:
-            # Folders inside a repository hold other formats (onnx/, original/); `consolidated` repeats the weights.
+            # Folders inside a repository hold other formats (onnx/, original/); `consolidated`
+            # repeats the weights.
             return Path(
-                snapshot_download(name, allow_patterns=[*wanted, *weights], ignore_patterns=["*/*", "consolidated*"])
+                snapshot_download(
+                    name,
+                    allow_patterns=[*wanted, *weights],
+                    ignore_patterns=["*/*", "consolidated*"],
+                )
             )
         except (OSError, ValueError) as error:
             msg = f"{name} is no folder here, and the hub gave no such model: {first_line(error)}"
-            raise BackboneError(msg, cure="Check the path; models by name need a network.") from error
+            raise BackboneError(
+                msg, cure="Check the path; models by name need a network."
+            ) from error
     msg = f"the model folder {name} does not exist"
-    raise BackboneError(msg, cure="Give the folder that holds config.json, the weights and the tokenizer.")
+    raise BackboneError(
+        msg, cure="Give the folder that holds config.json, the weights and the tokenizer."
+    )
 
 
 def fingerprint(
@@ -92,8 +155,8 @@ def fingerprint(
 ) -> Fingerprint:
     """Hash what a model folder holds.
 
-    Raises BackboneError where there is no configuration, no tokenizer, no weights, pickled weights (unless
-    `allow_pickle`), code of its own (unless `trust_remote_code`), or an adapter.
+    Raises BackboneError where there is no configuration, no tokenizer, no weights, pickled weights
+    (unless `allow_pickle`), code of its own (unless `trust_remote_code`), or an adapter.
     """
     config = read_config(folder)
     _refuse_adapter(folder)
@@ -104,7 +167,9 @@ def fingerprint(
         msg = f"{folder} brings Python code of its own ({code[0].name})"
         raise BackboneError(msg, cure="Read that code; if you trust it, add --trust-remote-code.")
     return Fingerprint(
-        weights=_combined([_digest(file, memory) for file in weight_files(folder, allow_pickle=allow_pickle)]),
+        weights=_combined(
+            [_digest(file, memory) for file in weight_files(folder, allow_pickle=allow_pickle)]
+        ),
         config=_identity_of(config, folder),
         tokenizer=_tokenizer_digest(folder, memory, config, settings),
         truncation_side=str(settings.get("truncation_side", "right")),
@@ -122,9 +187,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def foreign_code(folder: Path) -> str | None:
-    """The first class that a folder takes from Python files of another repository (`owner/name--file.Class`).
+    """The first class that a folder takes from Python files of another repository
+    (`owner/name--file.Class`).
 
-    Transformers fetches such code by itself when it may run code, so that no file here tells when it changes.
+    Transformers fetches such code by itself when it may run code, so that no file here tells when
+    it changes.
     """
     for settings in (read_config(folder), _tokenizer_settings(folder)):
         mapped = settings.get("auto_map") or {}
@@ -138,14 +205,17 @@ def foreign_code(folder: Path) -> str | None:
 
 def _refuse_adapter(folder: Path) -> None:
     if (folder / "adapter_config.json").exists():
-        # Transformers puts it on the weights where the library peft is installed, and overlooks it elsewhere.
+        # Transformers puts it on the weights where the library peft is installed, and overlooks it
+        # elsewhere.
         msg = f"{folder} holds an adapter (adapter_config.json) beside the model"
         cure = "Merge it (peft: model.merge_and_unload().save_pretrained(folder)), or take adapter_* out of the folder."
         raise BackboneError(msg, cure=cure)
 
 
 def _identity_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A configuration without its noise; where it names others for newer libraries, with their contents."""
+    """A configuration without its noise; where it names others for newer libraries, with their
+    contents.
+    """
     kept = {name: value for name, value in sorted(config.items()) if name not in _CONFIG_NOISE}
     if isinstance(kept.get("configuration_files"), list):
         kept["configuration_files"] = {
@@ -168,7 +238,10 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         if single.endswith(".index.json") or not files[0].exists():
             if not (folder / index).exists():
                 continue
-            files = [folder / name for name in sorted(set(_read_json(folder / index).get("weight_map", {}).values()))]
+            files = [
+                folder / name
+                for name in sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
+            ]
         lacking = [file.name for file in files if not file.exists()]
         if lacking:
             msg = f"{folder} lacks the weights file {lacking[0]} that its index names"
@@ -178,7 +251,9 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
             cure = "Save them with save_pretrained (safetensors), or add --allow-pickle if you trust the file."
             raise BackboneError(msg, cure=cure)
         return files
-    lacking_one = "neither model.safetensors nor an index of several" if named is None else f"no {named}"
+    lacking_one = (
+        "neither model.safetensors nor an index of several" if named is None else f"no {named}"
+    )
     msg = f"{folder} holds no weights: {lacking_one}"
     raise BackboneError(msg, cure="Download the model again, or save it with save_pretrained.")
 
@@ -189,10 +264,16 @@ def _tokenizer_settings(folder: Path) -> dict[str, Any]:
 
 
 def _named_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if any(fnmatchcase(file.name, one) for one in patterns)]
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if any(fnmatchcase(file.name, one) for one in patterns)
+    ]
 
 
-def _tokenizer_digest(folder: Path, memory: Memory, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _tokenizer_digest(
+    folder: Path, memory: Memory, config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> str:
     if not _named_like(folder, _VOCABULARIES):
         msg = f"{folder} has no tokenizer (no tokenizer.json, vocab.txt or the like)"
         cure = "Save the tokenizer into the model's folder: tokenizer.save_pretrained(folder)."
@@ -201,10 +282,16 @@ def _tokenizer_digest(folder: Path, memory: Memory, config: Mapping[str, Any], s
     digests = [f"{file.name}:{_digest(file, memory)}" for file in files if file.is_file()]
     for name in _TOKENIZER_SETTINGS:
         if (folder / name).exists():
-            kept = {key: value for key, value in _read_json(folder / name).items() if key not in _TOKENIZER_NOISE}
+            kept = {
+                key: value
+                for key, value in _read_json(folder / name).items()
+                if key not in _TOKENIZER_NOISE
+            }
             canonical = json.dumps(kept, sort_keys=True).encode()
             digests.append(f"{name}:{hashlib.sha256(canonical).hexdigest()}")
-    if "fix_mistral_regex" in settings:  # obeyed only where a library older than 5 saved the configuration
+    if (
+        "fix_mistral_regex" in settings
+    ):  # obeyed only where a library older than 5 saved the configuration
         digests.append(f"transformers_version:{config.get('transformers_version')}")
     return _combined(digests)
 
@@ -238,4 +325,6 @@ def _digest(path: Path, memory: Memory) -> str:
 
 def _combined(digests: Sequence[str]) -> str:
     """One digest stays itself, so that it can be compared with what `sha256sum` prints."""
-    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    )

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcache.backbone.attention import Layout, laid_out
+from featcache.backbone.attention import PackLayout, laid_out
 from featcache.backbone.batching import Tokens, longest_first, padded
 from featcache.backbone.blocks import run
 from featcache.backbone.budget import Budget
-from featcache.backbone.load import Backbone
+from featcache.backbone.model import Backbone
 from featcache.backbone.packed import inputs_of, packed_mode
 from featcache.backbone.pooling import POOL, pool_packed
 from featcache.errors import BackboneError, DoesNotFitError
@@ -49,11 +49,12 @@ def pooled_states(
 ) -> Generator[Pooled, None, None]:
     """Run the backbone over all rows, longest first, and yield the pooled states batch by batch.
 
-    Layer 0 is the embedding output; the last is after the model's final norm. Layers above the highest one asked
-    for are not computed. When memory runs out, the token budget is halved for good and the same rows are tried
-    again. token_budget: tokens of a batch, instead of what the backbone's own budget finds.
-    Raises DoesNotFitError where a single row does not fit; BackboneError where the tokenizer makes tokens that the
-    model does not know.
+    Layer 0 is the embedding output; the last is after the model's final norm. Layers above the
+    highest one asked for are not computed. When memory runs out, the token budget is halved for
+    good and the same rows are tried again. token_budget: tokens of a batch, instead of what the
+    backbone's own budget finds.
+    Raises DoesNotFitError where a single row does not fit; BackboneError where the tokenizer makes
+    tokens that the model does not know.
     """
     _check_vocabulary(backbone, tokens)
     lengths = tokens.lengths
@@ -74,7 +75,9 @@ def pooled_states(
                     raise
                 if len(rows) == 1:
                     what = f"a text of {lengths[rows[0]]:,} tokens alone does not fit into memory"
-                    lone = DoesNotFitError(what, cure="Use --max-length, --dtype bfloat16 or a smaller model.")
+                    lone = DoesNotFitError(
+                        what, cure="Use --max-length, --dtype bfloat16 or a smaller model."
+                    )
                     lone.row = int(rows[0])
                     raise lone from error
                 budget.halve()
@@ -84,25 +87,35 @@ def pooled_states(
 
 
 def _ran_out_of_memory(error: RuntimeError) -> bool:
-    """Torch has a class for it on accelerators, which is a RuntimeError, and on CPUs this message alone."""
+    """Torch has a class for it on accelerators, which is a RuntimeError, and on CPUs this message
+    alone.
+    """
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def halved(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """States as float16 where all of them fit, as they are otherwise. torch casts many times as fast as NumPy."""
+    """States as float16 where all of them fit, as they are otherwise. torch casts many times as
+    fast as NumPy.
+    """
     half = torch.from_numpy(states).to(torch.float16)
     return half.numpy() if bool(torch.isfinite(half).all()) else states
 
 
-def _batch(lengths: NDArray[np.int64], order: NDArray[np.int64], budget: int, *, packed: bool) -> NDArray[np.int64]:
-    """The next rows, at least one: as many as have `budget` tokens together, padding included where there is any."""
+def _batch(
+    lengths: NDArray[np.int64], order: NDArray[np.int64], budget: int, *, packed: bool
+) -> NDArray[np.int64]:
+    """The next rows, at least one: as many as have `budget` tokens together, padding included where
+    there is any.
+    """
     some = lengths[order[:budget]]  # a row has a token or more
     used = np.cumsum(some) if packed else some[0] * np.arange(1, len(some) + 1)
     return order[: max(1, int(np.searchsorted(used, budget, side="right")))]
 
 
 def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
-    """A tokenizer of another model would end in an IndexError, or poison an accelerator for the whole process."""
+    """A tokenizer of another model would end in an IndexError, or poison an accelerator for the
+    whole process.
+    """
     model: Any = backbone.model
     try:
         n_known = int(model.get_input_embeddings().weight.shape[0])
@@ -111,10 +124,14 @@ def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
     highest = int(tokens.ids.max(initial=0))
     if highest >= n_known:
         msg = f"the tokenizer makes token {highest}, and the model knows {n_known} tokens"
-        raise BackboneError(msg, cure="Use the tokenizer that the model was trained with, saved in the same folder.")
+        raise BackboneError(
+            msg, cure="Use the tokenizer that the model was trained with, saved in the same folder."
+        )
 
 
-def _padded_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request) -> Tensor:
+def _padded_states(
+    backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request
+) -> Tensor:
     ids, mask = padded(tokens, rows, backbone.padding)
     attention_mask = torch.from_numpy(mask).to(backbone.device)
     input_ids = torch.from_numpy(ids).to(backbone.device)
@@ -126,9 +143,11 @@ def _padded_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], 
     return _pooled(backbone, inputs, request, pool)
 
 
-def _packed_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request) -> Tensor:
+def _packed_states(
+    backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request
+) -> Tensor:
     laid = [tokens.row(row) for row in rows.tolist()]
-    layout = Layout(tuple(map(len, laid)))
+    layout = PackLayout(tuple(map(len, laid)))
 
     def pool(hidden: Tensor) -> Tensor:
         return pool_packed(hidden[0], layout.groups, request.poolings)
@@ -140,13 +159,22 @@ def _packed_states(backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], 
         return _pooled(backbone, inputs_of(backbone, laid), request, pool)
 
 
-def _pooled(backbone: Backbone, inputs: dict[str, Any], request: _Request, pool: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pooled states of a batch, float32 (B, layers, poolings, H): each layer's are pooled as they appear."""
+def _pooled(
+    backbone: Backbone, inputs: dict[str, Any], request: _Request, pool: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Pooled states of a batch, float32 (B, layers, poolings, H): each layer's are pooled as they
+    appear.
+    """
     pooled: dict[int, Tensor] = {}
 
     def take(layer: int, hidden: Tensor) -> None:
         pooled[layer] = pool(hidden)
 
     with torch.inference_mode():
-        run(backbone.model, backbone.blocks, inputs, {layer: partial(take, layer) for layer in request.layers})
+        run(
+            backbone.model,
+            backbone.blocks,
+            inputs,
+            {layer: partial(take, layer) for layer in request.layers},
+        )
         return torch.stack([pooled[layer] for layer in request.layers], dim=1)

@@ -1,11 +1,13 @@
-"""Linear layers of a frozen model on a CPU, their weights laid out once as oneDNN's matrix product wants them.
+"""Linear layers of a frozen model on a CPU, their weights laid out once as oneDNN's matrix product
+wants them.
 
-torch lays the weights out anew in every call, because they might have changed; here they never do. In float32 it
-also asks another library, which on processors of other makers leaves half of the vector units idle. Measured on
-2 cores with AVX512 (MiniLM's layers, 2,048 rows): 1.9 to 2.1 times as fast in float32, 1.02 to 1.08 in bfloat16
-in a loop of their own, 1.02 to 1.19 in a whole pass. bfloat16 products come out the same to the last bit.
-The layout is what torch.compile uses when it freezes a model; its functions are internal to torch, so each layer
-is tried, and left as it is where they are missing or give something else.
+torch lays the weights out anew in every call, because they might have changed; here they never do.
+In float32 it also asks another library, which on processors of other makers leaves half of the
+vector units idle. Measured on 2 cores with AVX512 (MiniLM's layers, 2,048 rows): 1.9 to 2.1 times
+as fast in float32, 1.02 to 1.08 in bfloat16 in a loop of their own, 1.02 to 1.19 in a whole pass.
+bfloat16 products come out the same to the last bit. The layout is what torch.compile uses when it
+freezes a model; its functions are internal to torch, so each layer is tried, and left as it is
+where they are missing or give something else.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class LaidOut(torch.nn.Module):
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 - it has no public name
         self.bias = bias
-        self.gelu: str | None = None  # what `gelu.fuse` puts behind it: "none" or "tanh", as torch calls the two forms
+        self.gelu: str | None = (
+            None  # what `gelu.fuse` puts behind it: "none" or "tanh", as torch calls the two forms
+        )
 
     @property
     def weight(self) -> Tensor:
@@ -41,13 +45,17 @@ class LaidOut(torch.nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """states: (..., in). Returns (..., out)."""
         behind, form = ("none", "") if self.gelu is None else ("gelu", self.gelu)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self.bias, behind, [], form)  # noqa: SLF001 - as above
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - it has no public name
+            states, self._weight, self.bias, behind, [], form
+        )
         return product
 
 
 def lay_out(model: torch.nn.Module) -> int:
     """Replace a frozen model's linear layers on the CPU, in place. Returns how many were replaced."""
-    made: dict[int, torch.nn.Module | None] = {}  # a layer that is used in several places is made once
+    made: dict[
+        int, torch.nn.Module | None
+    ] = {}  # a layer that is used in several places is made once
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if type(module) not in (torch.nn.Linear, Conv1D) or not name:
             continue
@@ -59,7 +67,7 @@ def lay_out(model: torch.nn.Module) -> int:
     return sum(one is not None for one in made.values())
 
 
-def _tried(layer: Any) -> LaidOut | None:  # noqa: ANN401 - a Linear or Conv1D
+def _tried(layer: Any) -> LaidOut | None:
     """The layer laid out, or None where that cannot be or gives other results."""
     weight, tolerance = layer.weight.detach(), _TOLERANCE.get(layer.weight.dtype)
     if tolerance is None or weight.device.type != "cpu":
@@ -72,7 +80,11 @@ def _tried(layer: Any) -> LaidOut | None:  # noqa: ANN401 - a Linear or Conv1D
         laid_out = LaidOut(weight, None if layer.bias is None else layer.bias.detach())
         with torch.inference_mode():
             got, expected = laid_out(states).float(), layer(states).float()
-    except (AttributeError, RuntimeError, NotImplementedError):  # not built with oneDNN, or not for this type
+    except (
+        AttributeError,
+        RuntimeError,
+        NotImplementedError,
+    ):  # not built with oneDNN, or not for this type
         return None
     close = bool((got - expected).abs().max() <= tolerance * expected.abs().max())
     return laid_out if close and torch.equal(laid_out.weight, weight) else None

@@ -1,74 +1,24 @@
-"""Loading a frozen backbone: any AutoModel, evaluation mode, no gradients, its encoder where it has two halves."""
+"""Loading a frozen backbone: any AutoModel, evaluation mode, no gradients, its encoder where it has
+two halves.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.backbone.budget import CANDIDATES, Budget
 from featcache.backbone.fingerprint import foreign_code
+from featcache.backbone.model import Backbone
 from featcache.errors import BackboneError, MachineError, first_line
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
-
-    from featcache.backbone.blocks import Blocks
-    from featcache.backbone.compiled import Compiled
 
 
 _KEPT = 31 << 20  # bytes
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A frozen model on its device, with its tokenizer.
-
-    padding: an id the model can embed; it is masked.  blocks: where the states of layers appear, if that is known.
-    budget: tokens of a batch.  packed: whether texts are laid end to end instead of padded; why_padded: why not.
-    compiled: what torch.compile made of the model, in compile_seconds; why_not_compiled: why it made nothing.
-    """
-
-    model: torch.nn.Module
-    tokenizer: PreTrainedTokenizerBase
-    padding: int
-    device: str
-    blocks: Blocks | None
-    budget: Budget
-    packed: bool = False
-    why_padded: str | None = None
-    compiled: Compiled | None = None
-    why_not_compiled: str | None = None
-    compile_seconds: float = 0.0
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """What every forward pass is given beside its inputs: no cache of keys and values, where there could be one."""
-        return {"use_cache": False} if "use_cache" in self._accepted else {}
-
-    @cached_property
-    def first_position(self) -> int | None:
-        """The number of a text's first position, or None where the model is not told positions.
-
-        It is 0, but for RoBERTa and its like, which begin behind the padding id.
-        """
-        if "position_ids" not in self._accepted:
-            return None
-        for module in self.model.modules():
-            table = getattr(module, "position_embeddings", None)
-            padding = getattr(table, "padding_idx", None)
-            if type(table).__name__ == "Embedding" and padding is not None:
-                return int(padding) + 1
-        return 0
-
-    @cached_property
-    def _accepted(self) -> frozenset[str]:
-        return frozenset(inspect.signature(self.model.forward).parameters)
 
 
 def load_backbone(
@@ -83,16 +33,18 @@ def load_backbone(
     """Load the model and tokenizer of a folder for a frozen pass.
 
     dtype: float32, bfloat16 or float16.  device: cpu, cuda or mps.
-    Raises BackboneError where Transformers cannot load them, where the weights lack part of the backbone
-    (Transformers would fill it with random numbers and only warn), or where code of another repository would
-    run; MachineError when memory runs out.
+    Raises BackboneError where Transformers cannot load them, where the weights lack part of the
+    backbone (Transformers would fill it with random numbers and only warn), or where code of
+    another repository would run; MachineError when memory runs out.
     """
     import torch
     from transformers import AutoModel
 
     from featcache.backbone.blocks import find_blocks
 
-    tokenizer = load_tokenizer(folder, truncation_side=truncation_side, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(
+        folder, truncation_side=truncation_side, trust_remote_code=trust_remote_code
+    )
     with _loading(folder):
         model, loading = AutoModel.from_pretrained(
             str(folder.absolute()),
@@ -101,24 +53,35 @@ def load_backbone(
             use_safetensors=None if allow_pickle else True,
             output_loading_info=True,
         )
-    # The pooler sits on top of the last state and is never used here; base checkpoints often lack it.
+    # The pooler sits on top of the last state and is never used here; base checkpoints often lack
+    # it.
     lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
     if lacking:
         msg = f"the weights in {folder} lack {len(lacking)} tensors of the backbone, such as {lacking[0]}"
-        raise BackboneError(msg, cure="Give weights that belong to this config.json; random ones say nothing.")
+        raise BackboneError(
+            msg, cure="Give weights that belong to this config.json; random ones say nothing."
+        )
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     try:
         model = model.to(device).eval().requires_grad_(requires_grad=False)
     except torch.OutOfMemoryError as error:
         msg = f"the model in {folder} does not fit into the memory of the device {device!r}"
-        raise MachineError(msg, cure="Use --dtype bfloat16, a smaller model or --device cpu.") from error
+        raise MachineError(
+            msg, cure="Use --dtype bfloat16, a smaller model or --device cpu."
+        ) from error
     if device == "cpu":
-        # glibc gives freed blocks larger than any freed before back to the system, which then clears every page of the
-        # next one: a fifth of the time of a pass in batches of 8,192 tokens. After this it keeps them (up to 32 MiB).
+        # glibc gives freed blocks larger than any freed before back to the system, which then
+        # clears every page of the next one: a fifth of the time of a pass in batches of 8,192
+        # tokens. After this it keeps them (up to 32 MiB).
         torch.empty(_KEPT, dtype=torch.uint8)
     return Backbone(
-        model, tokenizer, _padding_id(tokenizer), device, find_blocks(model, device), Budget(CANDIDATES[device])
+        model,
+        tokenizer,
+        _padding_id(tokenizer),
+        device,
+        find_blocks(model, device),
+        Budget(CANDIDATES[device]),
     )
 
 
@@ -129,12 +92,15 @@ def load_tokenizer(
     foreign = foreign_code(folder) if trust_remote_code else None
     if foreign is not None:
         msg = f"{folder} takes its code from another repository ({foreign}), where it can change unnoticed"
-        cure = "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
+        cure = (
+            "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
+        )
         raise BackboneError(msg, cure=cure)
     from transformers import AutoTokenizer
 
     with _loading(folder):
-        # Absolute: a relative path that reads like a hub id (google/umt5-small) can get another tokenizer class.
+        # Absolute: a relative path that reads like a hub id (google/umt5-small) can get another
+        # tokenizer class.
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder.absolute()), trust_remote_code=trust_remote_code
         )
@@ -144,19 +110,25 @@ def load_tokenizer(
 
 @contextlib.contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Whatever is raised means that this folder cannot be loaded; the libraries say nothing meanwhile."""
+    """Whatever is raised means that this folder cannot be loaded; the libraries say nothing
+    meanwhile.
+    """
     with _quiet_transformers():
         try:
             yield
         except Exception as error:
-            # Transformers, safetensors and pickle raise whatever they meet in a damaged folder (IndexError for a
-            # pickle of three bytes); to the user all of it means the same.
+            # Transformers, safetensors and pickle raise whatever they meet in a damaged folder
+            # (IndexError for a pickle of three bytes); to the user all of it means the same.
             msg = f"the model in {folder} cannot be loaded: {first_line(error)}"
-            raise BackboneError(msg, cure="Check that AutoModel.from_pretrained loads this folder.") from error
+            raise BackboneError(
+                msg, cure="Check that AutoModel.from_pretrained loads this folder."
+            ) from error
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id for masked positions. GPT-2 and Llama have no padding token; any id does, since it is masked."""
+    """An id for masked positions. GPT-2 and Llama have no padding token; any id does, since it is
+    masked.
+    """
     for name in ("pad_token_id", "eos_token_id", "unk_token_id"):
         token = getattr(tokenizer, name, None)
         if isinstance(token, int):
@@ -166,7 +138,9 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and warnings of the library while it loads: what matters in them is checked here."""
+    """No progress bars and warnings of the library while it loads: what matters in them is checked
+    here.
+    """
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

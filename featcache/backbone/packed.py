@@ -1,7 +1,8 @@
 """Packed batches: texts laid end to end in one row, so that no padding is computed.
 
-Whether a model can do that is never assumed. `why_not_packed` runs probe texts packed and one by one and compares
-every token of every layer: families that ignore the attention interface, or leak between neighbours, fail it.
+Whether a model can do that is never assumed. `why_not_packed` runs probe texts packed and one by
+one and compares every token of every layer: families that ignore the attention interface, or leak
+between neighbours, fail it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcache.backbone.attention import NAME, Layout, laid_out, n_calls, register
-from featcache.backbone.load import Backbone
+from featcache.backbone.attention import NAME, PackLayout, laid_out, n_calls, register
+from featcache.backbone.model import Backbone
 from featcache.errors import first_line
 
 _SEED = 20_261_121
 ORDERS = ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1))  # in which five probes are packed, one after the other
-_WINDOWS = 80  # tokens: a probe longer than the sliding windows of small test models, shorter than real ones
-# What rounding explains. float32: difference to 1 + the layer's largest value; 1e-6 for right models, above 1 for wrong
-# ones. Half precision: lowest cosine of a token; 0.9999 for right models, 0.60 and below for wrong ones (MiniLM).
+# Tokens: a probe longer than the sliding windows of small test models, shorter than real ones
+_WINDOWS = 80
+# What rounding explains. float32: difference to 1 + the layer's largest value; 1e-6 for right
+# models, above 1 for wrong ones. Half precision: lowest cosine of a token; 0.9999 for right models,
+# 0.60 and below for wrong ones (MiniLM).
 _TOLERANCE = 1e-4
 _LOWEST_COSINE = 0.995
-# A bias for each pair of positions of the whole row, not of each text: 200 MB at 2,048 tokens and 12 heads.
+# A bias for each pair of positions of the whole row, not of each text: 200 MB at 2,048 tokens and
+# 12 heads.
 _QUADRATIC = ("t5", "mt5", "umt5", "longt5")
 
 
 def inputs_of(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
-    """What the model is called with for the token ids of several texts laid end to end: ids and positions, (1, T)."""
+    """What the model is called with for the token ids of several texts laid end to end: ids and
+    positions, (1, T).
+    """
     ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(backbone.device)
     inputs: dict[str, Any] = {"input_ids": ids, **backbone.settings}
     if backbone.first_position is not None:
@@ -44,13 +50,15 @@ def inputs_of(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> dict[str
 
 def _hidden_states(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, ...]:
     """States of every layer, each (T, H). The model must be in packed mode."""
-    with torch.inference_mode(), laid_out(Layout(tuple(map(len, rows)))):
-        output = backbone.model(**inputs_of(backbone, rows), output_hidden_states=True, return_dict=True)
+    with torch.inference_mode(), laid_out(PackLayout(tuple(map(len, rows)))):
+        output = backbone.model(
+            **inputs_of(backbone, rows), output_hidden_states=True, return_dict=True
+        )
     return tuple(states[0] for states in output.hidden_states)
 
 
 @contextlib.contextmanager
-def packed_mode(model: Any) -> Iterator[None]:  # noqa: ANN401 - a PreTrainedModel
+def packed_mode(model: Any) -> Iterator[None]:
     """The model's attention is ours in the body, and its own again afterwards."""
     own = model.config._attn_implementation  # noqa: SLF001 - the library has no public name for it
     model.set_attn_implementation(register())
@@ -61,7 +69,8 @@ def packed_mode(model: Any) -> Iterator[None]:  # noqa: ANN401 - a PreTrainedMod
 
 
 def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
-    """Why a model has to be run in padded batches, in a few words; None where packing gives the same states.
+    """Why a model has to be run in padded batches, in a few words; None where packing gives the
+    same states.
 
     max_length: tokens of the longest text that it will be given.
     """
@@ -69,17 +78,21 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
     if model.config.model_type in _QUADRATIC:
         return "its position bias grows with the square of a pack"
     longest = min(max_length, _longest(model))
-    probes = drawn_probes(backbone, (1, min(5, longest), min(5, longest), min(37, longest), longest))
+    probes = drawn_probes(
+        backbone, (1, min(5, longest), min(5, longest), min(37, longest), longest)
+    )
     try:
         alone = [_alone(backbone, probe) for probe in probes]
         with packed_mode(model):
-            if model.config._attn_implementation != NAME:  # noqa: SLF001 - as above
+            if model.config._attn_implementation != NAME:  # noqa: SLF001 - the library has no public name for it
                 return "it has no attention interface"
             for order in ORDERS:
-                reason = _compare(backbone, [probes[one] for one in order], [alone[one] for one in order])
+                reason = _compare(
+                    backbone, [probes[one] for one in order], [alone[one] for one in order]
+                )
                 if reason is not None:
                     return reason
-    except Exception as error:  # noqa: BLE001 - whatever a model of any family raises means that it cannot be packed
+    except Exception as error:
         return f"{type(error).__name__}: {first_line(error)[:80]}"
     return None
 
@@ -110,7 +123,9 @@ def _compare(
 
 
 def difference(states: Tensor, expected: Tensor) -> str | None:
-    """By how much states, (T, H), differ from those expected, in words; None where rounding explains it."""
+    """By how much states, (T, H), differ from those expected, in words; None where rounding
+    explains it.
+    """
     got, want = states.to(torch.float32), expected.to(torch.float32)
     if not bool(torch.isfinite(got).all()):
         return "not finite"
@@ -129,7 +144,11 @@ def _alone(backbone: Backbone, probe: NDArray[np.int64]) -> tuple[Tensor, ...]:
     return tuple(states[0] for states in output.hidden_states)
 
 
-def _longest(model: Any) -> int:  # noqa: ANN401 - a PreTrainedModel
+def _longest(model: Any) -> int:
     """Tokens of the longest probe: beyond the sliding window, where there is one."""
-    window = getattr(model.config, "sliding_window", None) or getattr(model.config, "local_attention", None) or 0
+    window = (
+        getattr(model.config, "sliding_window", None)
+        or getattr(model.config, "local_attention", None)
+        or 0
+    )
     return max(_WINDOWS, int(window) + 8)

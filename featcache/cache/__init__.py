@@ -1,1 +1,1 @@
-"""The feature cache: immutable, checksummed HDF5 shards in folders named by contract. No torch here."""
+"""The feature cache: immutable, checksummed HDF5 files in folders named by contract. No torch."""

@@ -1,13 +1,14 @@
-"""Several writers of one space share the work: each claims a slice of rows, computes it, and claims the next.
+"""Several writers of one space share the work: each claims a slice of rows, computes it, and claims
+the next.
 
     claims/lock     held while a writer chooses, so that no two choose the same rows
     claims/<uuid>   the 16-byte keys of what one writer has in hand; the file is locked as long as it lives
 
-A writer may claim a slice while it still computes and writes the ones before: a row stays in its file until its
-shard has been named, so at every moment it is in a shard, in a claim, or free.
+A writer may claim a slice while it still computes and writes the ones before: a row stays in its
+file until its shard has been named, so at every moment it is in a shard, in a claim, or free.
 
-Locks are flock's: a killed writer's claims are free at once. A claim saves work and nothing else: a row that
-is computed twice all the same is harmless.
+Locks are flock's: a killed writer's claims are free at once. A claim saves work and nothing else: a
+row that is computed twice all the same is harmless.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _CLAIM = re.compile(r"[0-9a-f]{32}")
 
 
 def claims_in(space: Path) -> list[Path]:
-    """The claim files of a space: what has such a name and is a file. Nothing is looked for behind a link."""
+    """The claim files of a space: what has such a name and is a file. Nothing is looked for behind
+    a link.
+    """
     folder = space / FOLDER
     if not _is_folder(folder):
         return []
@@ -51,14 +54,17 @@ def _is_folder(path: Path) -> bool:
 
 
 class Claims:
-    """One writer's claims on the rows of a space. A context: what is claimed is free again when it ends."""
+    """One writer's claims on the rows of a space. A context: what is claimed is free again when it
+    ends.
+    """
 
     def __init__(self, space: Path, seen: set[str]) -> None:
         """space: its folder.  seen: names of the shards that the writer has looked at."""
         self._space, self._seen = space, seen
         self._path = space / FOLDER / uuid.uuid4().hex
         self._handle: int | None = None
-        # A thread may still ask for slices when the context ends: it gets none, and never a closed handle.
+        # A thread may still ask for slices when the context ends: it gets none, and never a closed
+        # handle.
         self._ended, self._choosing = False, threading.Lock()
 
     def __enter__(self) -> Self:
@@ -81,19 +87,24 @@ class Claims:
         first: int | None = None,
         on_disk: Callable[[], int] | None = None,
     ) -> Generator[tuple[NDArray[np.int64], int], None, None]:
-        """Share the rows of `keys`, uint8 (M, 16), which all differ, with the other writers, slice by slice.
+        """Share the rows of `keys`, uint8 (M, 16), which all differ, with the other writers, slice
+        by slice.
 
-        Yields numbers of up to `limit` rows that are this writer's to compute and to write, and how many rows
-        others have finished meanwhile; no numbers while all that is left is in the others' hands. Ends when all
-        rows are done or yielded.
+        Yields numbers of up to `limit` rows that are this writer's to compute and to write, and how
+        many rows others have finished meanwhile; no numbers while all that is left is in the
+        others' hands. Ends when all rows are done or yielded.
         waiting: called once with the rows that others have in hand, when nothing else is left.
-        first: the limit of the first slice, where it is another one; each later slice may be 8 times as large as
-        the one before, up to `limit`.
-        on_disk: says how many of the yielded slices that have rows, counted from the first, are in shards that
-        have their names; the others stay claimed. Without it, asking for a slice says that those before are.
+        first: the limit of the first slice, where it is another one; each later slice may be 8
+        times as large as the one before, up to `limit`.
+        on_disk: says how many of the yielded slices that have rows, counted from the first, are in
+        shards that have their names; the others stay claimed. Without it, asking for a slice says
+        that those before are.
         Raises MachineError where the folder cannot be written.
         """
-        index, left = KeyIndex.build(keys), np.ones(len(keys), dtype=np.bool_)  # left: for anybody to compute
+        index, left = (
+            KeyIndex.build(keys),
+            np.ones(len(keys), dtype=np.bool_),
+        )  # left: for anybody to compute
         held: list[NDArray[np.int64]] = []
         size, n_yielded, waited = first or limit, 0, False
         while left.any():
@@ -122,7 +133,8 @@ class Claims:
         limit: int,
         held: list[NDArray[np.int64]],
     ) -> NDArray[np.int64]:
-        """Claim up to `limit` of the rows that are left, beside those `held` and none else; returns their numbers.
+        """Claim up to `limit` of the rows that are left, beside those `held` and none else; returns
+        their numbers.
 
         index: of `keys`.  left: bool (M,), from which rows are taken that others have finished.
         """
@@ -134,24 +146,31 @@ class Claims:
                 msg = f"{folder} is a link or a file, where a folder must be"
                 raise MachineError(msg, cure="Move it away; it holds nothing that lasts.")
             with locked(folder / LOCK, shared=False):
-                # In this order: a writer that ends in between has named its shard before it gives up its claim.
+                # In this order: a writer that ends in between has named its shard before it gives
+                # up its claim.
                 claimed = index.find(self._others())
                 finished = index.find(self._new_keys())
                 left[finished[finished >= 0]] = False
                 free = left.copy()
                 free[claimed[claimed >= 0]] = False
-                mine = np.flatnonzero(free)[:limit].copy()  # else it holds on to the numbers of all that is left
+                mine = np.flatnonzero(free)[
+                    :limit
+                ].copy()  # else it holds on to the numbers of all that is left
                 self._put(keys[np.concatenate([*held, mine])])
         except OSError as error:
             msg = f"{folder} cannot be written: {error.strerror}"
-            raise MachineError(msg, cure="What was finished before is kept. Check the disk.") from error
+            raise MachineError(
+                msg, cure="What was finished before is kept. Check the disk."
+            ) from error
         return mine
 
     def _new_keys(self) -> NDArray[np.uint8]:
         """Keys of the shards that came in since the last look."""
         new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
-        return np.concatenate([np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)])
+        return np.concatenate(
+            [np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)]
+        )
 
     def _others(self) -> NDArray[np.uint8]:
         """Keys that other writers have in hand; the files of dead ones are removed."""
@@ -168,7 +187,9 @@ class Claims:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
                 else:
-                    size = os.fstat(handle).st_size // 16 * 16  # less, where that writer's disk was full
+                    size = (
+                        os.fstat(handle).st_size // 16 * 16
+                    )  # less, where that writer's disk was full
                     keys.append(np.frombuffer(os.pread(handle, size, 0), np.uint8).reshape(-1, 16))
             finally:
                 os.close(handle)

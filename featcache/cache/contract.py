@@ -1,8 +1,8 @@
 """The contract: everything that changes a feature, and nothing else.
 
-Two runs share features exactly when their contracts are equal. A path, a hub id, library versions and the
-device are provenance: they are recorded with each shard and never compared. The layers and poolings are
-the one part in which a space may hold more than was asked for (`holds`).
+Two runs share features exactly when their contracts are equal. A path, a hub id, library versions
+and the device are provenance: they are recorded with each shard and never compared. The layers and
+poolings are the one part in which a space may hold more than was asked for (`holds`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 from featcache.errors import DamageError, FormatError
 
 FORMAT = 1
-"""Version of everything below a cache folder. Raise it when a reader of the old number would misread the
-new files; then keep a reader for the old number, keep `tests/golden/format-1`, and say so in the changelog."""
+"""Version of everything below a cache folder. Raise it when a reader of the old number would
+misread the new files; then keep a reader for the old number, keep `tests/golden/format-1`, and say
+so in the changelog.
+"""
 
 
 ABSENT = "(not set)"
@@ -28,7 +30,8 @@ ABSENT = "(not set)"
 class Contract:
     """What determines a feature, given a text. Contracts are equal exactly when their JSON is.
 
-    weights, tokenizer, code: SHA-256 of contents (`code` only where a model brings Python files of its own).
+    weights, tokenizer, code: SHA-256 of contents (`code` only where a model brings Python files of
+    its own).
     config: the model's configuration without names and library versions.
     layers: ascending; 0 is the embedding output, n the last block after the final norm.
     poolings: in the order of `POOLINGS`.
@@ -62,7 +65,9 @@ class Contract:
     @property
     def views(self) -> tuple[str, ...]:
         """Names of the datasets that hold the features, such as `layer_06/mean`, layer by layer."""
-        return tuple(dataset_name(layer, pooling) for layer in self.layers for pooling in self.poolings)
+        return tuple(
+            dataset_name(layer, pooling) for layer in self.layers for pooling in self.poolings
+        )
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -78,23 +83,31 @@ class Contract:
             fields = json.loads(text)
             version = fields["format"]
             if type(version) is int and version > FORMAT:
-                msg = f"{where} was written in format {version}; this featcache reads up to {FORMAT}"
+                msg = (
+                    f"{where} was written in format {version}; this featcache reads up to {FORMAT}"
+                )
                 raise FormatError(msg, cure="Upgrade: pip install --upgrade featcache")
             fields["layers"] = tuple(fields["layers"])
             fields["poolings"] = tuple(fields["poolings"])
             contract = cls(**fields)
             contract._check_types()
-            return contract  # noqa: TRY300 - building it may raise what is caught here
+            return contract
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             msg = f"{where} is not a contract that can be read: {error}"
-            raise DamageError(msg, cure="Move this folder away; `featcache extract` makes it anew.") from error
+            raise DamageError(
+                msg, cure="Move this folder away; `featcache extract` makes it anew."
+            ) from error
 
     def without_views(self) -> Contract:
-        """This contract with the layers and poolings blanked: what has to be equal for a subset to be a hit."""
+        """This contract with the layers and poolings blanked: what has to be equal for a subset to
+        be a hit.
+        """
         return replace(self, layers=(), poolings=())
 
     def holds(self, asked: Contract) -> bool:
-        """Whether features of this contract serve `asked`: all else equal, its layers and poolings included."""
+        """Whether features of this contract serve `asked`: all else equal, its layers and poolings
+        included.
+        """
         return (
             self.without_views() == asked.without_views()
             and set(asked.layers) <= set(self.layers)
@@ -102,12 +115,18 @@ class Contract:
         )
 
     def differences(self, other: Contract) -> dict[str, tuple[Any, Any]]:
-        """Fields that differ, each with (this one's, the other's) value; empty exactly for equal contracts.
+        """Fields that differ, each with (this one's, the other's) value; empty exactly for equal
+        contracts.
 
-        The configuration is gone through key by key: `config.layer_norm_eps`, `config.rope_parameters.rope_theta`.
+        The configuration is gone through key by key: `config.layer_norm_eps`,
+        `config.rope_parameters.rope_theta`.
         """
         mine, theirs = asdict(self), asdict(other)
-        return {name: pair for field in mine for name, pair in _differing(field, mine[field], theirs[field])}
+        return {
+            name: pair
+            for field in mine
+            for name, pair in _differing(field, mine[field], theirs[field])
+        }
 
     def _check_types(self) -> None:
         """Raise TypeError for a field that JSON filled with something else than it holds."""
@@ -122,7 +141,7 @@ class Contract:
             raise TypeError(msg)
 
 
-def _differing(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:  # noqa: ANN401 - JSON values
+def _differing(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in sorted(mine.keys() | theirs.keys()):
             if key in mine and key in theirs:

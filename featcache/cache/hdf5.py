@@ -1,8 +1,9 @@
-"""HDF5 without letting libhdf5 near the disk: it lays out a file in memory, our own code writes the bytes.
+"""HDF5 without letting libhdf5 near the disk: it lays out a file in memory, our own code writes the
+bytes.
 
-libhdf5 never calls fsync, leaves unreadable files when it is killed and crashes the process on a full disk.
-So it is only asked where everything belongs (`lay_out`, a few KiB of memory whatever the size of the data),
-and whether a file that is on the disk is what we think it is (`differences`).
+libhdf5 never calls fsync, leaves unreadable files when it is killed and crashes the process on a
+full disk. So it is only asked where everything belongs (`lay_out`, a few KiB of memory whatever the
+size of the data), and whether a file that is on the disk is what we think it is (`differences`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ _DEEPEST = 2  # of folders in a file: checksums/layer_06/mean
 
 
 @dataclass(frozen=True)
-class Layout:
-    """An HDF5 file without its data. offsets: of each dataset, from the beginning of the file; n_bytes: its end."""
+class Hdf5Layout:
+    """An HDF5 file without its data. offsets: of each dataset, from the beginning of the file;
+    n_bytes: its end.
+    """
 
     offsets: Mapping[str, int]
     n_bytes: int
@@ -39,9 +42,12 @@ class Layout:
 
 
 def lay_out(
-    datasets: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], attributes: Mapping[str, str], user_block: int = 0
-) -> Layout:
-    """Lay out contiguous, aligned datasets of given shapes and dtypes, and text attributes of the file.
+    datasets: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    attributes: Mapping[str, str],
+    user_block: int = 0,
+) -> Hdf5Layout:
+    """Lay out contiguous, aligned datasets of given shapes and dtypes, and text attributes of the
+    file.
 
     user_block: bytes to leave free at the beginning; 0, or a power of two from 512.
     """
@@ -57,16 +63,22 @@ def lay_out(
         for name, (shape, dtype) in datasets.items():
             settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             settings.set_layout(h5py.h5d.CONTIGUOUS)
-            # A place from the start, and no zeros written into it: only the metadata reach the stream.
+            # A place from the start, and no zeros written into it: only the metadata reach the
+            # stream.
             settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             settings.set_obj_track_times(False)
             kind = h5py.h5t.py_create(dtype, logical=True)
             made = h5py.h5d.create(
-                file.id, name.encode(), kind, h5py.h5s.create_simple(shape), dcpl=settings, lcpl=links
+                file.id,
+                name.encode(),
+                kind,
+                h5py.h5s.create_simple(shape),
+                dcpl=settings,
+                lcpl=links,
             )
             offsets[name] = made.get_offset()
-    return Layout(offsets, stream.size, stream.pieces)
+    return Hdf5Layout(offsets, stream.size, stream.pieces)
 
 
 class _Sparse(io.RawIOBase):
@@ -85,7 +97,7 @@ class _Sparse(io.RawIOBase):
     def tell(self) -> int:
         return self._place
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+    def write(self, data: Any) -> int:
         piece = bytes(data)
         self.pieces.pop(self._place, None)  # so that the latest comes last
         self.pieces[self._place] = piece
@@ -93,8 +105,8 @@ class _Sparse(io.RawIOBase):
         self.size = max(self.size, self._place)
         return len(piece)
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
-        piece = Layout({}, self.size, self.pieces).read(self._place, self._place + len(buffer))
+    def readinto(self, buffer: Any) -> int:
+        piece = Hdf5Layout({}, self.size, self.pieces).read(self._place, self._place + len(buffer))
         buffer[:] = piece
         self._place += len(piece)
         return len(piece)
@@ -110,24 +122,37 @@ def read_attribute(path: Path, name: str) -> str:
         return str(file.attrs[name])
 
 
-def differences(path: Path, datasets: Mapping[str, tuple[int, tuple[int, ...], np.dtype[Any]]]) -> list[str]:
+def differences(
+    path: Path, datasets: Mapping[str, tuple[int, tuple[int, ...], np.dtype[Any]]]
+) -> list[str]:
     """What an HDF5 reader would see otherwise than stated: name -> (offset, shape, dtype).
 
-    A file can be sound byte for byte and still lie to h5py: a link that leads to another file, data kept
-    elsewhere, a virtual dataset whose sources are gone and read as zeros.
+    A file can be sound byte for byte and still lie to h5py: a link that leads to another file, data
+    kept elsewhere, a virtual dataset whose sources are gone and read as zeros.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
             found: list[str] = []
             names = _names(file, "", found)
-            found += [f"it has {name}, which its header does not" for name in sorted(names - set(datasets))]
+            found += [
+                f"it has {name}, which its header does not"
+                for name in sorted(names - set(datasets))
+            ]
             found += [f"it lacks {name}" for name in sorted(set(datasets) - names)]
             for name in sorted(names & set(datasets)):
                 offset, shape, dtype = datasets[name]
                 one = file[name]
                 settings = one.id.get_create_plist()
-                plain = settings.get_layout() == h5py.h5d.CONTIGUOUS and not settings.get_external_count()
-                if not plain or one.id.get_offset() != offset or one.shape != shape or one.dtype != dtype:
+                plain = (
+                    settings.get_layout() == h5py.h5d.CONTIGUOUS
+                    and not settings.get_external_count()
+                )
+                if (
+                    not plain
+                    or one.id.get_offset() != offset
+                    or one.shape != shape
+                    or one.dtype != dtype
+                ):
                     found.append(f"HDF5 has another {name} than its header")
             return found
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -135,7 +160,9 @@ def differences(path: Path, datasets: Mapping[str, tuple[int, tuple[int, ...], n
 
 
 def _names(group: h5py.Group, prefix: str, found: list[str]) -> set[str]:
-    """Names of the datasets below a group; links that are not hard ones go to `found` and are not followed."""
+    """Names of the datasets below a group; links that are not hard ones go to `found` and are not
+    followed.
+    """
     names: set[str] = set()
     if prefix.count("/") > _DEEPEST:  # hard links can go in circles
         found.append(f"{prefix} is too deep")

@@ -1,4 +1,5 @@
-"""The bytes of a shard, and all rules that they have to keep. `docs/cache-format.md` says the same at length.
+"""The bytes of a shard, and all rules that they have to keep. `docs/cache-format.md` says the same
+at length.
 
     offset 0          magic  b"\\x93FEATC\\r\\n"                                              8 bytes
            8          format version, uint32 little-endian                                 4
@@ -22,8 +23,8 @@ Datasets (all little-endian; N rows of H numbers):
     checksums/layer_06/mean (N,) uint64       xxh3-64 of each row's bytes; one for each view
 
 and, in a sealed file only, `index/entries`, `index/first` and `index/checksums` (see `index.py`).
-The first 32 bytes and the checksum rule stay what they are in every version to come, so that an older reader
-can tell a newer file from a damaged one. xxh3: github.com/Cyan4973/xxHash.
+The first 32 bytes and the checksum rule stay what they are in every version to come, so that an
+older reader can tell a newer file from a damaged one. xxh3: github.com/Cyan4973/xxHash.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ from featcache.cache.index import BLOCK
 MAGIC = b"\x93FEATC\r\n"
 PREFIX = struct.Struct("<8sIIII")
 HEAD = PREFIX.size + 8  # bytes before the JSON: what every version keeps
-USER_BLOCKS = [1 << power for power in range(12, 25)]  # 4 KiB to 16 MiB: a hostile size must not fill the memory
+USER_BLOCKS = [
+    1 << power for power in range(12, 25)
+]  # 4 KiB to 16 MiB: a hostile size must not fill the memory
 CHECKSUMS = "checksums/"
 KEYS, N_TOKENS, TRUNCATED = "keys", "n_tokens", "truncated"
 ROW_CHECKSUMS = CHECKSUMS + KEYS
@@ -54,7 +57,10 @@ _CHECKSUM = struct.Struct("<Q")
 _VIEW = re.compile(rf"layer_[0-9][0-9]+/({'|'.join(POOLINGS)})")
 _HEX = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "uint32", "uint64", "float16", "float32")}
+_DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "uint32", "uint64", "float16", "float32")
+}
 _FIELDS = {"contract", "rows", "file_bytes", "rest", "provenance", "datasets"}
 
 
@@ -86,7 +92,9 @@ class Extent:
 
 @dataclass(frozen=True)
 class Header:
-    """What a user block says. user_block: its size U; block: its bytes, where it was read from a file."""
+    """What a user block says. user_block: its size U; block: its bytes, where it was read from a
+    file.
+    """
 
     contract: str
     rows: int
@@ -108,7 +116,9 @@ class Header:
         return INDEX[0] in self.datasets
 
     def gaps(self) -> Iterator[tuple[int, int]]:
-        """Stretches between the two user blocks that are in no dataset: HDF5's own metadata, and padding."""
+        """Stretches between the two user blocks that are in no dataset: HDF5's own metadata, and
+        padding.
+        """
         place = self.user_block
         for extent in sorted(self.datasets.values(), key=lambda one: one.offset):
             yield place, extent.offset
@@ -121,7 +131,8 @@ class Header:
             **{name: getattr(self, name) for name in _FIELDS - {"datasets", "provenance"}},
             "provenance": dict(self.provenance),
             "datasets": {
-                name: [one.offset, list(one.shape), one.dtype.name, one.xxh3] for name, one in self.datasets.items()
+                name: [one.offset, list(one.shape), one.dtype.name, one.xxh3]
+                for name, one in self.datasets.items()
             },
         }
         text = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
@@ -135,7 +146,9 @@ class Header:
 
 
 def block_size(head: bytes) -> int:
-    """The size U that the first 32 bytes state. Raises MalformedError where they are not those of a shard."""
+    """The size U that the first 32 bytes state. Raises MalformedError where they are not those of a
+    shard.
+    """
     if len(head) < HEAD or head[: len(MAGIC)] != MAGIC:
         raise MalformedError("it does not begin as a shard does")
     _, _, user_block, json_bytes, _ = PREFIX.unpack(head[: PREFIX.size])
@@ -147,14 +160,19 @@ def block_size(head: bytes) -> int:
 def parse(block: bytes) -> Header:
     """Read a whole user block and hold it to every rule.
 
-    Raises MalformedError naming the first rule that is broken; NewerFormatError for a later version.
+    Raises MalformedError naming the first rule that is broken; NewerFormatError for a later
+    version.
     """
     user_block = block_size(block)
     if len(block) < user_block:
         raise MalformedError("it is cut off inside its header")
     _, version, _, json_bytes, _ = PREFIX.unpack_from(block)
     if block_hash(block) != _CHECKSUM.unpack_from(block, PREFIX.size)[0]:
-        claim = "" if version == FORMAT else f" (which claims format {version}; this featcache reads {FORMAT})"
+        claim = (
+            ""
+            if version == FORMAT
+            else f" (which claims format {version}; this featcache reads {FORMAT})"
+        )
         raise MalformedError(f"its header does not match the header's checksum{claim}")
     if version > FORMAT:
         raise NewerFormatError(version)
@@ -175,7 +193,7 @@ def block_hash(block: bytes | bytearray) -> int:
     return xxhash.xxh3_64_intdigest(bytes(block[: PREFIX.size]) + bytes(block[HEAD:]))
 
 
-def _typed(fields: Any, user_block: int) -> Header:  # noqa: ANN401 - whatever the JSON holds
+def _typed(fields: Any, user_block: int) -> Header:
     """The header with the types it must have; sizes and places are not looked at yet."""
     if not isinstance(fields, dict) or set(fields) != _FIELDS:
         raise MalformedError("its header has other fields than a header")
@@ -189,11 +207,21 @@ def _typed(fields: Any, user_block: int) -> Header:  # noqa: ANN401 - whatever t
     return Header(**{**fields, "datasets": datasets}, user_block=user_block)
 
 
-def _extent(name: str, entry: Any) -> Extent:  # noqa: ANN401 - whatever the JSON holds
-    if isinstance(entry, list) and len(entry) == 4:  # noqa: PLR2004 - offset, shape, dtype, hash
+def _extent(name: str, entry: Any) -> Extent:
+    if isinstance(entry, list) and len(entry) == 4:
         offset, shape, dtype, xxh3 = entry
-        shape_fits = isinstance(shape, list) and 1 <= len(shape) <= 2 and all(_is_count(one) for one in shape)  # noqa: PLR2004
-        if _is_count(offset) and shape_fits and isinstance(dtype, str) and dtype in _DTYPES and _matches(_HEX, xxh3):
+        shape_fits = (
+            isinstance(shape, list)
+            and 1 <= len(shape) <= 2
+            and all(_is_count(one) for one in shape)
+        )
+        if (
+            _is_count(offset)
+            and shape_fits
+            and isinstance(dtype, str)
+            and dtype in _DTYPES
+            and _matches(_HEX, xxh3)
+        ):
             return Extent(offset, tuple(shape), _DTYPES[dtype], xxh3)
     raise MalformedError(f"its header describes {name[:40]!r} in an impossible way")
 
@@ -219,9 +247,14 @@ def _check_datasets(header: Header) -> None:
             expected[name] = ({shape}, {"uint64"})
     if set(expected) != set(header.datasets):
         odd = min(set(expected) ^ set(header.datasets))
-        raise MalformedError(f"its header {'lacks' if odd in expected else 'has an unexpected'} {odd[:40]!r}")
+        raise MalformedError(
+            f"its header {'lacks' if odd in expected else 'has an unexpected'} {odd[:40]!r}"
+        )
     for name, (shapes, dtypes) in expected.items():
-        if header.datasets[name].shape not in shapes or header.datasets[name].dtype.name not in dtypes:
+        if (
+            header.datasets[name].shape not in shapes
+            or header.datasets[name].dtype.name not in dtypes
+        ):
             raise MalformedError(f"its header gives {name} a wrong shape or dtype")
 
 
@@ -231,9 +264,9 @@ def _check_places(header: Header) -> None:
         raise MalformedError("its header places a dataset where it cannot be")
 
 
-def _is_count(value: Any) -> bool:  # noqa: ANN401 - whatever the JSON holds
+def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value < 1 << 62
 
 
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:  # noqa: ANN401 - whatever the JSON holds
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None

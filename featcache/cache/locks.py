@@ -46,21 +46,25 @@ def locked(
 ) -> Iterator[int]:
     """Hold a lock file, made where it is missing; waits while others hold it. Yields its handle.
 
-    waiting: called once if the wait is more than a moment.  when_alone: called first if nobody holds the lock.
+    waiting: called once if the wait is more than a moment.  when_alone: called first if nobody
+    holds the lock.
     Raises MachineError where the folder cannot be written, or is removed during the wait.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         msg = f"{path.parent} cannot be written: {error.strerror}"
-        raise MachineError(msg, cure="Reading needs no such right; to add rows, choose another --cache.") from error
+        raise MachineError(
+            msg, cure="Reading needs no such right; to add rows, choose another --cache."
+        ) from error
     try:
         if try_lock(handle, path):
             when_alone()
-        # Changing a lock gives up the old one first: somebody may come between, so this can wait in any case.
+        # Changing a lock gives up the old one first: somebody may come between, so this can wait in
+        # any case.
         n_tries = 1
         while not try_lock(handle, path, shared=shared):
-            if n_tries == 2:  # noqa: PLR2004 - others that start take the lock for a moment, too
+            if n_tries == 2:
                 waiting()
             n_tries += 1
             time.sleep(WAIT_SECONDS)

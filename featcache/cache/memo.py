@@ -1,7 +1,8 @@
-"""A small JSON file beside the spaces that remembers what is slow to find out again: digests of large files.
+"""A small JSON file beside the spaces that remembers what is slow to find out again: digests of
+large files.
 
-Nothing in it is trusted for correctness: an entry counts only while path, size, mtime, ctime and inode of
-the file are what they were, and a memo that is lost or damaged is simply made again.
+Nothing in it is trusted for correctness: an entry counts only while path, size, mtime, ctime and
+inode of the file are what they were, and a memo that is lost or damaged is simply made again.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featcache.durable import read_small, write_durably
 from featcache.errors import MachineError
-from featcache.files import read_small, write_durably
 
 _NAME = "memo.json"
 
@@ -31,7 +32,9 @@ class Memo:
             entries = json.loads(read_small(cache / _NAME))
         except (OSError, ValueError, RecursionError):
             return cls()
-        valid = isinstance(entries, dict) and all(isinstance(value, str) for value in entries.values())
+        valid = isinstance(entries, dict) and all(
+            isinstance(value, str) for value in entries.values()
+        )
         return cls(entries if valid else {})
 
     def get(self, key: str) -> str | None:
@@ -47,4 +50,6 @@ class Memo:
         """Write the memo where the cache folder exists; failing to is no harm and says nothing."""
         if self.changed and cache.is_dir():
             with contextlib.suppress(MachineError):
-                write_durably(cache, _NAME, json.dumps(self.entries, indent=1, sort_keys=True).encode())
+                write_durably(
+                    cache, _NAME, json.dumps(self.entries, indent=1, sort_keys=True).encode()
+                )

@@ -10,8 +10,11 @@ _MERGED = "merged"
 _COUNTED = {"written", "since", "rows"}
 
 
-def environments(provenances: Sequence[Mapping[str, Any]], n_rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Each environment that computed rows once: its facts, its `rows`, and `since` when until when it `written`.
+def environments(
+    provenances: Sequence[Mapping[str, Any]], n_rows: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Each environment that computed rows once: its facts, its `rows`, and `since` when until when
+    it `written`.
 
     provenances, n_rows: of shards; a merged shard brings several environments.
     """
@@ -19,7 +22,9 @@ def environments(provenances: Sequence[Mapping[str, Any]], n_rows: Sequence[int]
     for provenance, rows in zip(provenances, n_rows, strict=True):
         merged = provenance.get(_MERGED)
         for one in merged if isinstance(merged, list) else [{**provenance, "rows": rows}]:
-            facts = {name: value for name, value in one.items() if name not in {*_COUNTED, ORIGIN_FIELD}}
+            facts = {
+                name: value for name, value in one.items() if name not in {*_COUNTED, ORIGIN_FIELD}
+            }
             written = str(one.get("written", ""))
             so_far = known.setdefault(
                 repr(sorted(facts.items())), {**facts, "rows": 0, "since": written, "written": ""}
@@ -33,4 +38,7 @@ def environments(provenances: Sequence[Mapping[str, Any]], n_rows: Sequence[int]
 def merged(provenances: Sequence[Mapping[str, Any]], n_rows: Sequence[int]) -> dict[str, Any]:
     """The provenance of a file made of several shards."""
     origins = [one[ORIGIN_FIELD] for one in provenances if ORIGIN_FIELD in one]
-    return {_MERGED: environments(provenances, n_rows), **({ORIGIN_FIELD: origins[0]} if origins else {})}
+    return {
+        _MERGED: environments(provenances, n_rows),
+        **({ORIGIN_FIELD: origins[0]} if origins else {}),
+    }

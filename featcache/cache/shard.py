@@ -1,8 +1,9 @@
 """One shard: an immutable HDF5 file of rows, with checksums that need no HDF5 library to check.
 
-`layout.py` says what the bytes mean, `columns.py` writes them. Reading: `Shard.open` holds the header to its
-own checksum and every byte that is not data to the header, then memory-maps; data are held to their checksums
-when they are read. A file that breaks any rule is refused with DamageError, never read in part.
+`layout.py` says what the bytes mean, `columns.py` writes them. Reading: `Shard.open` holds the
+header to its own checksum and every byte that is not data to the header, then memory-maps; data are
+held to their checksums when they are read. A file that breaks any rule is refused with DamageError,
+never read in part.
 """
 
 from __future__ import annotations
@@ -23,16 +24,32 @@ import xxhash
 from numpy.typing import NDArray
 
 from featcache.cache import layout
-from featcache.cache.columns import Rows, fact_checksums, row_checksums, widen, write_shard_file
+from featcache.cache.columns import (
+    CachedRows,
+    fact_checksums,
+    row_checksums,
+    widen,
+    write_shard_file,
+)
 from featcache.cache.contract import FORMAT, Contract
 from featcache.cache.hdf5 import differences
 from featcache.cache.index import SealedIndex
-from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED, Header
+from featcache.cache.layout import (
+    CHECKSUMS,
+    INDEX,
+    KEYS,
+    N_TOKENS,
+    ROW_CHECKSUMS,
+    TRUNCATED,
+    Header,
+)
 from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
 
 SUFFIX = ".h5"
 SEALED = "features.h5"
-_STEP = 1 << 20  # bytes read and hashed together: they are still in the processor's cache when they are hashed
+_STEP = (
+    1 << 20
+)  # bytes read and hashed together: they are still in the processor's cache when they are hashed
 _WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs less than one a row
 
 
@@ -42,18 +59,24 @@ def shard_name() -> str:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The files of a folder that are shards by their names, sorted; hidden ones are some file system's own."""
+    """The files of a folder that are shards by their names, sorted; hidden ones are some file
+    system's own.
+    """
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
-def write_shard(folder: Path, rows: Rows, *, contract: Contract, provenance: Mapping[str, Any]) -> Path:
+def write_shard(
+    folder: Path, rows: CachedRows, *, contract: Contract, provenance: Mapping[str, Any]
+) -> Path:
     """Write one shard so that it is either whole under its final name or not there at all.
 
     provenance: what made the rows (versions, device, …).
-    Returns the shard's path; when it returns, the rows are on the disk. Raises MachineError where the disk
-    is full or fails, leaving no file behind.
+    Returns the shard's path; when it returns, the rows are on the disk. Raises MachineError where
+    the disk is full or fails, leaving no file behind.
     """
-    return write_shard_file(folder, shard_name(), rows.columns(), contract=contract, provenance=provenance)
+    return write_shard_file(
+        folder, shard_name(), rows.columns(), contract=contract, provenance=provenance
+    )
 
 
 def _unheard(n_bytes: int) -> None:
@@ -62,7 +85,8 @@ def _unheard(n_bytes: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """One thing that is wrong with a shard. rows: bool (N,), the rows it spoils; none where all can be mended.
+    """One thing that is wrong with a shard. rows: bool (N,), the rows it spoils; none where all can
+    be mended.
 
     dataset: the one that does not match its hash, or None where it is something else.
     """
@@ -76,8 +100,9 @@ class Fault:
 class Shard:
     """One shard, opened for reading.
 
-    It keeps its memory map, so that a merge or `gc` that removes the file takes nothing from an open reader;
-    with `hold=False` it maps the file anew each time (a map costs a file descriptor, and they are few).
+    It keeps its memory map, so that a merge or `gc` that removes the file takes nothing from an
+    open reader; with `hold=False` it maps the file anew each time (a map costs a file descriptor,
+    and they are few).
     """
 
     path: Path
@@ -116,8 +141,8 @@ class Shard:
     def open(cls, path: Path, *, hold: bool = True) -> Shard:
         """Check everything but the data: the header, the size, HDF5's metadata.
 
-        Raises DamageError where anything does not fit, FormatError where a later featcache wrote the file,
-        MachineError where it cannot be read, FileNotFoundError where it is gone.
+        Raises DamageError where anything does not fit, FormatError where a later featcache wrote
+        the file, MachineError where it cannot be read, FileNotFoundError where it is gone.
         """
         with _opened(path) as (handle, size):
             header = _read_header(path, handle, 0)
@@ -131,12 +156,17 @@ class Shard:
 
     @classmethod
     def open_damaged(cls, path: Path) -> Shard:
-        """Open what may be a damaged shard, to see what of it is sound; the header's copy serves where need be.
+        """Open what may be a damaged shard, to see what of it is sound; the header's copy serves
+        where need be.
 
-        Raises DamageError where neither header can be used, or where not even the keys are there; else as `open`.
+        Raises DamageError where neither header can be used, or where not even the keys are there;
+        else as `open`.
         """
         with _opened(path) as (handle, size):
-            places = [0, *(size - user_block for user_block in layout.USER_BLOCKS if size >= 2 * user_block)]
+            places = [
+                0,
+                *(size - user_block for user_block in layout.USER_BLOCKS if size >= 2 * user_block),
+            ]
             for place in places:
                 with contextlib.suppress(DamageError):
                     header = _read_header(path, handle, place)
@@ -144,7 +174,10 @@ class Shard:
             else:
                 raise damaged(path, "neither its header nor the copy of it can be read")
             # Both keep a hostile header from asking for memory without end, too.
-            if any(header.datasets[name].end > size for name in (KEYS, N_TOKENS, TRUNCATED, ROW_CHECKSUMS)):
+            if any(
+                header.datasets[name].end > size
+                for name in (KEYS, N_TOKENS, TRUNCATED, ROW_CHECKSUMS)
+            ):
                 raise damaged(path, "it is cut off before its keys end")
             if any(one.n_bytes // one.shape[0] > size for one in header.datasets.values()):
                 raise damaged(path, "it is cut off before its first row ends")
@@ -157,10 +190,14 @@ class Shard:
             raise damaged(self.path, f"{name} does not match its checksum")
         return array
 
-    def load(self, name: str, *, verify: bool = True, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """A whole dataset in memory, as it is stored; unlike `read` it does not depend on the file afterwards.
+    def load(
+        self, name: str, *, verify: bool = True, into: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """A whole dataset in memory, as it is stored; unlike `read` it does not depend on the file
+        afterwards.
 
-        verify: hold it to its hash.  into: an array of its shape and dtype to be filled, instead of a new one.
+        verify: hold it to its hash.  into: an array of its shape and dtype to be filled, instead of
+        a new one.
         Raises DamageError on a difference.
         """
         extent = self._extent(name)
@@ -198,14 +235,19 @@ class Shard:
         extent = self._extent(name)
         width = extent.n_bytes // self.n_rows
         with _opened(self.path) as (handle, _):
-            data = b"".join(os.pread(handle, width, extent.offset + int(row) * width) for row in rows)
+            data = b"".join(
+                os.pread(handle, width, extent.offset + int(row) * width) for row in rows
+            )
         return np.frombuffer(data, extent.dtype).reshape(len(rows), *extent.shape[1:])
 
     def index(self) -> SealedIndex:
         """The index of a sealed file, mapped; its blocks are checked when they are used."""
         entries, first, checksums = INDEX
         return SealedIndex(
-            self._view(entries), self.load(first), self.load(checksums), lambda what: damaged(self.path, what)
+            self._view(entries),
+            self.load(first),
+            self.load(checksums),
+            lambda what: damaged(self.path, what),
         )
 
     def verify(self, progress: Callable[[int], None] = _unheard) -> None:
@@ -217,9 +259,11 @@ class Shard:
             raise damaged(self.path, fault.what)
 
     def faults(self, progress: Callable[[int], None] = _unheard) -> Iterator[Fault]:
-        """All that is wrong, part by part. The file is read, not mapped: a bad sector is an error, not a crash.
+        """All that is wrong, part by part. The file is read, not mapped: a bad sector is an error,
+        not a crash.
 
-        progress: called with the bytes read since it was last called. Raises MachineError where the disk fails.
+        progress: called with the bytes read since it was last called. Raises MachineError where the
+        disk fails.
         """
         nothing = np.zeros(self.n_rows, dtype=np.bool_)
         sound = True
@@ -242,30 +286,44 @@ class Shard:
             if _hash(handle, [(extent.offset, extent.end)], progress) == extent.xxh3:
                 continue
             spoiled = self._spoiled(handle, name)
-            where = f" in {spoiled.sum():,} of its rows, first in row {np.argmax(spoiled)}" if spoiled.any() else ""
+            where = (
+                f" in {spoiled.sum():,} of its rows, first in row {np.argmax(spoiled)}"
+                if spoiled.any()
+                else ""
+            )
             yield Fault(f"{name} does not match its checksum{where}", spoiled, name)
         if _hash(handle, list(self.header.gaps()), progress) != self.header.rest:
             yield Fault("bytes between its datasets do not match their checksum", nothing)
-        for what, place in (("header", 0), ("copy of its header", self.n_bytes - self.header.user_block)):
+        for what, place in (
+            ("header", 0),
+            ("copy of its header", self.n_bytes - self.header.user_block),
+        ):
             if os.pread(handle, self.header.user_block, place) != self.header.block:
                 yield Fault(f"the {what} does not match the checksum", nothing)
 
     def _spoiled(self, handle: int, name: str) -> NDArray[np.bool_]:
-        """The rows that a damaged dataset spoils: by the rows' checksums, none for what is made from others."""
+        """The rows that a damaged dataset spoils: by the rows' checksums, none for what is made
+        from others.
+        """
         spoiled = np.zeros(self.n_rows, dtype=np.bool_)
         if name in self.views:
             expected = self._pread(handle, CHECKSUMS + name)
             for start, piece in self._pieces(handle, name):
-                spoiled[start : start + len(piece)] = row_checksums(piece) != expected[start : start + len(piece)]
+                spoiled[start : start + len(piece)] = (
+                    row_checksums(piece) != expected[start : start + len(piece)]
+                )
         elif name in {KEYS, N_TOKENS, TRUNCATED}:
             facts = [self._pread(handle, one) for one in (KEYS, N_TOKENS, TRUNCATED)]
             spoiled = fact_checksums(*facts) != self._pread(handle, ROW_CHECKSUMS)
         else:
             return spoiled
-        return spoiled if spoiled.any() else ~spoiled  # no row's checksum tells which: none of them can be trusted
+        return (
+            spoiled if spoiled.any() else ~spoiled
+        )  # no row's checksum tells which: none of them can be trusted
 
     def pieces(self, name: str) -> Iterator[NDArray[Any]]:
-        """A dataset from its first row to its last in pieces of about 1 MiB, read and not mapped, not checked.
+        """A dataset from its first row to its last in pieces of about 1 MiB, read and not mapped,
+        not checked.
 
         Raises MachineError where the disk fails.
         """
@@ -273,7 +331,9 @@ class Shard:
             yield from (piece for _, piece in self._pieces(handle, name))
 
     def gap_bytes(self) -> Iterator[bytes]:
-        """What lies between the datasets, as it is on the disk. Raises MachineError where the disk fails."""
+        """What lies between the datasets, as it is on the disk. Raises MachineError where the disk
+        fails.
+        """
         with _opened(self.path) as (handle, size):
             gaps = ((start, min(end, size)) for start, end in self.header.gaps())
             yield from (os.pread(handle, end - start, start) for start, end in gaps if start < end)
@@ -288,7 +348,9 @@ class Shard:
         step = max(_STEP // width, 1)
         for start in range(0, self.n_rows, step):
             count = min(step, self.n_rows - start)
-            data = os.pread(handle, count * width, extent.offset + start * width).ljust(count * width, b"\0")
+            data = os.pread(handle, count * width, extent.offset + start * width).ljust(
+                count * width, b"\0"
+            )
             yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
 
     def _view(self, name: str, data: NDArray[np.uint8] | None = None) -> NDArray[Any]:
@@ -297,7 +359,10 @@ class Shard:
         return data[extent.offset : extent.end].view(extent.dtype).reshape(extent.shape)
 
     def _matches(self, name: str, array: NDArray[Any]) -> bool:
-        return xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data) == self.header.datasets[name].xxh3
+        return (
+            xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data)
+            == self.header.datasets[name].xxh3
+        )
 
     def _extent(self, name: str) -> layout.Extent:
         if name not in self.header.datasets:
@@ -323,9 +388,7 @@ class Shard:
 
 def damaged(path: Path, reason: str) -> DamageError:
     """The error for a file that is not what its checksums say."""
-    cure = (
-        f"{repair_command(path.parent)} drops the damaged rows and says which `featcache extract` computes them anew."
-    )
+    cure = f"{repair_command(path.parent)} drops the damaged rows and says which `featcache extract` computes them anew."
     return DamageError(f"{path} is damaged: {reason}", cure=cure)
 
 
@@ -337,7 +400,9 @@ def repair_command(space: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    """A handle and the size of a regular file; never through a link, and never waiting for a pipe's writer."""
+    """A handle and the size of a regular file; never through a link, and never waiting for a pipe's
+    writer.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -358,7 +423,10 @@ def _opened(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _unreadable(path: Path, error: OSError) -> MachineError:
-    return MachineError(f"{path} cannot be read: {error.strerror}", cure="Check the disk and the file's permissions.")
+    return MachineError(
+        f"{path} cannot be read: {error.strerror}",
+        cure="Check the disk and the file's permissions.",
+    )
 
 
 def _read_header(path: Path, handle: int, place: int) -> Header:

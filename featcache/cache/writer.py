@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.contract import dataset_name
 from featcache.cache.space import Space
 
@@ -22,7 +22,8 @@ _Part = tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[
 
 @dataclass
 class ShardWriter:
-    """Buffers rows of a space and writes them as shards. Rows count as done only once `n_written` has them.
+    """Buffers rows of a space and writes them as shards. Rows count as done only once `n_written`
+    has them.
 
     shard_rows: rows of each shard, or None for the size and time above.
     """
@@ -41,7 +42,9 @@ class ShardWriter:
         truncated: NDArray[np.bool_],
         states: NDArray[np.floating[Any]],
     ) -> int:
-        """Take B rows; states: (B, layers, poolings, H) in the contract's order. Returns the rows written now."""
+        """Take B rows; states: (B, layers, poolings, H) in the contract's order. Returns the rows
+        written now.
+        """
         self._waiting.append((keys, n_tokens, truncated, states))
         n_waiting = sum(len(part[0]) for part in self._waiting)
         if self.shard_rows is not None:
@@ -55,7 +58,9 @@ class ShardWriter:
         return self._write(sum(len(part[0]) for part in self._waiting))
 
     def _write(self, n_rows: int) -> int:
-        """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer, even on Ctrl-C."""
+        """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer,
+        even on Ctrl-C.
+        """
         step = self.shard_rows or max(n_rows, 1)
         for start in range(0, n_rows, step):
             count = min(step, n_rows - start)
@@ -66,7 +71,7 @@ class ShardWriter:
             self._since = time.monotonic()
         return n_rows
 
-    def _rows(self, parts: list[_Part]) -> Rows:
+    def _rows(self, parts: list[_Part]) -> CachedRows:
         keys, n_tokens, truncated = (np.concatenate([part[i] for part in parts]) for i in range(3))
         contract = self.space.contract
         features = {
@@ -75,7 +80,7 @@ class ShardWriter:
             for i, layer in enumerate(contract.layers)
             for j, pooling in enumerate(contract.poolings)
         }
-        return Rows(keys, n_tokens, truncated, features)
+        return CachedRows(keys, n_tokens, truncated, features)
 
 
 def _split(parts: list[_Part], count: int) -> tuple[list[_Part], list[_Part]]:
@@ -84,7 +89,11 @@ def _split(parts: list[_Part], count: int) -> tuple[list[_Part], list[_Part]]:
     for number, (keys, n_tokens, truncated, states) in enumerate(parts):
         if count < len(keys):
             after = (keys[count:], n_tokens[count:], truncated[count:], states[count:])
-            before += [(keys[:count], n_tokens[:count], truncated[:count], states[:count])] if count else []
+            before += (
+                [(keys[:count], n_tokens[:count], truncated[:count], states[:count])]
+                if count
+                else []
+            )
             return before, [after, *parts[number + 1 :]]
         before.append(parts[number])
         count -= len(keys)

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, counted, data_options, json_option, print_json, sources
+from featcache.cli.options import (
+    cache_option,
+    counted,
+    data_options,
+    json_option,
+    print_json,
+    sources,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from featcache.check import Checked
     from featcache.data.checks import Finding
+    from featcache.verbs.check import Checked
 
 _INDENT = 11  # where the second column of all output begins
 _WIDTH = 110
@@ -22,15 +29,34 @@ _WIDTH = 110
 @click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option(
-    "--label", "labels", required=True, multiple=True, metavar="COLUMN", help="Column of labels; may be given again."
+    "--label",
+    "labels",
+    required=True,
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of labels; may be given again.",
 )
 @click.option("--validation", multiple=True, metavar="FILE", help="Rows that heads are chosen on.")
 @click.option("--test", multiple=True, metavar="FILE", help="Rows that are read once, at the end.")
-@click.option("--backbone", metavar="ID_OR_PATH", help="Its tokenizer says which texts are cut [a space that has all].")
-@click.option("--max-length", type=click.IntRange(1), help="Tokens kept of a text [the model's limit, at most 512].")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python code that the model brings. Only if you trust it.")
+@click.option(
+    "--backbone",
+    metavar="ID_OR_PATH",
+    help="Its tokenizer says which texts are cut [a space that has all].",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(1),
+    help="Tokens kept of a text [the model's limit, at most 512].",
+)
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that the model brings. Only if you trust it.",
+)
 @cache_option
-@click.option("--strict", is_flag=True, help="Exit with 2 where labels or test rows are given away.")
+@click.option(
+    "--strict", is_flag=True, help="Exit with 2 where labels or test rows are given away."
+)
 @data_options
 @json_option
 def check(
@@ -41,7 +67,7 @@ def check(
     test: tuple[str, ...],
     strict: bool,
     as_json: bool,
-    **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+    **options: Any,
 ) -> None:
     """Look through labelled texts for what makes a score mislead. No model runs.
 
@@ -52,8 +78,8 @@ def check(
       featcache check reviews.csv --label stars
       featcache check train.jsonl --test test.jsonl --label topic --backbone models/distilbert --strict
     """
-    from featcache import check as verb
     from featcache.data.checks import leak_error
+    from featcache.verbs.check import check as verb
 
     results = verb(
         sources(data),
@@ -67,7 +93,11 @@ def check(
         print_json(found if len(results) > 1 else found[labels[0]])
     else:
         _show(results)
-    error = leak_error([finding for result in results.values() for finding in result.findings]) if strict else None
+    error = (
+        leak_error([finding for result in results.values() for finding in result.findings])
+        if strict
+        else None
+    )
     if error is not None:
         raise error
 
@@ -90,8 +120,16 @@ def _print(results: dict[str, Checked], console: Console) -> None:
             console.print()
         _line(console, "label", name)
         parts = " + ".join(f"{count:,} {part}" for part, count in result.rows.items())
-        _line(console, "rows", f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}")
-        _line(console, "cut texts", f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)")
+        _line(
+            console,
+            "rows",
+            f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}",
+        )
+        _line(
+            console,
+            "cut texts",
+            f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)",
+        )
         before: Finding | None = None
         for finding in result.findings:
             console.print()
@@ -102,9 +140,16 @@ def _print(results: dict[str, Checked], console: Console) -> None:
 
 
 def _block(console: Console, finding: Finding, before: Finding | None) -> None:
-    """One finding: what, effect, examples, cure. An effect or cure that was told just before is not repeated."""
+    """One finding: what, effect, examples, cure. An effect or cure that was told just before is not
+    repeated.
+    """
     head = "LEAK" if finding.leak else "note"
-    _line(console, head, f"{finding.kind}: {finding.what}", style="bold red" if finding.leak else "bold")
+    _line(
+        console,
+        head,
+        f"{finding.kind}: {finding.what}",
+        style="bold red" if finding.leak else "bold",
+    )
     if before is None or before.effect != finding.effect:
         _line(console, "", f"effect: {finding.effect}")
     for example in finding.examples:
@@ -117,7 +162,9 @@ def _sum(result: Checked) -> str:
     if not result.findings:
         return "nothing"
     n_leaks = len(result.leaks)
-    leaks = f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}" if n_leaks else ", no leak"
+    leaks = (
+        f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}" if n_leaks else ", no leak"
+    )
     return counted(len(result.findings), "finding") + leaks
 
 
@@ -128,5 +175,7 @@ def _line(console: Console, head: str, text: str, *, style: str = "") -> None:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=_INDENT - 1)
     table.add_column(overflow="fold", max_width=_WIDTH)
-    table.add_row(Text(head, style=style or "bold"), Text(text, style="dim" if style == "dim" else ""))
+    table.add_row(
+        Text(head, style=style or "bold"), Text(text, style="dim" if style == "dim" else "")
+    )
     console.print(table)

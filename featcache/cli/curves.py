@@ -13,11 +13,22 @@ from featcache.cli.options import cache_option, data_options, json_option, print
 @click.command()
 @click.argument("train", nargs=-1, required=True)
 @click.option("--label", required=True, metavar="COLUMN", help="Column of labels.")
-@click.option("--validation", multiple=True, metavar="FILE", help="Rows to score on [split from TRAIN].")
-@click.option("--test", multiple=True, metavar="FILE", help="Its texts are left out; nothing else of it is read.")
+@click.option(
+    "--validation", multiple=True, metavar="FILE", help="Rows to score on [split from TRAIN]."
+)
+@click.option(
+    "--test",
+    multiple=True,
+    metavar="FILE",
+    help="Its texts are left out; nothing else of it is read.",
+)
 @click.option("--split", metavar="SHARES", help="train/validation shares [0.8/0.2].")
 @cache_option
-@click.option("--strict", is_flag=True, help="A text in two parts is an error instead of being dropped from training.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="A text in two parts is an error instead of being dropped from training.",
+)
 @click.option("--backbone", metavar="ID_OR_PATH", help="Use the space of this model.")
 @click.option("--space", metavar="NAME", help="Use this space (or the one whose name begins so).")
 @data_options
@@ -35,16 +46,37 @@ from featcache.cli.options import cache_option, data_options, json_option, print
     show_default=True,
     help="For classes of unequal size.",
 )
-@click.option("--heads", default="logreg,mlp", show_default=True, help="Kinds of simple head; the best is drawn, too.")
 @click.option(
-    "--depths", type=_Numbers(), default="0,1,2,3,4", show_default=True, help="Hidden layers to compare; 0 is linear."
+    "--heads",
+    default="logreg,mlp",
+    show_default=True,
+    help="Kinds of simple head; the best is drawn, too.",
 )
-@click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Widths of hidden layers.")
+@click.option(
+    "--depths",
+    type=_Numbers(),
+    default="0,1,2,3,4",
+    show_default=True,
+    help="Hidden layers to compare; 0 is linear.",
+)
+@click.option(
+    "--widths",
+    type=_Numbers(),
+    default="64,256",
+    show_default=True,
+    help="Widths of hidden layers.",
+)
 @click.option("--layers", metavar="LIST", help="These layers only [all that are cached].")
 @click.option("--pool", metavar="LIST", help="These poolings only [all that are cached].")
-@click.option("--views", default="single,layers,poolings,mix", show_default=True, help="Kinds of view.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split, draws and training."
+    "--views", default="single,layers,poolings,mix", show_default=True, help="Kinds of view."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the split, draws and training.",
 )
 @json_option
 def curves(
@@ -53,7 +85,7 @@ def curves(
     validation: tuple[str, ...],
     test: tuple[str, ...],
     as_json: bool,
-    **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+    **options: Any,
 ) -> None:
     """Measure the score against the number of training rows, and against the size of the head.
 
@@ -67,9 +99,9 @@ def curves(
     """
     from rich.console import Console
 
-    from featcache import curves as verb
-    from featcache.report.growth import growth_text, print_curves
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
+    from featcache.report.text.curves import growth_text, print_curves
+    from featcache.verbs.curves import curves as verb
 
     found = verb(
         sources(train),

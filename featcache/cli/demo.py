@@ -8,7 +8,13 @@ from featcache.cli.options import json_option, print_json
 
 
 @click.command()
-@click.option("--out", default="demo", show_default=True, metavar="DIR", help="Folder for the data, cache and results.")
+@click.option(
+    "--out",
+    default="demo",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the data, cache and results.",
+)
 @json_option
 def demo(*, out: str, as_json: bool) -> None:
     """See it work: a real encoder, real texts, two labels, no network.
@@ -23,7 +29,7 @@ def demo(*, out: str, as_json: bool) -> None:
 
     from featcache.cli.fit import show_report
     from featcache.demo import run_demo
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
 
     done = run_demo(out, progress=Terminal(Console(stderr=True)))
     if as_json:

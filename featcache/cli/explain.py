@@ -22,7 +22,7 @@ from featcache.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from featcache.explain import Difference, Explanation, Neighbour
+    from featcache.verbs.explain_miss import Explanation, FieldDifference, Neighbour
 
 _SPACES_SHOWN = 3
 _FIELDS_SHOWN = 6
@@ -39,7 +39,7 @@ _DIGEST_DIGITS = 64
 @device_option
 @trust_options
 @json_option
-def explain_miss(*, data: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+def explain_miss(*, data: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say why the texts of DATA are not found in the cache. Computes and writes nothing.
 
     Give what was given to `extract`. Either some texts are new, or no space was made with this model and these
@@ -49,7 +49,7 @@ def explain_miss(*, data: tuple[str, ...], as_json: bool, **options: Any) -> Non
       featcache explain-miss reviews.csv --backbone models/distilbert
       featcache explain-miss reviews.csv --backbone models/distilbert --max-length 256
     """
-    from featcache import explain_miss as verb
+    from featcache.verbs.explain_miss import explain_miss as verb
 
     told = verb(sources(data), **options)
     if as_json:
@@ -75,7 +75,10 @@ def _print_new(told: Explanation, space: str) -> None:
         _say("", f"and {told.new - len(told.examples):,} more")
     if told.stripped:
         verb = "is" if told.stripped == 1 else "are"
-        _say("", f"{told.stripped:,} of them {verb} cached without the white space around it: strip the texts")
+        _say(
+            "",
+            f"{told.stripped:,} of them {verb} cached without the white space around it: strip the texts",
+        )
     better = [one for one in told.others if one.held > told.hits]
     if better:
         _print_spaces("elsewhere", better, told.unique)
@@ -104,12 +107,16 @@ def _print_spaces(head: str, spaces: tuple[Neighbour, ...] | list[Neighbour], n_
         held = f"all {n_texts:,}" if one.held == n_texts else f"{one.held:,} of {n_texts:,}"
         how = "differs in" if number else "differs (there → asked) in"
         _say("" if number else head, f"{one.space} · holds {held} texts{_kind(one)} · {how}")
-        # Names of a model's own configuration come last: where the model is another one they tell little.
+        # Names of a model's own configuration come last: where the model is another one they tell
+        # little.
         fields = sorted(one.differences, key=lambda each: each.field.startswith("config."))
         shown = fields if len(fields) <= _FIELDS_SHOWN + 1 else fields[:_FIELDS_SHOWN]
         width = max(len(each.field) for each in shown)
         for each in shown:
-            _say("", f"  {each.field:<{width}}  {_value(each, each.there)} → {_value(each, each.asked)}")
+            _say(
+                "",
+                f"  {each.field:<{width}}  {_value(each, each.there)} → {_value(each, each.asked)}",
+            )
         if len(fields) > len(shown):
             _say("", f"  and {len(fields) - len(shown)} more fields (--json has them all)")
     if len(spaces) > _SPACES_SHOWN:
@@ -130,21 +137,30 @@ def _kind(one: Neighbour) -> str:
 
 
 def _print_cure(told: Explanation, spaces: tuple[Neighbour, ...] | list[Neighbour]) -> None:
-    by_option = next((one for one in spaces if one.command is not None and one.held > told.hits), None)
+    by_option = next(
+        (one for one in spaces if one.command is not None and one.held > told.hits), None
+    )
     anew = "add them" if told.space is not None else "compute them"
     if by_option is not None and by_option.options is not None:
-        _say("cure", f"{' '.join(by_option.options)} finds {by_option.held:,} texts in {by_option.space}:")
+        _say(
+            "cure",
+            f"{' '.join(by_option.options)} finds {by_option.held:,} texts in {by_option.space}:",
+        )
         _say("", str(by_option.command))
         anew = f"or {anew}"
     elif spaces and spaces[0].options is None and told.space is None:
         weights = any(each.field == "weights" for each in spaces[0].differences)
-        reason = "it is another model, or its files have changed" if weights else "the model's files differ"
+        reason = (
+            "it is another model, or its files have changed"
+            if weights
+            else "the model's files differ"
+        )
         anew = f"{reason}; {anew}"
     _say("" if by_option else "cure", f"{anew}:")
     _say("", told.command)
 
 
-def _value(difference: Difference, value: Any) -> str:  # noqa: ANN401 - any value of a contract
+def _value(difference: FieldDifference, value: Any) -> str:
     """One side of a difference, short enough for a line."""
     if difference.field == "layers":
         return layer_range(value)

@@ -19,11 +19,11 @@ from featcache.cli.options import (
     sources,
     trust_options,
 )
-from featcache.files import megabytes
+from featcache.wording import megabytes
 
 if TYPE_CHECKING:
-    from featcache.extract import Extraction
-    from featcache.plan import Plan
+    from featcache.verbs.extract import Extraction
+    from featcache.verbs.plan import Plan
 
 
 @click.command()
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 @data_options
 @contract_options
 @device_option
-@click.option("--shard-rows", type=click.IntRange(1), metavar="N", help="Write a shard every N rows [64 MiB or 30 s].")
+@click.option(
+    "--shard-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Write a shard every N rows [64 MiB or 30 s].",
+)
 @click.option(
     "--attention",
     type=click.Choice(["auto", "packed", "padded"]),
@@ -51,7 +56,9 @@ if TYPE_CHECKING:
 @trust_options
 @click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")
 @json_option
-def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: int | None, **options: Any) -> None:  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+def extract(
+    *, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: int | None, **options: Any
+) -> None:
     """Run a frozen backbone once over the texts of DATA and keep its hidden states.
 
     DATA: CSV, TSV, JSONL or Parquet files, folders of a saved data set, or a data set's name on the hub.
@@ -63,9 +70,9 @@ def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: 
     """
     from rich.console import Console
 
-    from featcache import extract as verb
-    from featcache.plan import plan
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
+    from featcache.verbs.extract import extract as verb
+    from featcache.verbs.plan import plan
 
     if dry_run:
         planned = plan(sources(data), **options)
@@ -74,7 +81,9 @@ def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: 
         else:
             _print_plan(planned)
         return
-    done = verb(sources(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options)
+    done = verb(
+        sources(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options
+    )
     if as_json:
         print_json(done)
     else:
@@ -82,7 +91,11 @@ def extract(*, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: 
 
 
 def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]) -> None:
-    cut = f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})" if done.truncated else ""
+    cut = (
+        f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})"
+        if done.truncated
+        else ""
+    )
     click.echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
     views = f"layers {layer_range(done.layers)} × {', '.join(done.poolings)} × {done.hidden_size}"
     click.echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
@@ -95,7 +108,12 @@ def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]
     else:
         click.echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
     command = ["featcache", "fit-heads", *data, "--label", "COLUMN"]
-    for name, default in (("cache", "cache"), ("text", None), ("template", None), ("encoding", "utf-8")):
+    for name, default in (
+        ("cache", "cache"),
+        ("text", None),
+        ("template", None),
+        ("encoding", "utf-8"),
+    ):
         if options[name] != default:
             command += [f"--{name}", str(options[name])]
     click.echo(f"\n           {shlex.join(command)}")

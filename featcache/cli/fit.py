@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import Command, cache_option, data_options, json_option, print_json, sources
+from featcache.cli.options import (
+    Command,
+    cache_option,
+    data_options,
+    json_option,
+    print_json,
+    sources,
+)
 
 if TYPE_CHECKING:
-    from featcache.select.outcome import FitResult
+    from featcache.runs.result import FitResult
 
 
 class _Numbers(click.ParamType[tuple[int, ...]]):
@@ -17,7 +24,9 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 
     name = "list"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401 - click's signature
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
         try:
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
@@ -27,10 +36,21 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 def heads_options(command: Command) -> Command:
     """Which heads are tried, and on what."""
     for option in (
-        click.option("--views", default="single,layers,poolings,mix", show_default=True, help="Kinds of view to try."),
-        click.option("--pool", metavar="LIST", help="Try these poolings only [all that are cached]."),
-        click.option("--layers", metavar="LIST", help="Try these layers only [all that are cached]."),
-        click.option("--residual", is_flag=True, help="Hidden layers of mlp add to the one before."),
+        click.option(
+            "--views",
+            default="single,layers,poolings,mix",
+            show_default=True,
+            help="Kinds of view to try.",
+        ),
+        click.option(
+            "--pool", metavar="LIST", help="Try these poolings only [all that are cached]."
+        ),
+        click.option(
+            "--layers", metavar="LIST", help="Try these layers only [all that are cached]."
+        ),
+        click.option(
+            "--residual", is_flag=True, help="Hidden layers of mlp add to the one before."
+        ),
         click.option("--layer-norm", is_flag=True, help="Hidden layers of mlp are normalised."),
         click.option(
             "--activation",
@@ -39,7 +59,13 @@ def heads_options(command: Command) -> Command:
             show_default=True,
             help="Of mlp's hidden layers.",
         ),
-        click.option("--widths", type=_Numbers(), default="64,256", show_default=True, help="Of mlp's hidden layers."),
+        click.option(
+            "--widths",
+            type=_Numbers(),
+            default="64,256",
+            show_default=True,
+            help="Of mlp's hidden layers.",
+        ),
         click.option(
             "--depths",
             type=_Numbers(),
@@ -47,7 +73,9 @@ def heads_options(command: Command) -> Command:
             show_default=True,
             help="Hidden layers of mlp, to 8; 0 is linear.",
         ),
-        click.option("--heads", default="linear,mlp,logreg", show_default=True, help="Kinds of head to try."),
+        click.option(
+            "--heads", default="linear,mlp,logreg", show_default=True, help="Kinds of head to try."
+        ),
     ):
         command = option(command)
     return command
@@ -59,7 +87,11 @@ def search_options(command: Command) -> Command:
     balances = click.Choice(["none", "weights", "oversample", "undersample"])
     searches = click.Choice(["halving", "grid", "random", "optuna"])
     for option in (
-        click.option("--thresholds", is_flag=True, help="Labels by thresholds tuned on validation rows for macro-F1."),
+        click.option(
+            "--thresholds",
+            is_flag=True,
+            help="Labels by thresholds tuned on validation rows for macro-F1.",
+        ),
         click.option(
             "--focal",
             type=float,
@@ -68,12 +100,25 @@ def search_options(command: Command) -> Command:
             help="Focal loss with this exponent, e.g. 2; not of logreg.",
         ),
         click.option(
-            "--balance", type=balances, default="none", show_default=True, help="For classes of unequal size."
+            "--balance",
+            type=balances,
+            default="none",
+            show_default=True,
+            help="For classes of unequal size.",
         ),
         click.option(
-            "--seeds", type=int, default=1, show_default=True, help="Train each candidate with so many seeds."
+            "--seeds",
+            type=int,
+            default=1,
+            show_default=True,
+            help="Train each candidate with so many seeds.",
         ),
-        click.option("--cv", type=int, metavar="K", help="Choose by K folds over training and validation rows."),
+        click.option(
+            "--cv",
+            type=int,
+            metavar="K",
+            help="Choose by K folds over training and validation rows.",
+        ),
         click.option(
             "--time",
             "seconds",
@@ -83,9 +128,19 @@ def search_options(command: Command) -> Command:
         ),
         click.option("--trials", type=int, metavar="N", help="Candidates to try [128; grid: all]."),
         click.option(
-            "--search", type=searches, default="halving", show_default=True, help="How candidates are searched."
+            "--search",
+            type=searches,
+            default="halving",
+            show_default=True,
+            help="How candidates are searched.",
         ),
-        click.option("--metric", type=metrics, default="macro_f1", show_default=True, help="What the choice goes by."),
+        click.option(
+            "--metric",
+            type=metrics,
+            default="macro_f1",
+            show_default=True,
+            help="What the choice goes by.",
+        ),
     ):
         command = option(command)
     return command
@@ -94,25 +149,55 @@ def search_options(command: Command) -> Command:
 @click.command()
 @click.argument("train", nargs=-1, required=True)
 @click.option(
-    "--label", "labels", required=True, multiple=True, metavar="COLUMN", help="Column of labels; several: a head each."
+    "--label",
+    "labels",
+    required=True,
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of labels; several: a head each.",
 )
-@click.option("--validation", multiple=True, metavar="FILE", help="Rows to choose on [split from TRAIN].")
-@click.option("--test", multiple=True, metavar="FILE", help="Rows to read once, at the end [split from TRAIN].")
-@click.option("--split", metavar="SHARES", help="train/validation/test shares [0.7/0.1/0.2; beside --test 0.8/0.2].")
+@click.option(
+    "--validation", multiple=True, metavar="FILE", help="Rows to choose on [split from TRAIN]."
+)
+@click.option(
+    "--test",
+    multiple=True,
+    metavar="FILE",
+    help="Rows to read once, at the end [split from TRAIN].",
+)
+@click.option(
+    "--split",
+    metavar="SHARES",
+    help="train/validation/test shares [0.7/0.1/0.2; beside --test 0.8/0.2].",
+)
 @cache_option
-@click.option("--strict", is_flag=True, help="A text in two parts is an error instead of being dropped from training.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="A text in two parts is an error instead of being dropped from training.",
+)
 @click.option("--backbone", metavar="ID_OR_PATH", help="Use the space of this model.")
 @click.option("--space", metavar="NAME", help="Use this space (or the one whose name begins so).")
 @data_options
 @search_options
 @heads_options
 @click.option(
-    "--evidence/--no-evidence", default=True, help="Experiments for a verdict, wrong labels and the page [yes]."
+    "--evidence/--no-evidence",
+    default=True,
+    help="Experiments for a verdict, wrong labels and the page [yes].",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split and the training."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the split and the training.",
 )
-@click.option("--out", metavar="DIR", help="Folder of the run; an earlier run in it is replaced [runs/DATA-LABEL].")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Folder of the run; an earlier run in it is replaced [runs/DATA-LABEL].",
+)
 @json_option
 def fit_heads(
     *,
@@ -121,7 +206,7 @@ def fit_heads(
     test: tuple[str, ...],
     labels: tuple[str, ...],
     as_json: bool,
-    **options: Any,  # noqa: ANN401 - each option goes by name to the Python function below, which types and checks it
+    **options: Any,
 ) -> None:
     """Try heads on every cached layer of the texts of TRAIN, and save the best one.
 
@@ -135,8 +220,8 @@ def fit_heads(
     """
     from rich.console import Console
 
-    from featcache import fit_heads as verb
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
+    from featcache.verbs.fit import fit_heads as verb
 
     results = verb(
         sources(train),
@@ -157,10 +242,12 @@ def fit_heads(
 
 
 def show_report(result: FitResult) -> None:
-    """The report on stdout: in colour on a terminal, the plain text of report.txt where it is a pipe."""
+    """The report on stdout: in colour on a terminal, the plain text of report.txt where it is a
+    pipe.
+    """
     from rich.console import Console
 
-    from featcache.report.tables import print_report, report_text
+    from featcache.report.text.fit import print_report, report_text
 
     console = Console(highlight=False)
     if console.is_terminal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featcache.cli.options import cache_option, counted, json_option, layer_range, print_json
-from featcache.files import megabytes
+from featcache.wording import megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.space import Space
@@ -33,11 +33,15 @@ def ls(*, cache: str, as_json: bool) -> None:
     spaces, damaged = spaces_in(Path(cache))
     if as_json:
         summaries = [_summary(space) for space in spaces]
-        print_json({"cache": cache, "spaces": summaries, "damaged": [error.what for error in damaged]})
+        print_json(
+            {"cache": cache, "spaces": summaries, "damaged": [error.what for error in damaged]}
+        )
     elif spaces:
         _print_spaces(spaces)
     elif not damaged:
-        click.echo(f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL")
+        click.echo(
+            f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL"
+        )
     if damaged:
         # A damaged space before one that only a later featcache can read.
         worst = max(damaged, key=lambda error: error.exit_code)
@@ -62,7 +66,9 @@ def _print_spaces(spaces: list[Space]) -> None:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     for space in spaces:
         if len(space.shards) > _MANY:
             click.echo(
@@ -84,7 +90,7 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from featcache.spaces import pick_space
+    from featcache.features.find import pick_space
 
     found = pick_space(Path(cache), space)
     contract = found.contract

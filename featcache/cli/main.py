@@ -13,7 +13,8 @@ import click
 
 from featcache.errors import FeatcacheError, Interrupted, MachineError
 
-# Command -> the module that defines it under that name (with _ for -); imported only when it is run.
+# Command -> the module that defines it under that name (with _ for -); imported only when it is
+# run.
 _COMMANDS = {
     "demo": "featcache.cli.demo",
     "extract": "featcache.cli.extract",
@@ -37,14 +38,14 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(_COMMANDS[cmd_name])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FeatcacheError as error:
@@ -63,7 +64,11 @@ class _LazyGroup(click.Group):
             if ctx.params["debug"]:
                 raise
             place = f"{error.filename}: " if error.filename else ""
-            _say(MachineError(f"{place}{error.strerror or error}", cure="Check permissions and the disk."))
+            _say(
+                MachineError(
+                    f"{place}{error.strerror or error}", cure="Check permissions and the disk."
+                )
+            )
 
 
 def _say(error: FeatcacheError) -> NoReturn:
@@ -73,7 +78,10 @@ def _say(error: FeatcacheError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="featcache")
 def main(*, debug: bool) -> None:  # noqa: ARG001 - read from the context where errors are caught

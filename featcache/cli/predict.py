@@ -13,19 +13,33 @@ import click
 from featcache.cli.options import cache_option, device_option, sources, trust_options
 
 if TYPE_CHECKING:
-    from featcache.predict import Predictor
+    from featcache.verbs.predict import Predictor
 
 
 @click.command()
 @click.argument("arguments", nargs=-1, required=True, metavar="BUNDLE... [DATA]")
-@click.option("--text", "texts", multiple=True, metavar="STR", help="A text to label; may be given several times.")
-@click.option("--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training].")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="STR",
+    help="A text to label; may be given several times.",
+)
+@click.option(
+    "--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training]."
+)
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA or stdin.")
 @cache_option
-@click.option("--backbone", metavar="ID_OR_PATH", help="The backbone, where it is not where the bundle remembers it.")
+@click.option(
+    "--backbone",
+    metavar="ID_OR_PATH",
+    help="The backbone, where it is not where the bundle remembers it.",
+)
 @device_option
 @trust_options
-@click.option("--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines."
+)
 def predict(
     *,
     arguments: tuple[str, ...],
@@ -55,8 +69,8 @@ def predict(
     """
     from rich.console import Console
 
-    from featcache import load_bundle, predict_all
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
+    from featcache.verbs.predict import load_bundle, predict_all
 
     bundles, data = _parted(arguments, texts)
     predictors = [load_bundle(one, cache=cache) for one in bundles]
@@ -75,18 +89,28 @@ def predict(
     )
     for predictions in zip(*found.values(), strict=True):
         said = dict(zip(found, [prediction.to_json() for prediction in predictions], strict=True))
-        click.echo(json.dumps(said if len(predictors) > 1 else next(iter(said.values())), ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                said if len(predictors) > 1 else next(iter(said.values())), ensure_ascii=False
+            )
+        )
 
 
 def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """The bundles, and DATA where the last argument is that: something after a bundle that is not one itself.
+    """The bundles, and DATA where the last argument is that: something after a bundle that is not
+    one itself.
 
-    With --text every argument is a bundle, so that a mistyped one is told as such; but a file never is.
+    With --text every argument is a bundle, so that a mistyped one is told as such; but a file never
+    is.
     """
-    from featcache.heads.bundle import is_bundle
+    from featcache.bundles.bundle import is_bundle
 
     last = Path(arguments[-1])
-    if len(arguments) == 1 or is_bundle(last) or (texts and arguments[-1] != "-" and not last.is_file()):
+    if (
+        len(arguments) == 1
+        or is_bundle(last)
+        or (texts and arguments[-1] != "-" and not last.is_file())
+    ):
         return arguments, None
     return arguments[:-1], arguments[-1]
 
@@ -96,9 +120,13 @@ def _check_columns(predictors: Sequence[Predictor]) -> None:
 
     columns = dict.fromkeys(one.description.text for one in predictors)
     if len(columns) > 1:
-        names = " and ".join("no column by name" if name is None else repr(name) for name in columns)
+        names = " and ".join(
+            "no column by name" if name is None else repr(name) for name in columns
+        )
         msg = f"these bundles were trained on different text columns: {names}"
-        raise InputError(msg, cure="Name one with --text-column, or run featcache predict for each of them.")
+        raise InputError(
+            msg, cure="Name one with --text-column, or run featcache predict for each of them."
+        )
 
 
 def _lines(text: str) -> list[str]:
@@ -118,7 +146,7 @@ def _rendered(
     from featcache.data.files import decode
     from featcache.data.read import read
     from featcache.data.table import Table, table_of
-    from featcache.data.texts import Reading, render
+    from featcache.data.texts import TextOptions, render
     from featcache.errors import ColumnError, TextError
 
     table: Table
@@ -135,8 +163,10 @@ def _rendered(
             raise TextError(msg, cure="Give one text a line.")
         table, column = table_of({"text": lines}, "--text" if texts else "stdin"), "text"
     try:
-        return render(table, Reading(column, template)).rendered
+        return render(table, TextOptions(column, template)).rendered
     except TextError as error:
-        raise TextError(error.what, cure="Fill them in or take them out: every text gets one line.") from error
+        raise TextError(
+            error.what, cure="Fill them in or take them out: every text gets one line."
+        ) from error
     except ColumnError as error:
         raise ColumnError(error.what, cure="Name the texts' column with --text-column.") from error

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from featcache.cli.options import counted, json_option, print_json
-from featcache.files import megabytes
+from featcache.wording import megabytes
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--out", metavar="FILE", help="The page [RUN/report.html; of several runs ./report.html].")
+@click.option(
+    "--out", metavar="FILE", help="The page [RUN/report.html; of several runs ./report.html]."
+)
 @json_option
 def report(*, runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """Write one HTML page about the run folder RUN, or about several side by side.
@@ -25,7 +27,7 @@ def report(*, runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
       featcache report runs/reviews-stars
       featcache report runs/* --out all.html
     """
-    from featcache import write_report
+    from featcache.verbs.report import write_report
 
     page = write_report([Path(one) for one in runs], out=out)
     named, n_bytes = list(dict.fromkeys(runs)), page.stat().st_size

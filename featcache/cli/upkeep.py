@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, counted, data_options, json_option, print_json, sources
+from featcache.cli.options import (
+    cache_option,
+    counted,
+    data_options,
+    json_option,
+    print_json,
+    sources,
+)
 from featcache.errors import DamageError, FormatError, MachineError
-from featcache.files import megabytes
+from featcache.wording import megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.upkeep.gc import Removal
-    from featcache.cache.upkeep.verify import Checked
-    from featcache.report.progress import Terminal
+    from featcache.cache.upkeep.verify import VerifiedSpace
+    from featcache.progress import Terminal
 
 
 def _terminal() -> Terminal:
     from rich.console import Console
 
-    from featcache.report.progress import Terminal
+    from featcache.progress import Terminal
 
     return Terminal(Console(stderr=True))
 
@@ -31,11 +38,17 @@ class _Sample(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 
     name = "share or rows"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's signature
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         try:
             return float(value)
         except ValueError:
-            self.fail(f"{value!r} is no number: give a share such as 0.01, or rows such as 1000", param, ctx)
+            self.fail(
+                f"{value!r} is no number: give a share such as 0.01, or rows such as 1000",
+                param,
+                ctx,
+            )
 
 
 @click.command()
@@ -59,7 +72,7 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
     """
     import time
 
-    from featcache.upkeep import verify as verb
+    from featcache.verbs.upkeep import verify as verb
 
     started = time.perf_counter()
     checked = verb(space, cache=cache, sample=sample, progress=_terminal())
@@ -79,7 +92,9 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
             _print_checked(one, sample)
         _say_if_empty(checked, cache)
         size = megabytes(sum(one.bytes for one in checked))
-        click.echo(f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s")
+        click.echo(
+            f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s"
+        )
     if findings:
         _raise_findings(checked, cache)
 
@@ -89,7 +104,7 @@ def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
         click.echo(f"no feature space in {cache}: nothing to do")
 
 
-def _print_checked(one: Checked, sample: float | None) -> None:
+def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
     how = (
         ""
         if sample is None
@@ -98,7 +113,9 @@ def _print_checked(one: Checked, sample: float | None) -> None:
         else (f", {sample:,.0f} rows of each file drawn at random")
     )
     state = "all sound" if not one.findings else f"{len(one.findings)} wrong"
-    click.echo(f"{one.space:<10} {counted(one.rows, 'row')} in {counted(one.files, 'file')}{how}: {state}")
+    click.echo(
+        f"{one.space:<10} {counted(one.rows, 'row')} in {counted(one.files, 'file')}{how}: {state}"
+    )
     for finding in one.findings:
         rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
         click.echo(f"           {finding.what}{rows}")
@@ -108,16 +125,22 @@ def _print_checked(one: Checked, sample: float | None) -> None:
         )
 
 
-def _raise_findings(checked: list[Checked], cache: str) -> None:
+def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
     """End as the worst finding asks for: damage, then a failing disk, then a newer version."""
     from pathlib import Path
 
     from featcache.cache.shard import repair_command
 
     kinds = [finding.kind for one in checked for finding in one.findings]
-    first = next(finding.what for one in checked for finding in one.findings if finding.kind == min(kinds))
+    first = next(
+        finding.what for one in checked for finding in one.findings if finding.kind == min(kinds)
+    )
     if "damage" in kinds:
-        spaces = [one.space for one in checked if any(finding.kind == "damage" for finding in one.findings)]
+        spaces = [
+            one.space
+            for one in checked
+            if any(finding.kind == "damage" for finding in one.findings)
+        ]
         commands = ", ".join(repair_command(Path(cache) / space) for space in spaces)
         raise DamageError(
             f"{counted(kinds.count('damage'), 'damaged file')} in {', '.join(spaces)}",
@@ -141,16 +164,21 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
     from pathlib import Path
 
     from featcache.cache.space import Space
-    from featcache.upkeep import recompute_command
-    from featcache.upkeep import repair as verb
+    from featcache.verbs.upkeep import recompute_command
+    from featcache.verbs.upkeep import repair as verb
 
     repaired = verb(space, cache=cache, progress=_terminal())
     commands = {
-        one.space: recompute_command(Space.open(Path(one.path))) for one in repaired if one.backbone and not one.left
+        one.space: recompute_command(Space.open(Path(one.path)))
+        for one in repaired
+        if one.backbone and not one.left
     }
     if as_json:
         print_json(
-            {"cache": cache, "spaces": [{**asdict(one), "command": commands.get(one.space)} for one in repaired]}
+            {
+                "cache": cache,
+                "spaces": [{**asdict(one), "command": commands.get(one.space)} for one in repaired],
+            }
         )
     else:
         _say_if_empty(repaired, cache)
@@ -165,19 +193,26 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         for name in one.made:
             click.echo(f"           {name} made again from the shards")
         for path in one.aside:
-            click.echo(f"           set aside, as it cannot be read here or belongs to another space: {path}")
+            click.echo(
+                f"           set aside, as it cannot be read here or belongs to another space: {path}"
+            )
         if one.aside:
-            click.echo("           `featcache gc` shows what was set aside; with --yes it removes that")
+            click.echo(
+                "           `featcache gc` shows what was set aside; with --yes it removes that"
+            )
         if (one.dropped or one.aside) and one.space in commands:
             click.echo(f"           what is missing is computed by: {commands[one.space]}")
     left = [finding for one in repaired for finding in one.left]
     newer = [finding.what for finding in left if finding.kind == "newer"]
     if len(newer) < len(left):
         what = "; ".join(finding.what for finding in left)
-        raise MachineError(what, cure="These files were not touched. Check the disk and the permissions.")
+        raise MachineError(
+            what, cure="These files were not touched. Check the disk and the permissions."
+        )
     if newer:
         raise FormatError(
-            "; ".join(newer), cure="These files were not touched. Upgrade: pip install --upgrade featcache"
+            "; ".join(newer),
+            cure="These files were not touched. Upgrade: pip install --upgrade featcache",
         )
 
 
@@ -193,7 +228,7 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
     \b
       featcache merge distilbert-3f9a1c20b7e4
     """
-    from featcache.upkeep import merge as verb
+    from featcache.verbs.upkeep import merge as verb
 
     merged = verb(space, cache=cache, progress=_terminal())
     if as_json:
@@ -203,14 +238,23 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
     for one in merged:
         repeats = f", {one.repeats:,} repeated ones left out" if one.repeats else ""
         done = f"{counted(one.files, 'file')} became one" if one.files else "is sealed already"
-        click.echo(f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}")
+        click.echo(
+            f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}"
+        )
 
 
 @click.command()
 @click.argument("spaces", nargs=-1)
 @cache_option
-@click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Spaces not written to for so long.")
-@click.option("--unused-by", multiple=True, metavar="DATA", help="Rows whose texts are not in these data.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="Spaces not written to for so long.",
+)
+@click.option(
+    "--unused-by", multiple=True, metavar="DATA", help="Rows whose texts are not in these data."
+)
 @data_options
 @click.option("--yes", is_flag=True, help="Remove what is shown.")
 @json_option
@@ -237,15 +281,21 @@ def gc(
       featcache gc distilbert-3f9a1c20b7e4 --unused-by reviews.csv --yes
     """
     from featcache.cache.upkeep.gc import collect
-    from featcache.data.texts import Reading
-    from featcache.upkeep import removals
+    from featcache.data.texts import TextOptions
+    from featcache.verbs.upkeep import removals
 
-    reading = Reading(text, template, encoding, skip_empty)
+    reading = TextOptions(text, template, encoding, skip_empty)
     data = list(sources(unused_by)) or None
-    found = removals(spaces, cache=cache, older_than_days=older_than, unused_by=data, reading=reading)
+    found = removals(
+        spaces, cache=cache, older_than_days=older_than, unused_by=data, reading=reading
+    )
     terminal = _terminal()
     for removal in found if yes else []:
-        collect(removal, progress=lambda _: None, waiting=lambda: terminal.note("waiting for this space's writers"))
+        collect(
+            removal,
+            progress=lambda _: None,
+            waiting=lambda: terminal.note("waiting for this space's writers"),
+        )
     if as_json:
         print_json({"cache": cache, "removed": yes, "removals": [_removal(one) for one in found]})
         return
@@ -262,17 +312,29 @@ def gc(
 
 
 def _removal(one: Removal) -> dict[str, Any]:
-    return {"what": one.what, "path": str(one.path), "reason": one.reason, "rows": one.rows, "bytes": one.bytes}
+    return {
+        "what": one.what,
+        "path": str(one.path),
+        "reason": one.reason,
+        "rows": one.rows,
+        "bytes": one.bytes,
+    }
 
 
 @click.command()
 @click.argument("space", required=False)
 @cache_option
 @click.option("--out", metavar="PATH", help="What to write [a folder named after the space].")
-@click.option("--format", "kind", type=click.Choice(["numpy", "hdf5"]), help="[by the ending of --out]")
-@click.option("--data", multiple=True, metavar="DATA", help="Export the rows of these data, in their order.")
+@click.option(
+    "--format", "kind", type=click.Choice(["numpy", "hdf5"]), help="[by the ending of --out]"
+)
+@click.option(
+    "--data", multiple=True, metavar="DATA", help="Export the rows of these data, in their order."
+)
 @data_options
-@click.option("--layers", default="all", show_default=True, help="all, last, or numbers such as 0,3,6.")
+@click.option(
+    "--layers", default="all", show_default=True, help="all, last, or numbers such as 0,3,6."
+)
 @click.option("--pool", metavar="LIST", help="Of the poolings in the space [all].")
 @json_option
 def export(
@@ -298,8 +360,8 @@ def export(
       featcache export --data reviews.csv --layers last --out features
       featcache export distilbert-3f9a1c20b7e4 --out features.h5
     """
-    from featcache.data.texts import Reading
-    from featcache.upkeep import export as verb
+    from featcache.data.texts import TextOptions
+    from featcache.verbs.upkeep import export as verb
 
     files = verb(
         space,
@@ -309,7 +371,7 @@ def export(
         cache=cache,
         layers=layers,
         pool=pool,
-        reading=Reading(text, template, encoding, skip_empty),
+        reading=TextOptions(text, template, encoding, skip_empty),
         progress=_terminal(),
     )
     size = sum(file.stat().st_size for file in files)

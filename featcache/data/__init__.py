@@ -1,1 +1,3 @@
-"""Texts and labels: reading files, rendering templates, naming rows by content, splitting. No torch here."""
+"""Texts and labels: reading files, rendering templates, naming rows by content, splitting. No torch
+here.
+"""

@@ -1,8 +1,8 @@
 """Files in tables of bounded size: CSV, TSV, JSON lines, Parquet.
 
-CSV is read strictly (an open quote or a wrong number of fields is an error with its line), because a lenient
-reader shifts labels in silence. Nothing is converted here: "NA", "null" and "01" are texts as written.
-Text files are decoded as they are read, so that a file may be larger than memory.
+CSV is read strictly (an open quote or a wrong number of fields is an error with its line), because
+a lenient reader shifts labels in silence. Nothing is converted here: "NA", "null" and "01" are
+texts as written. Text files are decoded as they are read, so that a file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from featcache.errors import DataFileError, first_line
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 READABLE = "CSV (.csv), TSV (.tsv), JSON lines (.jsonl), Parquet (.parquet) or a `datasets` folder"
 _STEP = 1 << 20  # bytes or characters looked at together
-_MARK = "\ufeff"  # a byte-order mark, as spreadsheets write it, would become part of the first column's name
+# A byte-order mark, as spreadsheets write it, would become part of the first column's name
+_MARK = "\ufeff"
 
 
 def file_tables(path: Path, encoding: str, rows: int) -> Iterator[Table]:
     """The rows of a file in tables of at most `rows`.
 
-    Raises DataFileError, with the line where there is one, for a file that is of another format or encoding,
-    malformed or empty.
+    Raises DataFileError, with the line where there is one, for a file that is of another format or
+    encoding, malformed or empty.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -44,7 +45,8 @@ def file_tables(path: Path, encoding: str, rows: int) -> Iterator[Table]:
 
 def _text_tables(path: Path, suffix: str, encoding: str, rows: int) -> Iterator[Table]:
     separated = suffix in {".csv", ".tsv"}
-    # "" ends lines as the csv module wants them; "\n" leaves U+2028 and its like, which JSON strings may hold.
+    # "" ends lines as the csv module wants them; "\n" leaves U+2028 and its like, which JSON
+    # strings may hold.
     with _opened(path, encoding, newline="" if separated else "\n") as file:
         first = _first_sign(file)
         if not first:
@@ -59,11 +61,13 @@ def _text_tables(path: Path, suffix: str, encoding: str, rows: int) -> Iterator[
             yield from _json_tables(path, _json_lines(path, _unmarked(file)), rows)
 
 
-# -- bytes to text ----------------------------------------------------------------------------------------------------
+# -- bytes to text ---------------------------------------------------------------------------------
 
 
 def decode(raw: bytes, encoding: str, source: str) -> str:
-    """Bytes as text, without a byte-order mark. Raises DataFileError with the line of the first wrong byte."""
+    """Bytes as text, without a byte-order mark. Raises DataFileError with the line of the first
+    wrong byte.
+    """
     try:
         return raw.decode(encoding).removeprefix(_MARK)
     except UnicodeError as error:
@@ -106,7 +110,9 @@ def _codec_known(encoding: str) -> Iterator[None]:
 
 
 def _byte_order(raw: BinaryIO, encoding: str) -> str:
-    """The encoding; without a mark, UTF-16 and UTF-32 are in this machine's order, as `bytes.decode` has it."""
+    """The encoding; without a mark, UTF-16 and UTF-32 are in this machine's order, as
+    `bytes.decode` has it.
+    """
     name = codecs.lookup(encoding).name
     head = raw.read(4)
     raw.seek(0)
@@ -144,7 +150,9 @@ def _first_wrong(raw: BinaryIO, encoding: str) -> int:
         try:
             decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            n_kept = len(error.object) - len(block)  # the beginning of a character, from the block before
+            n_kept = len(error.object) - len(
+                block
+            )  # the beginning of a character, from the block before
             return n_before - n_kept + error.start
         except UnicodeError:
             return 0
@@ -178,7 +186,7 @@ def _unmarked(lines: Iterable[str]) -> Iterator[str]:
     return chain((line.removeprefix(_MARK) for line in islice(rest, 1)), rest)
 
 
-# -- CSV --------------------------------------------------------------------------------------------------------------
+# -- CSV -------------------------------------------------------------------------------------------
 
 
 def _csv_tables(path: Path, lines: Iterable[str], delimiter: str, rows: int) -> Iterator[Table]:
@@ -188,7 +196,9 @@ def _csv_tables(path: Path, lines: Iterable[str], delimiter: str, rows: int) -> 
     header = next(records)
     start = 0
     while some := list(islice(records, rows)):
-        columns = {name: list(values) for name, values in zip(header, zip(*some, strict=True), strict=True)}
+        columns = {
+            name: list(values) for name, values in zip(header, zip(*some, strict=True), strict=True)
+        }
         yield table_of(columns, str(path), textual=True, start=start)
         start += len(some)
 
@@ -224,10 +234,18 @@ def _checked_header(path: Path, names: list[str], line: int, delimiter: str) -> 
 
 
 def _refuse_other_separator(path: Path, names: list[str], line: int, delimiter: str) -> None:
-    """One column with another separator in its name is a file of that separator: labels would end up in texts."""
-    strange = [sign for sign in (";", "\t", "|", ",") if sign != delimiter and len(names) == 1 and sign in names[0]]
+    """One column with another separator in its name is a file of that separator: labels would end
+    up in texts.
+    """
+    strange = [
+        sign
+        for sign in (";", "\t", "|", ",")
+        if sign != delimiter and len(names) == 1 and sign in names[0]
+    ]
     if strange:
-        msg = f"{path}, line {line}: one column, {names[0]!r}, that looks separated by {strange[0]!r}"
+        msg = (
+            f"{path}, line {line}: one column, {names[0]!r}, that looks separated by {strange[0]!r}"
+        )
         raise DataFileError(msg, cure="Save it with commas (.csv) or with tabs (.tsv).")
 
 
@@ -239,7 +257,7 @@ def refuse_twice(where: str, names: list[str]) -> None:
         raise DataFileError(msg, cure="Give every column a name of its own.")
 
 
-# -- JSON -------------------------------------------------------------------------------------------------------------
+# -- JSON ------------------------------------------------------------------------------------------
 
 
 def _json_tables(path: Path, records: Iterator[Mapping[str, Any]], rows: int) -> Iterator[Table]:
@@ -264,7 +282,7 @@ def _json_list(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
         yield _object(value, f"{path}, element {number}")
 
 
-def _parsed(path: Path, number: int, piece: str, cure: str) -> Any:  # noqa: ANN401 - whatever stands there
+def _parsed(path: Path, number: int, piece: str, cure: str) -> Any:
     """The value of a piece of JSON that begins in line `number`."""
     try:
         return json.loads(piece)
@@ -278,10 +296,12 @@ def _object(value: object, place: str) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     msg = f"{place}: {type(value).__name__} where an object with columns is expected"
-    raise DataFileError(msg, cure='Write each row as an object, for example {"text": "…", "label": "…"}.')
+    raise DataFileError(
+        msg, cure='Write each row as an object, for example {"text": "…", "label": "…"}.'
+    )
 
 
-# -- Parquet ----------------------------------------------------------------------------------------------------------
+# -- Parquet ---------------------------------------------------------------------------------------
 
 
 def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
@@ -290,7 +310,8 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
 
     start = 0
     try:
-        # Through a small buffer: else a row group, which may be the whole file, is read into memory at once.
+        # Through a small buffer: else a row group, which may be the whole file, is read into memory
+        # at once.
         with pq.ParquetFile(path, buffer_size=_STEP, pre_buffer=False) as file:
             refuse_twice(str(path), list(file.schema_arrow.names))
             for batch in file.iter_batches(batch_size=rows):
@@ -299,4 +320,6 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
                 start += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         msg = f"{path} is not a Parquet file that can be read: {first_line(error)}"
-        raise DataFileError(msg, cure="Write the file again; it may be cut off or of another format.") from error
+        raise DataFileError(
+            msg, cure="Write the file again; it may be cut off or of another format."
+        ) from error

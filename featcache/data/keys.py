@@ -1,7 +1,8 @@
 """Row keys: a text is known to the cache by its content, never by file, row number or order.
 
-The key is BLAKE2b with a 16-byte digest (RFC 7693) over the UTF-8 bytes of the rendered text, the exact
-string that the tokenizer is given. At 10 million texts the odds of two sharing a key are about 1e-25.
+The key is BLAKE2b with a 16-byte digest (RFC 7693) over the UTF-8 bytes of the rendered text, the
+exact string that the tokenizer is given. At 10 million texts the odds of two sharing a key are
+about 1e-25.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ def row_keys(texts: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows are the first with their text, and for every row the place of its text among those.
+    """Which rows are the first with their text, and for every row the place of its text among
+    those.
 
-    keys: uint8 (N, 16).  Returns (first, group): `first` (U,) ascending row numbers of the U distinct
-    texts; `group` (N,) numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
+    keys: uint8 (N, 16).  Returns (first, group): `first` (U,) ascending row numbers of the U
+    distinct texts; `group` (N,) numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
     """
     order, opens = _sorted(keys)
     heads = order[opens]  # of each text its first row, by key
@@ -46,13 +48,17 @@ def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def first_rows(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """`first` of `first_of_each`, in half the memory: 32 bytes a row, most of it only while it is made."""
+    """`first` of `first_of_each`, in half the memory: 32 bytes a row, most of it only while it is
+    made.
+    """
     order, opens = _sorted(keys)
     return np.sort(order[opens])
 
 
 def _sorted(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Row numbers sorted by key, equal keys in their order, and where in these a new key begins; each (N,)."""
+    """Row numbers sorted by key, equal keys in their order, and where in these a new key begins;
+    each (N,).
+    """
     halves = np.ascontiguousarray(keys).view(np.uint64).reshape(len(keys), 2)
     order = np.argsort(halves[:, 0], kind="stable")
     opens = np.ones(len(keys), dtype=np.bool_)

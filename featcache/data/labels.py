@@ -1,8 +1,9 @@
-"""Labels keep their type: strings stay strings, 0 and 1 stay integers, true and false stay booleans.
+"""Labels keep their type: strings stay strings, 0 and 1 stay integers, true and false stay
+booleans.
 
-CSV has no types, so a column in which every label is written as an integer (or as true/false) is read as
-such, over all files of a call together: a test file that happens to hold only "1" and "2" must not
-disagree with a training file that also holds "other".
+CSV has no types, so a column in which every label is written as an integer (or as true/false) is
+read as such, over all files of a call together: a test file that happens to hold only "1" and "2"
+must not disagree with a training file that also holds "other".
 """
 
 from __future__ import annotations
@@ -19,15 +20,26 @@ from featcache.errors import ColumnError, LabelError
 
 Label = str | int | bool
 
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "01" is a code, not a number, and so is one of 19 digits
-_BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+_INTEGER = re.compile(
+    r"0|-?[1-9][0-9]{0,17}"
+)  # "01" is a code, not a number, and so is one of 19 digits
+_BOOLEANS = {
+    "true": True,
+    "false": False,
+    "True": True,
+    "False": False,
+    "TRUE": True,
+    "FALSE": False,
+}
 
 
-def labels_of(tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]]) -> list[list[Label]]:
+def labels_of(
+    tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]]
+) -> list[list[Label]]:
     """Labels of the given rows of each table, all of one type.
 
-    Raises ColumnError where a table lacks the column; LabelError, with row numbers, where labels are
-    missing, fractional, or of more than one type.
+    Raises ColumnError where a table lacks the column; LabelError, with row numbers, where labels
+    are missing, fractional, or of more than one type.
     """
     cells = [_cells(table, column, chosen) for table, chosen in zip(tables, rows, strict=True)]
     written = [value for part in cells for value, textual in part if textual]
@@ -38,7 +50,10 @@ def labels_of(tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]
         convert = {value: int(value) for value in written}
     elif written and all(value in _BOOLEANS for value in written):
         convert = {value: _BOOLEANS[value] for value in written}
-    labels = [[convert.get(value, value) if textual else value for value, textual in part] for part in cells]
+    labels = [
+        [convert.get(value, value) if textual else value for value, textual in part]
+        for part in cells
+    ]
     kinds = sorted({type(value).__name__ for part in labels for value in part})
     if len(kinds) > 1:
         msg = f"column {column!r} mixes labels of the types {' and '.join(kinds)}"
@@ -59,7 +74,9 @@ def _cells(table: Table, column: str, rows: Sequence[int]) -> list[tuple[Any, bo
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
             missing.append(row)
         else:
-            cells.append((str(value) if isinstance(value, str) else _plain(table, column, row), textual[row]))
+            cells.append(
+                (str(value) if isinstance(value, str) else _plain(table, column, row), textual[row])
+            )
     if missing:
         noun = "label is" if len(missing) == 1 else "labels are"
         msg = f"{len(missing):,} {noun} missing in column {column!r}: {table.places(missing)}"
@@ -68,7 +85,9 @@ def _cells(table: Table, column: str, rows: Sequence[int]) -> list[tuple[Any, bo
 
 
 def _plain(table: Table, column: str, row: int) -> int | bool:
-    """A label that is no string as Python's own int or bool; data frames turn whole numbers to floats."""
+    """A label that is no string as Python's own int or bool; data frames turn whole numbers to
+    floats.
+    """
     value = table.columns[column][row]
     if isinstance(value, np.generic):
         value = value.item()

@@ -1,8 +1,8 @@
 """Labelled rows in their parts: training, validation and test, with no text in two of them.
 
-Parts come from files of their own or from a split. A text that is in a later part too is dropped from the
-earlier one (from training and validation, never from test), because a head that has seen a test text is
-scored on its memory.
+Parts come from files of their own or from a split. A text that is in a later part too is dropped
+from the earlier one (from training and validation, never from test), because a head that has seen a
+test text is scored on its memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from featcache.data.labels import Label, labels_of
 from featcache.data.read import read
 from featcache.data.splits import Fractions, split_rows
 from featcache.data.table import Table
-from featcache.data.texts import Reading, render
+from featcache.data.texts import TextOptions, render
 from featcache.errors import LabelError, SplitError
 
 DEFAULT_SPLIT = "0.7/0.1/0.2"
@@ -67,13 +67,18 @@ class LabelledRows:
     def without_texts_of(self, other: LabelledRows) -> LabelledRows:
         theirs = set(map(bytes, other.keys))
         return self.take(
-            np.array([i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs], dtype=np.int64)
+            np.array(
+                [i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs],
+                dtype=np.int64,
+            )
         )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """test is None where nothing is held back for it. dropped: rows left out for their text being in a later part."""
+    """test is None where nothing is held back for it. dropped: rows left out for their text being
+    in a later part.
+    """
 
     train: LabelledRows
     validation: LabelledRows
@@ -95,13 +100,13 @@ class Parts:
 
 
 def read_parts(
-    train: Any,  # noqa: ANN401 - see data.read
-    validation: Any,  # noqa: ANN401
-    test: Any,  # noqa: ANN401
+    train: Any,
+    validation: Any,
+    test: Any,
     *,
     label: str,
     split: str | None,
-    reading: Reading,
+    reading: TextOptions,
     seed: int,
     strict: bool,
     warn: Callable[[str], None],
@@ -112,7 +117,11 @@ def read_parts(
     Raises SplitError for shares that contradict the files, and, under `strict`, for shared texts.
     """
     fractions = _fractions(split, has_validation=validation is not None, has_test=test is not None)
-    tables = [read(data, encoding=reading.encoding) for data in (train, validation, test) if data is not None]
+    tables = [
+        read(data, encoding=reading.encoding)
+        for data in (train, validation, test)
+        if data is not None
+    ]
     texts = [render(table, reading, label=label) for table in tables]
     labels = labels_of(tables, label, [one.rows for one in texts])
     read_in = [
@@ -131,18 +140,26 @@ def read_parts(
         whole = _drop_shared(whole, held, strict=strict, warn=warn)
     n_dropped = n_before - len(whole.texts) - (len(held.texts) if held else 0)
     if fractions is not None:
-        train_rows, held_rows, test_rows = split_rows(whole.keys, whole.labels, fractions, seed=seed)
+        train_rows, held_rows, test_rows = split_rows(
+            whole.keys, whole.labels, fractions, seed=seed
+        )
         held = whole.take(held_rows)
         last = last if test_rows is None else whole.take(test_rows)
         whole = whole.take(train_rows)
-    assert held is not None  # noqa: S101 - a file of its own, or split just now
+    assert held is not None
     return Parts(whole, held, last, n_dropped)
 
 
-def _placed(table: Table, rows: Sequence[int], rendered: list[str], labels: list[Label]) -> LabelledRows:
+def _placed(
+    table: Table, rows: Sequence[int], rendered: list[str], labels: list[Label]
+) -> LabelledRows:
     places = [table.place(row) for row in rows]
     return LabelledRows(
-        [source for source, _ in places], rendered, row_keys(rendered), labels, [number for _, number in places]
+        [source for source, _ in places],
+        rendered,
+        row_keys(rendered),
+        labels,
+        [number for _, number in places],
     )
 
 
@@ -156,11 +173,15 @@ def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fr
     fractions = Fractions.parse(split or (SPLIT_BESIDE_TEST if has_test else DEFAULT_SPLIT))
     if has_test and fractions.test is not None:
         msg = f"--split {split} has a test share, and --test names a test file"
-        raise SplitError(msg, cure=f"Give two shares beside --test, for example --split {SPLIT_BESIDE_TEST}.")
+        raise SplitError(
+            msg, cure=f"Give two shares beside --test, for example --split {SPLIT_BESIDE_TEST}."
+        )
     return fractions
 
 
-def _drop_shared(part: LabelledRows, later: LabelledRows, *, strict: bool, warn: Callable[[str], None]) -> LabelledRows:
+def _drop_shared(
+    part: LabelledRows, later: LabelledRows, *, strict: bool, warn: Callable[[str], None]
+) -> LabelledRows:
     """`part` without the texts that `later` has too; under `strict` such texts are an error."""
     kept = part.without_texts_of(later)
     n_shared = len(part.texts) - len(kept.texts)
@@ -170,7 +191,8 @@ def _drop_shared(part: LabelledRows, later: LabelledRows, *, strict: bool, warn:
     what = f"{n_shared:,} {rows.format(part.source)} in {later.source} too"
     if strict:
         raise SplitError(
-            what, cure="Take them out of one of the files, or leave out --strict to drop them from training."
+            what,
+            cure="Take them out of one of the files, or leave out --strict to drop them from training.",
         )
     if not kept.texts:
         msg = f"all rows of {part.source} are in {later.source} too, so none is left to train on"
@@ -180,9 +202,11 @@ def _drop_shared(part: LabelledRows, later: LabelledRows, *, strict: bool, warn:
 
 
 def _check_two_classes(labels: Sequence[Label], column: str) -> None:
-    if len(set(labels)) < 2:  # noqa: PLR2004 - a classification
+    if len(set(labels)) < 2:
         msg = f"column {column!r} has one class only ({labels[0]!r}), so there is nothing to tell apart"
-        raise LabelError(msg, cure="Name the right column with --label, or add rows of another class.")
+        raise LabelError(
+            msg, cure="Name the right column with --label, or add rows of another class."
+        )
 
 
 def classes_of(parts: Parts, column: str) -> list[Label]:

@@ -1,7 +1,8 @@
 """Splitting rows into training, validation and test so that one text never lies on both sides.
 
-Rows are grouped by their text (key) and stratified by label. scikit-learn's splitters either leave a rare
-class out of a part or do not group, so the drawing is done here. A seed and the data determine the split.
+Rows are grouped by their text (key) and stratified by label. scikit-learn's splitters either leave
+a rare class out of a part or do not group, so the drawing is done here. A seed and the data
+determine the split.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Fractions:
     def parse(cls, source: str) -> Fractions:
         """Read `0.7/0.1/0.2` or `0.8/0.2`; percentages such as 70/10/20 do as well.
 
-        Raises SplitError where there are not two or three positive numbers that add up to 1 (or 100).
+        Raises SplitError where there are not two or three positive numbers that add up to 1 (or
+        100).
         """
         try:
             parts = [float(part) for part in source.split("/")]
@@ -42,9 +44,12 @@ class Fractions:
         positive = all(part > 0 for part in parts)  # false for NaN too
         if len(parts) not in {2, 3} or not positive or not abs(total - whole) <= _TOLERANCE * whole:
             msg = f"--split {source!r} is not two or three shares that add up to 1"
-            raise SplitError(msg, cure="Write train/validation/test, for example --split 0.7/0.1/0.2, or 0.8/0.2.")
+            raise SplitError(
+                msg,
+                cure="Write train/validation/test, for example --split 0.7/0.1/0.2, or 0.8/0.2.",
+            )
         shares = [part / whole for part in parts]
-        return cls(shares[0], shares[1], shares[2] if len(shares) == 3 else None)  # noqa: PLR2004
+        return cls(shares[0], shares[1], shares[2] if len(shares) == 3 else None)
 
 
 def split_rows(
@@ -57,7 +62,11 @@ def split_rows(
     Raises LabelError where a class has fewer different texts than there are parts.
     """
     first, group = first_of_each(keys)
-    shares = [share for share in (fractions.train, fractions.validation, fractions.test) if share is not None]
+    shares = [
+        share
+        for share in (fractions.train, fractions.validation, fractions.test)
+        if share is not None
+    ]
     by_class: dict[str, list[int]] = {}
     for text, row in enumerate(first.tolist()):
         by_class.setdefault(f"{type(labels[row]).__name__} {labels[row]}", []).append(text)
@@ -75,7 +84,9 @@ def split_rows(
 
 
 def _apportion(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers near `total` times each share, at least 1, that add up: by largest remainder (Hamilton)."""
+    """Whole numbers near `total` times each share, at least 1, that add up: by largest remainder
+    (Hamilton).
+    """
     exact = [total * share for share in shares]
     sizes = [int(one + _TOLERANCE) for one in exact]
     by_remainder = sorted(range(len(shares)), key=lambda part: sizes[part] - exact[part])
@@ -91,4 +102,6 @@ def _apportion(total: int, shares: Sequence[float]) -> list[int]:
 def _too_few(label: Label, count: int, n_parts: int) -> LabelError:
     texts = "text" if count == 1 else "different texts"
     msg = f"the class {label!r} has {count} {texts}, and each of the {n_parts} parts of the split needs one"
-    return LabelError(msg, cure="Add rows of this class, leave it out, or give files for the parts.")
+    return LabelError(
+        msg, cure="Add rows of this class, leave it out, or give files for the parts."
+    )

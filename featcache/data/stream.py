@@ -1,8 +1,9 @@
-"""Data that can be gone through again and again, in tables of bounded size, wherever they come from.
+"""Data that can be gone through again and again, in tables of bounded size, wherever they come
+from.
 
-A source is a path, or `NAME`, `NAME@CONFIG`, `NAME:SPLIT` of a data set on the Hugging Face hub; a folder
-written by `Dataset.save_to_disk` takes `:SPLIT` too. What is in memory is cut into pieces as it is; files are
-read anew each time, so that data may be larger than memory.
+A source is a path, or `NAME`, `NAME@CONFIG`, `NAME:SPLIT` of a data set on the Hugging Face hub; a
+folder written by `Dataset.save_to_disk` takes `:SPLIT` too. What is in memory is cut into pieces as
+it is; files are read anew each time, so that data may be larger than memory.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ def as_typed(sources: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One thing the user gave. tables: called with a number of rows, gives its rows in tables of at most so many."""
+class DataSource:
+    """One thing the user gave. tables: called with a number of rows, gives its rows in tables of at
+    most so many.
+    """
 
     name: str
     tables: Tables
@@ -55,13 +58,13 @@ class Source:
 class Stream:
     """Rows of one or more sources, one after the other."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[DataSource, ...]
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Table]:
         """All rows from the first one on, in tables of exactly `rows`, but for the last.
 
-        Raises DataFileError where a source is missing, empty, malformed or in another encoding; in text files
-        when that place is reached.
+        Raises DataFileError where a source is missing, empty, malformed or in another encoding; in
+        text files when that place is reached.
         """
         waiting: list[Table] = []
         room = rows
@@ -78,35 +81,38 @@ class Stream:
             yield concatenate(waiting)
 
 
-def stream(data: Any, *, encoding: str = "utf-8") -> Stream:  # noqa: ANN401 - the one door for user data
-    """Whatever holds the user's rows, ready to be gone through; see `read.read` for what that may be.
+def stream(data: Any, *, encoding: str = "utf-8") -> Stream:
+    """Whatever holds the user's rows, ready to be gone through; see `read.read` for what that may
+    be.
 
-    Raises DataFileError where `data` is of no known kind, or a folder or name is no data set; what is wrong
-    inside a file shows when it is read.
+    Raises DataFileError where `data` is of no known kind, or a folder or name is no data set; what
+    is wrong inside a file shows when it is read.
     """
     if isinstance(data, str | Path):
         return Stream((source_of(str(data), encoding=encoding),))
     tables = _in_memory(data)
     if tables is not None:
-        return Stream((Source(_HERE, tables),))
+        return Stream((DataSource(_HERE, tables),))
     if not isinstance(data, Iterable):
         msg = f"data of type {type(data).__name__} cannot be read as rows"
         raise DataFileError(msg, cure=f"Give {READABLE}, or texts, columns or a data frame.")
-    items = data if isinstance(data, list) else data.tolist() if hasattr(data, "tolist") else list(data)
+    items = (
+        data if isinstance(data, list) else data.tolist() if hasattr(data, "tolist") else list(data)
+    )
     if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
         return Stream(tuple(source_of(str(item), encoding=encoding) for item in items))
-    return Stream((Source(_HERE, _columns({"text": items})),))
+    return Stream((DataSource(_HERE, _columns({"text": items})),))
 
 
-def source_of(source: str, *, encoding: str = "utf-8") -> Source:
+def source_of(source: str, *, encoding: str = "utf-8") -> DataSource:
     """One file, folder or hub data set. Raises DataFileError where it is none of these."""
     path = Path(source)
     if not _exists(source):
-        return Source(source, _elsewhere(source))
+        return DataSource(source, _elsewhere(source))
     if path.is_dir():
-        return Source(source, _folder(path, None, encoding))
+        return DataSource(source, _folder(path, None, encoding))
     if path.is_file():
-        return Source(source, lambda rows: file_tables(path, encoding, rows))
+        return DataSource(source, lambda rows: file_tables(path, encoding, rows))
     kept: list[Table] = []  # of a pipe, which gives its bytes only once
 
     def once(rows: int) -> Iterable[Table]:
@@ -114,7 +120,7 @@ def source_of(source: str, *, encoding: str = "utf-8") -> Source:
             kept.extend(file_tables(path, encoding, rows))
         return kept
 
-    return Source(source, once)
+    return DataSource(source, once)
 
 
 def _like_source(item: str | Path) -> bool:
@@ -124,32 +130,50 @@ def _like_source(item: str | Path) -> bool:
 
 
 def _exists(item: str) -> bool:
-    """Whether a string is a path; a long text is none, and asking the file system would raise ENAMETOOLONG."""
-    return bool(item) and len(Path(item).name) <= _LONGEST_NAME and "\0" not in item and Path(item).exists()
+    """Whether a string is a path; a long text is none, and asking the file system would raise
+    ENAMETOOLONG.
+    """
+    return (
+        bool(item)
+        and len(Path(item).name) <= _LONGEST_NAME
+        and "\0" not in item
+        and Path(item).exists()
+    )
 
 
-# -- in memory --------------------------------------------------------------------------------------------------------
+# -- in memory -------------------------------------------------------------------------------------
 
 
-def _in_memory(data: Any) -> Tables | None:  # noqa: ANN401 - recognised by shape, without importing its library
+def _in_memory(data: Any) -> Tables | None:
     """Of a mapping, data frame, Arrow table, or what `datasets` has."""
-    if isinstance(data, dict) and data and all(hasattr(part, "column_names") for part in data.values()):
+    if (
+        isinstance(data, dict)
+        and data
+        and all(hasattr(part, "column_names") for part in data.values())
+    ):
         return _splits(data, _HERE, None)  # datasets.DatasetDict, datasets.IterableDatasetDict
     if isinstance(data, Mapping):
         return _columns(data)
     if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
         refuse_twice(_HERE, list(data.column_names))
         return _sliced(
-            lambda start, stop: {name: data[name].slice(start, stop - start).to_pylist() for name in data.column_names},
+            lambda start, stop: {
+                name: data[name].slice(start, stop - start).to_pylist()
+                for name in data.column_names
+            },
             data.num_rows,
             _HERE,
         )
-    if hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset, datasets.IterableDataset
+    if hasattr(data, "column_names") and hasattr(
+        data, "features"
+    ):  # datasets.Dataset, datasets.IterableDataset
         return _data_set(data, _HERE)
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
         refuse_twice(_HERE, [str(name) for name in data.columns])
         return _sliced(
-            lambda start, stop: {str(name): data[name].iloc[start:stop].tolist() for name in data.columns},
+            lambda start, stop: {
+                str(name): data[name].iloc[start:stop].tolist() for name in data.columns
+            },
             len(data),
             _HERE,
         )
@@ -167,10 +191,16 @@ def _columns(columns: Mapping[str, Any]) -> Tables:
         msg = f"the data cannot be read as rows: columns differ in length: {lengths}"
         raise DataFileError(msg, cure="Give columns of one length.")
     n_rows = next(iter(lengths.values()), 0)
-    return _sliced(lambda start, stop: {name: values[start:stop] for name, values in lists.items()}, n_rows, _HERE)
+    return _sliced(
+        lambda start, stop: {name: values[start:stop] for name, values in lists.items()},
+        n_rows,
+        _HERE,
+    )
 
 
-def _sliced(pick: Callable[[int, int], Mapping[str, Sequence[Any]]], n_rows: int, source: str) -> Tables:
+def _sliced(
+    pick: Callable[[int, int], Mapping[str, Sequence[Any]]], n_rows: int, source: str
+) -> Tables:
     def tables(rows: int) -> Iterator[Table]:
         for start in range(0, n_rows, rows):
             count = min(rows, n_rows - start)
@@ -179,7 +209,7 @@ def _sliced(pick: Callable[[int, int], Mapping[str, Sequence[Any]]], n_rows: int
     return tables
 
 
-# -- folders and data sets --------------------------------------------------------------------------------------------
+# -- folders and data sets -------------------------------------------------------------------------
 
 
 def _folder(path: Path, split: str | None, encoding: str) -> Tables:
@@ -226,14 +256,16 @@ def _elsewhere(source: str) -> Tables:
     try:
         loaded = datasets.load_dataset(name, config or None)
     except Exception as error:
-        # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all mean the
-        # same to the user: this name gave no data, and the first line says why.
+        # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all
+        # mean the same to the user: this name gave no data, and the first line says why.
         msg = f"{source} is no file here, and the hub gave no such data set: {first_line(error)}"
-        raise DataFileError(msg, cure="Check the path; data sets by name need a network.") from error
+        raise DataFileError(
+            msg, cure="Check the path; data sets by name need a network."
+        ) from error
     return _splits(loaded, name, split or None)
 
 
-def _splits(loaded: Any, source: str, split: str | None) -> Tables:  # noqa: ANN401 - a data set, or several by name
+def _splits(loaded: Any, source: str, split: str | None) -> Tables:
     if not isinstance(loaded, dict):
         if split:
             msg = f"{source} has no splits, so no {split!r}"
@@ -248,7 +280,7 @@ def _splits(loaded: Any, source: str, split: str | None) -> Tables:  # noqa: ANN
     return _data_set(loaded[split], f"{source}:{split}")
 
 
-def _data_set(data: Any, source: str) -> Tables:  # noqa: ANN401 - datasets.Dataset or datasets.IterableDataset
+def _data_set(data: Any, source: str) -> Tables:
     """By slices of the memory-mapped data; what streams is asked for batch by batch."""
     features = dict(data.features or {})  # a stream may not know its own
 
@@ -268,15 +300,19 @@ def _data_set(data: Any, source: str) -> Tables:  # noqa: ANN401 - datasets.Data
     return streamed
 
 
-def _batches(data: Any, rows: int, source: str) -> Iterator[Mapping[str, Sequence[Any]]]:  # noqa: ANN401 - as above
+def _batches(data: Any, rows: int, source: str) -> Iterator[Mapping[str, Sequence[Any]]]:
     try:
         yield from data.iter(batch_size=rows)
-    except Exception as error:  # of `datasets`, of what downloads for it, or of the user's own generator
+    except (
+        Exception
+    ) as error:  # of `datasets`, of what downloads for it, or of the user's own generator
         msg = f"{source} could not be read to its end: {type(error).__name__}: {first_line(error)}"
-        raise DataFileError(msg, cure="Run the same command again; what was computed before is kept.") from error
+        raise DataFileError(
+            msg, cure="Run the same command again; what was computed before is kept."
+        ) from error
 
 
-def _class_names(feature: Any, values: Sequence[Any]) -> list[Any]:  # noqa: ANN401 - a feature of `datasets`
+def _class_names(feature: Any, values: Sequence[Any]) -> list[Any]:
     """The values; of a ClassLabel its names, which say more than numbers. -1 means unlabelled."""
     if not hasattr(feature, "int2str"):
         return list(values)

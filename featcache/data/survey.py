@@ -1,8 +1,9 @@
-"""A first pass over data: every row is read, rendered and checked, and only its 16-byte key is kept.
+"""A first pass over data: every row is read, rendered and checked, and only its 16-byte key is
+kept.
 
-So bad data are found before anything is computed, and what is kept does not grow with the texts. A second pass
-(`Cursor`) gives the texts that are wanted and holds each to its key: data that changed in between are an error,
-never features of another text.
+So bad data are found before anything is computed, and what is kept does not grow with the texts. A
+second pass (`Cursor`) gives the texts that are wanted and holds each to its key: data that changed
+in between are an error, never features of another text.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from featcache.data.keys import first_rows, row_keys
 from featcache.data.stream import Stream
-from featcache.data.table import CHUNK_ROWS, SHOWN, Part, Table, place_in
-from featcache.data.texts import Fields, Reading, check_empty, render_rows
+from featcache.data.table import CHUNK_ROWS, SHOWN, Table, TablePart, place_in
+from featcache.data.texts import Fields, TextOptions, check_empty, render_rows
 from featcache.errors import DataFileError
 
 
@@ -25,7 +26,7 @@ from featcache.errors import DataFileError
 class Chunk:
     """One table of the first pass. rows: of each text, (n_texts,); None where every row is one."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TablePart, ...]
     n_texts: int
     rows: NDArray[np.int32] | None
 
@@ -34,8 +35,9 @@ class Chunk:
 class Survey:
     """What the first pass found. Texts are known by their place among the U different ones.
 
-    n_texts: rows that are not empty; n_empty: the others.  keys: uint8 (U, 16).  first: (U,) places of the
-    different texts among all.  head: the texts of the first chunk, which need not be read again.
+    n_texts: rows that are not empty; n_empty: the others.  keys: uint8 (U, 16).  first: (U,) places
+    of the different texts among all.  head: the texts of the first chunk, which need not be read
+    again.
     """
 
     keys: NDArray[np.uint8]
@@ -50,10 +52,12 @@ class Survey:
     chunk_rows: int
 
     @classmethod
-    def of(cls, stream: Stream, reading: Reading, *, chunk_rows: int = CHUNK_ROWS) -> Survey:
-        """Go through all rows. Which column is the text is decided on the first `chunk_rows` of them.
+    def of(cls, stream: Stream, reading: TextOptions, *, chunk_rows: int = CHUNK_ROWS) -> Survey:
+        """Go through all rows. Which column is the text is decided on the first `chunk_rows` of
+        them.
 
-        Raises DataFileError for data that cannot be read; ColumnError and TextError as `texts.render`.
+        Raises DataFileError for data that cannot be read; ColumnError and TextError as
+        `texts.render`.
         """
         tables = stream.chunks(chunk_rows)
         head: Sequence[str] = ()
@@ -67,7 +71,11 @@ class Survey:
             texts, empty = render_rows(table, fields)
             head = head if chunks else texts.rendered
             chunks.append(
-                Chunk(table.parts, len(texts.rendered), np.array(texts.rows, dtype=np.int32) if empty else None)
+                Chunk(
+                    table.parts,
+                    len(texts.rendered),
+                    np.array(texts.rows, dtype=np.int32) if empty else None,
+                )
             )
             keys.append(row_keys(texts.rendered))
             shown += [table.place(row) for row in empty[: SHOWN - len(shown)]]
@@ -77,13 +85,26 @@ class Survey:
         keys.clear()  # the peak of memory is what follows
         n_rows = len(all_keys) + n_empty
         check_empty(shown, n_empty, n_rows, ", ".join(sources), skip_empty=reading.skip_empty)
-        assert fields is not None  # noqa: S101 - a stream gives a table or raises
+        assert fields is not None
         first = first_rows(all_keys)
         distinct = all_keys if len(first) == len(all_keys) else all_keys[first]
-        return cls(distinct, first, len(all_keys), n_empty, sources, head, stream, fields, tuple(chunks), chunk_rows)
+        return cls(
+            distinct,
+            first,
+            len(all_keys),
+            n_empty,
+            sources,
+            head,
+            stream,
+            fields,
+            tuple(chunks),
+            chunk_rows,
+        )
 
     def place(self, unique: int) -> tuple[str, int]:
-        """The source of one of the different texts, and its row there, counted from 1: where it is first."""
+        """The source of one of the different texts, and its row there, counted from 1: where it is
+        first.
+        """
         text = int(self.first[unique])
         for chunk in self.chunks:
             if text < chunk.n_texts:
@@ -93,7 +114,9 @@ class Survey:
         raise IndexError(msg)
 
     def texts(self, uniques: NDArray[np.int64]) -> list[str]:
-        """Some of the different texts, in the order of `uniques`, which must ascend. Raises as `Cursor.take`."""
+        """Some of the different texts, in the order of `uniques`, which must ascend. Raises as
+        `Cursor.take`.
+        """
         return Cursor(self).take(uniques)
 
 
@@ -107,7 +130,11 @@ class Cursor:
     def __init__(self, survey: Survey, check: Callable[[], None] = _go_on) -> None:
         """check: called before each table is read; may raise, to end a long search."""
         self._survey, self._check = survey, check
-        self._number, self._start, self._texts = 0, 0, survey.head  # the chunk at hand, and its first text
+        self._number, self._start, self._texts = (
+            0,
+            0,
+            survey.head,
+        )  # the chunk at hand, and its first text
         self._tables: Iterator[Table] | None = None
         self._table: Table | None = None
 
@@ -138,7 +165,9 @@ class Cursor:
             self._tables = islice(self._survey.stream.chunks(self._survey.chunk_rows), 1, None)
         self._number, self._start, self._texts = self._number + 1, start, ()
         table = next(self._tables, None)
-        if table is None or table.n_rows != sum(part.n_rows for part in self._survey.chunks[self._number].parts):
+        if table is None or table.n_rows != sum(
+            part.n_rows for part in self._survey.chunks[self._number].parts
+        ):
             what = "it has another number of rows"
             raise self._changed(what)
         self._table = table
@@ -158,6 +187,8 @@ class Cursor:
             raise self._changed(f"row {row} holds another text", source)
 
     def _changed(self, what: str, source: str | None = None) -> DataFileError:
-        where = source or ", ".join(dict.fromkeys(part.source for part in self._survey.chunks[self._number].parts))
+        where = source or ", ".join(
+            dict.fromkeys(part.source for part in self._survey.chunks[self._number].parts)
+        )
         msg = f"{where} changed while it was read: {what}"
         return DataFileError(msg, cure="Run the same command again when nobody writes to it.")

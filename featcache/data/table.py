@@ -1,7 +1,7 @@
 """Table: rows of named columns in memory, each row knowing which file it came from.
 
-All readers end here, and so do Python lists, mappings, data frames and Arrow tables, so that everything
-after reading sees one shape of data.
+All readers end here, and so do Python lists, mappings, data frames and Arrow tables, so that
+everything after reading sees one shape of data.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ SHOWN = 5  # row numbers named in a message; a file can have thousands
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """One source's share of a table.
 
-    textual: every value was written as text (CSV), so types are guesses.  start: rows of the source before these.
+    textual: every value was written as text (CSV), so types are guesses.  start: rows of the source
+    before these.
     """
 
     source: str
@@ -32,7 +33,7 @@ class Table:
     """Columns of equal length, in the order of the parts they were read from."""
 
     columns: dict[str, list[Any]]
-    parts: tuple[Part, ...]
+    parts: tuple[TablePart, ...]
 
     @property
     def n_rows(self) -> int:
@@ -53,8 +54,8 @@ class Table:
 
     def split(self, n_rows: int) -> tuple[Table, Table]:
         """The first `n_rows` rows, and the others."""
-        before: list[Part] = []
-        after: list[Part] = []
+        before: list[TablePart] = []
+        after: list[TablePart] = []
         for part in self.parts:
             count = min(part.n_rows, n_rows - sum(one.n_rows for one in before))
             before += [replace(part, n_rows=count)] if count else []
@@ -82,13 +83,16 @@ def table_of(
 
     Raises ValueError where the columns differ in length.
     """
-    lists = {str(name): values if isinstance(values, list) else list(values) for name, values in columns.items()}
+    lists = {
+        str(name): values if isinstance(values, list) else list(values)
+        for name, values in columns.items()
+    }
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         msg = f"columns differ in length: {lengths}"
         raise ValueError(msg)
     count = next(iter(lengths.values()), 0) if n_rows is None else n_rows
-    return Table(lists, (Part(source, count, textual, start),))
+    return Table(lists, (TablePart(source, count, textual, start),))
 
 
 def concatenate(tables: Sequence[Table]) -> Table:
@@ -97,19 +101,28 @@ def concatenate(tables: Sequence[Table]) -> Table:
         return tables[0]
     names = dict.fromkeys(name for table in tables for name in table.columns)
     columns = {
-        name: [value for table in tables for value in table.columns.get(name, [None] * table.n_rows)] for name in names
+        name: [
+            value for table in tables for value in table.columns.get(name, [None] * table.n_rows)
+        ]
+        for name in names
     }
-    parts: list[Part] = []
+    parts: list[TablePart] = []
     for part in (part for table in tables for part in table.parts):
-        if parts and part == replace(parts[-1], n_rows=part.n_rows, start=parts[-1].start + parts[-1].n_rows):
-            parts[-1] = replace(parts[-1], n_rows=parts[-1].n_rows + part.n_rows)  # it goes on where that one ends
+        if parts and part == replace(
+            parts[-1], n_rows=part.n_rows, start=parts[-1].start + parts[-1].n_rows
+        ):
+            parts[-1] = replace(
+                parts[-1], n_rows=parts[-1].n_rows + part.n_rows
+            )  # it goes on where that one ends
         else:
             parts.append(part)
     return Table(columns, tuple(parts))
 
 
-def place_in(parts: Sequence[Part], row: int) -> tuple[str, int]:
-    """The source of a row of some parts laid end to end, and its number there, counting data rows from 1."""
+def place_in(parts: Sequence[TablePart], row: int) -> tuple[str, int]:
+    """The source of a row of some parts laid end to end, and its number there, counting data rows
+    from 1.
+    """
     left = row
     for part in parts:
         if left < part.n_rows:
@@ -123,5 +136,8 @@ def phrase(shown: Sequence[tuple[str, int]], total: int) -> str:
     """Places for messages, the first few of `total`: `train.csv, rows 3, 8, …`."""
     sources = dict.fromkeys(source for source, _ in shown)
     numbers = {one: [str(number) for source, number in shown if source == one] for one in sources}
-    phrases = [f"{one}, row{'s' if len(found) > 1 else ''} {', '.join(found)}" for one, found in numbers.items()]
+    phrases = [
+        f"{one}, row{'s' if len(found) > 1 else ''} {', '.join(found)}"
+        for one, found in numbers.items()
+    ]
     return "; ".join(phrases) + (", …" if total > len(shown) else "")

@@ -1,7 +1,8 @@
 """Templates: how the columns of a row become the one string that the tokenizer is given.
 
 `"Review: {text}"` is filled by column names only. Attribute access, indices, conversions and format
-specifications are refused: a template comes from bundles and command lines and must stay plain text.
+specifications are refused: a template comes from bundles and command lines and must stay plain
+text.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ class Template:
     def parse(cls, source: str) -> Template:
         """Read a template such as `"{title} {body}"`.
 
-        Raises ColumnError where it has no field, unbalanced braces, or more than a plain column name in
-        a field.
+        Raises ColumnError where it has no field, unbalanced braces, or more than a plain column
+        name in a field.
         """
         try:
             parsed = list(string.Formatter().parse(source))
         except ValueError as error:
             msg = f"the template {source!r} cannot be read: {error}"
-            raise ColumnError(msg, cure="Write {{ and }} for braces that are meant literally.") from error
+            raise ColumnError(
+                msg, cure="Write {{ and }} for braces that are meant literally."
+            ) from error
         parts: list[tuple[str, str | None]] = []
         for literal, name, spec, conversion in parsed:
             if name is not None and (not name or spec or conversion or not _plain(name)):
@@ -41,8 +44,12 @@ class Template:
             parts.append((literal, name))
         fields = tuple(dict.fromkeys(name for _, name in parts if name is not None))
         if not fields:
-            msg = f"the template {source!r} names no column, so every row would become the same text"
-            raise ColumnError(msg, cure="Put a field into it, for example --template 'Review: {text}'.")
+            msg = (
+                f"the template {source!r} names no column, so every row would become the same text"
+            )
+            raise ColumnError(
+                msg, cure="Put a field into it, for example --template 'Review: {text}'."
+            )
         return cls(source, fields, tuple(parts))
 
     def render(self, values: Mapping[str, str]) -> str:

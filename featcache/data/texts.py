@@ -1,4 +1,6 @@
-"""From a table to the exact strings a backbone is given: which column, which template, which rows are empty."""
+"""From a table to the exact strings a backbone is given: which column, which template, which rows
+are empty.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,10 @@ _PRINTABLE = (
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How rows become texts: the texts' column (None: find it), a template, the files' encoding, empty rows."""
+class TextOptions:
+    """How rows become texts: the texts' column (None: find it), a template, the files' encoding,
+    empty rows.
+    """
 
     text: str | None = None
     template: str | None = None
@@ -36,7 +40,9 @@ class Reading:
     skip_empty: bool = False
 
     def options(self) -> list[str]:
-        """The options of the command line that read the same texts, for commands that are to be pasted."""
+        """The options of the command line that read the same texts, for commands that are to be
+        pasted.
+        """
         options = ["--text", self.text] if self.text else []
         options += ["--template", self.template] if self.template else []
         options += ["--encoding", self.encoding] if self.encoding != "utf-8" else []
@@ -53,14 +59,17 @@ class Texts:
 
 
 def text_column(table: Table, wanted: str | None, label: str | None) -> str:
-    """The column of the texts: the one wanted, else `text`, else `sentence`, else the only text column.
+    """The column of the texts: the one wanted, else `text`, else `sentence`, else the only text
+    column.
 
     Raises ColumnError, naming the columns there are, where that leaves none or several.
     """
     names = list(table.columns)
     if wanted is not None and wanted == label:
         msg = f"the column {wanted!r} is asked for as text and as label, so every label would be in its text"
-        raise ColumnError(msg, cure="Name the texts' column with --text and the labels' with --label.")
+        raise ColumnError(
+            msg, cure="Name the texts' column with --text and the labels' with --label."
+        )
     if wanted is not None:
         if wanted not in table.columns:
             msg = f"{table.sources} has no column {wanted!r}; its columns are {_listed(names)}"
@@ -78,23 +87,28 @@ def text_column(table: Table, wanted: str | None, label: str | None) -> str:
     ]
     if len(candidates) == 1:
         return candidates[0]
-    which = "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
+    which = (
+        "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
+    )
     msg = f"{table.sources} has the columns {_listed(names)}, and {which}"
     raise ColumnError(msg, cure="Say which one with --text COLUMN.")
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Which column fills which field of the template; without a template there is the one field `text`."""
+    """Which column fills which field of the template; without a template there is the one field
+    `text`.
+    """
 
     columns: Mapping[str, str]
     template: Template | None
 
     @classmethod
-    def of(cls, table: Table, reading: Reading, *, label: str | None = None) -> Fields:
+    def of(cls, table: Table, reading: TextOptions, *, label: str | None = None) -> Fields:
         """What a reading means for data with the columns of a table.
 
-        In a template (see `templates.Template`) `{text}` is the text column, unless a column has that very name.
+        In a template (see `templates.Template`) `{text}` is the text column, unless a column has
+        that very name.
         label: the label's column, which is never the text.
         Raises ColumnError for missing columns, or where it cannot be told which one is the text.
         """
@@ -102,12 +116,13 @@ class Fields:
         return cls(_field_columns(table, template, reading.text, label), template)
 
 
-def render(table: Table, reading: Reading, *, label: str | None = None) -> Texts:
+def render(table: Table, reading: TextOptions, *, label: str | None = None) -> Texts:
     """The string of every row that is not empty.
 
     label: the label's column, which is never the text.
-    Raises ColumnError for missing columns (see `Fields.of`); TextError, with row numbers, for empty or missing
-    texts (unless `skip_empty` is set), for values that are not text, and for strings that do not encode to UTF-8.
+    Raises ColumnError for missing columns (see `Fields.of`); TextError, with row numbers, for empty
+    or missing texts (unless `skip_empty` is set), for values that are not text, and for strings
+    that do not encode to UTF-8.
     """
     texts, empty = render_rows(table, Fields.of(table, reading, label=label))
     shown = [table.place(row) for row in empty[:SHOWN]]
@@ -116,9 +131,11 @@ def render(table: Table, reading: Reading, *, label: str | None = None) -> Texts
 
 
 def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
-    """The string of every row that is not empty, and which rows are; a column that is not there is empty.
+    """The string of every row that is not empty, and which rows are; a column that is not there is
+    empty.
 
-    Raises TextError, with row numbers, for values that are not text, and for strings that do not encode to UTF-8.
+    Raises TextError, with row numbers, for values that are not text, and for strings that do not
+    encode to UTF-8.
     """
     rendered: list[str] = []
     rows: list[int] = []
@@ -128,13 +145,19 @@ def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
     columns = [table.columns.get(name, absent) for name in fields.columns.values()]
     for row, values in enumerate(zip(*columns, strict=True)):
         strings = [
-            value if type(value) is str else _string(table, fields.columns[name], row, value, strict=template is None)
+            value
+            if type(value) is str
+            else _string(table, fields.columns[name], row, value, strict=template is None)
             for name, value in zip(names, values, strict=True)
         ]
         if not any(value.strip() for value in strings):
             empty.append(row)
             continue
-        string = strings[0] if template is None else template.render(dict(zip(names, strings, strict=True)))
+        string = (
+            strings[0]
+            if template is None
+            else template.render(dict(zip(names, strings, strict=True)))
+        )
         if not string.isascii():
             _check_encodes(string, table, row)
         rendered.append(string)
@@ -142,8 +165,12 @@ def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
     return Texts(rendered, rows, len(empty)), empty
 
 
-def check_empty(shown: Sequence[tuple[str, int]], n_empty: int, n_rows: int, sources: str, *, skip_empty: bool) -> None:
-    """Raises TextError where rows are empty that may not be, or all are. shown: places of the first few of them."""
+def check_empty(
+    shown: Sequence[tuple[str, int]], n_empty: int, n_rows: int, sources: str, *, skip_empty: bool
+) -> None:
+    """Raises TextError where rows are empty that may not be, or all are. shown: places of the first
+    few of them.
+    """
     if n_empty and not skip_empty:
         noun = "text is" if n_empty == 1 else "texts are"
         msg = f"{n_empty:,} {noun} empty or missing: {phrase(shown, n_empty)}"
@@ -153,7 +180,9 @@ def check_empty(shown: Sequence[tuple[str, int]], n_empty: int, n_rows: int, sou
         raise TextError(msg, cure="Check that the right column is read (--text COLUMN).")
 
 
-def _field_columns(table: Table, template: Template | None, text: str | None, label: str | None) -> dict[str, str]:
+def _field_columns(
+    table: Table, template: Template | None, text: str | None, label: str | None
+) -> dict[str, str]:
     if template is None:
         return {"text": text_column(table, text, label)}
     columns: dict[str, str] = {}
@@ -180,10 +209,12 @@ def _check_encodes(string: str, table: Table, row: int) -> None:
     except UnicodeEncodeError as error:
         source, number = table.place(row)
         msg = f"{source}, row {number}: the text holds half a surrogate pair, which is no character"
-        raise TextError(msg, cure="Repair the text; such strings come from cut-off UTF-16.") from error
+        raise TextError(
+            msg, cure="Repair the text; such strings come from cut-off UTF-16."
+        ) from error
 
 
-def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) -> str:  # noqa: ANN401 - a cell
+def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) -> str:
     if isinstance(value, str):
         return str(value)  # NumPy's strings become Python's
     if is_missing(value):
@@ -191,23 +222,36 @@ def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) ->
     if strict or not (isinstance(value, _PRINTABLE)):
         source, number = table.place(row)
         msg = f"{source}, row {number}: column {column!r} holds {type(value).__name__} {value!r}, not text"
-        raise TextError(msg, cure="Give the column of the texts with --text, or write its values as strings.")
+        raise TextError(
+            msg, cure="Give the column of the texts with --text, or write its values as strings."
+        )
     return str(value)
 
 
-def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell can hold anything
+def is_missing(value: Any) -> bool:
     """Whether a cell is empty: None, or the NaN, NA or NaT that data frames use for it."""
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, without importing it
+    if value is None or type(value).__name__ in {
+        "NAType",
+        "NaTType",
+    }:  # pandas' own, without importing it
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _holds_text(values: list[Any], textual: list[bool]) -> bool:
-    """Whether a column is text; where a file has no types, whether some value is not a plain number."""
-    present = [(value, written) for value, written in zip(values, textual, strict=True) if not is_missing(value)]
+    """Whether a column is text; where a file has no types, whether some value is not a plain
+    number.
+    """
+    present = [
+        (value, written)
+        for value, written in zip(values, textual, strict=True)
+        if not is_missing(value)
+    ]
     if not present or not all(isinstance(value, str) for value, _ in present):
         return False
-    return any(not written or (value.strip() and not _is_number(value)) for value, written in present)
+    return any(
+        not written or (value.strip() and not _is_number(value)) for value, written in present
+    )
 
 
 def _is_number(value: str) -> bool:

@@ -1,8 +1,8 @@
 """The demo's texts: the summary sentences of the docstrings of libraries that are installed anyway.
 
-Real English about real things, with labels that nobody had to write: what kind of thing is described, and, for
-scipy, in which sub-package. The libraries are looked at as they are installed, so other versions give slightly
-other texts.
+Real English about real things, with labels that nobody had to write: what kind of thing is
+described, and, for scipy, in which sub-package. The libraries are looked at as they are installed,
+so other versions give slightly other texts.
 """
 
 from __future__ import annotations
@@ -16,33 +16,106 @@ from types import ModuleType
 
 _SHORTEST, _LONGEST = 25, 400
 _SCIPY = (
-    "cluster", "fft", "integrate", "interpolate", "io", "linalg", "ndimage", "optimize", "signal", "sparse",
-    "spatial", "special", "stats",
-)  # fmt: skip
+    "cluster",
+    "fft",
+    "integrate",
+    "interpolate",
+    "io",
+    "linalg",
+    "ndimage",
+    "optimize",
+    "signal",
+    "sparse",
+    "spatial",
+    "special",
+    "stats",
+)
 _MODULES = (
     *(f"scipy.{name}" for name in _SCIPY),
-    "scipy.sparse.linalg", "scipy.sparse.csgraph", "scipy.spatial.distance", "scipy.spatial.transform",
-    "scipy.cluster.hierarchy", "scipy.cluster.vq", "scipy.stats.qmc", "scipy.stats.contingency", "scipy.signal.windows",
-    *(f"sklearn.{name}" for name in (
-        "base", "calibration", "cluster", "compose", "covariance", "cross_decomposition", "datasets", "decomposition",
-        "discriminant_analysis", "dummy", "ensemble", "feature_extraction.text", "feature_selection",
-        "gaussian_process", "impute", "inspection", "isotonic", "kernel_approximation", "linear_model",
-        "manifold", "metrics", "mixture", "model_selection", "multiclass", "naive_bayes", "neighbors",
-        "neural_network", "pipeline", "preprocessing",
-        "random_projection", "semi_supervised", "svm", "tree", "utils",
-    )),
-    "numpy", "numpy.fft", "numpy.linalg", "numpy.ma", "numpy.polynomial", "numpy.random", "numpy.strings",
+    "scipy.sparse.linalg",
+    "scipy.sparse.csgraph",
+    "scipy.spatial.distance",
+    "scipy.spatial.transform",
+    "scipy.cluster.hierarchy",
+    "scipy.cluster.vq",
+    "scipy.stats.qmc",
+    "scipy.stats.contingency",
+    "scipy.signal.windows",
+    *(
+        f"sklearn.{name}"
+        for name in (
+            "base",
+            "calibration",
+            "cluster",
+            "compose",
+            "covariance",
+            "cross_decomposition",
+            "datasets",
+            "decomposition",
+            "discriminant_analysis",
+            "dummy",
+            "ensemble",
+            "feature_extraction.text",
+            "feature_selection",
+            "gaussian_process",
+            "impute",
+            "inspection",
+            "isotonic",
+            "kernel_approximation",
+            "linear_model",
+            "manifold",
+            "metrics",
+            "mixture",
+            "model_selection",
+            "multiclass",
+            "naive_bayes",
+            "neighbors",
+            "neural_network",
+            "pipeline",
+            "preprocessing",
+            "random_projection",
+            "semi_supervised",
+            "svm",
+            "tree",
+            "utils",
+        )
+    ),
+    "numpy",
+    "numpy.fft",
+    "numpy.linalg",
+    "numpy.ma",
+    "numpy.polynomial",
+    "numpy.random",
+    "numpy.strings",
     "numpy.testing",
-    "torch", "torch.distributions", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.optim",
-    "torch.optim.lr_scheduler", "torch.special", "torch.utils.data",
-    "pandas", "pandas.api.types", "pandas.tseries.offsets",
-    "collections", "functools", "itertools", "json", "math", "random", "re", "statistics",
-)  # fmt: skip
+    "torch",
+    "torch.distributions",
+    "torch.linalg",
+    "torch.nn",
+    "torch.nn.functional",
+    "torch.optim",
+    "torch.optim.lr_scheduler",
+    "torch.special",
+    "torch.utils.data",
+    "pandas",
+    "pandas.api.types",
+    "pandas.tseries.offsets",
+    "collections",
+    "functools",
+    "itertools",
+    "json",
+    "math",
+    "random",
+    "re",
+    "statistics",
+)
 
 
 @dataclass(frozen=True)
 class Described:
-    """A docstring's first paragraph, what kind of thing it is of, and its sub-package of scipy (else None)."""
+    """A docstring's first paragraph, what kind of thing it is of, and its sub-package of scipy
+    (else None).
+    """
 
     text: str
     kind: str
@@ -52,7 +125,8 @@ class Described:
 def docstrings() -> Iterator[Described]:
     """Every different summary of the libraries' public names, in a fixed order.
 
-    A summary that describes things of two kinds (or topics) says nothing about its label and is left out.
+    A summary that describes things of two kinds (or topics) says nothing about its label and is
+    left out.
     """
     found: dict[str, list[Described]] = {}
     for one in _all_docstrings():
@@ -65,7 +139,9 @@ def docstrings() -> Iterator[Described]:
 def _all_docstrings() -> list[Described]:
     found: list[Described] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # libraries warn when a deprecated name of theirs is looked at
+        warnings.simplefilter(
+            "ignore"
+        )  # libraries warn when a deprecated name of theirs is looked at
         for name in _MODULES:
             try:
                 module = importlib.import_module(name)
@@ -77,7 +153,9 @@ def _all_docstrings() -> list[Described]:
 
 
 def _described(module: ModuleType, library: str, topic: str | None) -> Iterator[Described]:
-    names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    names = getattr(module, "__all__", None) or [
+        name for name in dir(module) if not name.startswith("_")
+    ]
     for name in sorted(names):
         try:
             thing = getattr(module, name)

@@ -1,8 +1,10 @@
-"""A trained head as plain arrays: linear layers with an activation between them. Needs NumPy and SciPy only.
+"""A trained head as plain arrays: linear layers with an activation between them. Needs NumPy and
+SciPy only.
 
-Every head that is not code ends here, whoever trained it (PyTorch or scikit-learn), so that there is one way to
-score, save and serve it. Standardisation is folded into the first layer: a network takes features as cached.
-`Head` is the face that these share with heads that are code (`custom.py`).
+Every head that is not code ends here, whoever trained it (PyTorch or scikit-learn), so that there
+is one way to score, save and serve it. Standardisation is folded into the first layer: a network
+takes features as cached. `Head` is the face that these share with heads that are code
+(`custom.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.features.standardize import Standardization
 from featcache.heads.shape import ACTIVATIONS
-from featcache.heads.standardize import Standardization
+from featcache.tasks.single_label import softmax
 
 _EPSILON = 1e-5  # of layer norm, as in torch.nn.LayerNorm
 
@@ -36,7 +39,9 @@ class Head(Protocol):
         """Trained numbers."""
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of N rows of features (N, in) for C classes, (N, C). Raises ValueError for another width."""
+        """Scores of N rows of features (N, in) for C classes, (N, C). Raises ValueError for another
+        width.
+        """
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of the logits, (N, C); rows add up to 1."""
@@ -44,11 +49,13 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class Network:
-    """weights[i]: (in, out); biases[i]: (out,). Depth is the number of hidden layers: one layer is depth 0.
+    """weights[i]: (in, out); biases[i]: (out,). Depth is the number of hidden layers: one layer is
+    depth 0.
 
-    Hidden layer i is z = h @ weights[i] + biases[i]; with `layer_norm` z is normalised over its width, without
-    learned gain and bias, which are rarely worth having ("LayerNorm-simple", Xu et al. 2019, arXiv 1911.07013);
-    a = activation(z). With `residual`, from the second hidden layer on, h becomes h + a, else a.
+    Hidden layer i is z = h @ weights[i] + biases[i]; with `layer_norm` z is normalised over its
+    width, without learned gain and bias, which are rarely worth having ("LayerNorm-simple", Xu et
+    al. 2019, arXiv 1911.07013); a = activation(z). With `residual`, from the second hidden layer
+    on, h becomes h + a, else a.
     Raises ValueError for an activation that is not of ACTIVATIONS.
     """
 
@@ -76,10 +83,14 @@ class Network:
         return sum(array.size for array in (*self.weights, *self.biases))
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of N rows of features (N, in) for C classes, (N, C). Raises ValueError for another width."""
+        """Scores of N rows of features (N, in) for C classes, (N, C). Raises ValueError for another
+        width.
+        """
         check_width(features, self.n_inputs)
         hidden = features
-        for layer, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
+        for layer, (weight, bias) in enumerate(
+            zip(self.weights[:-1], self.biases[:-1], strict=True)
+        ):
             raw = hidden @ weight + bias
             active = _activated(_normalised(raw) if self.layer_norm else raw, self.activation)
             # The input of the first layer has another width, so there is nothing to add there.
@@ -102,8 +113,8 @@ def folded(
 ) -> Network:
     """The network on raw features that equals one on standardised features.
 
-    (x - mean) / std @ W + b = x @ (W / std) + (b - mean / std @ W), worked out in float64. It concerns the first
-    product alone, so what comes after it may be anything.
+    (x - mean) / std @ W + b = x @ (W / std) + (b - mean / std @ W), worked out in float64. It
+    concerns the first product alone, so what comes after it may be anything.
     """
     first = weights[0].astype(np.float64) / scale.std[:, None].astype(np.float64)
     bias = biases[0].astype(np.float64) - scale.mean.astype(np.float64) @ first
@@ -118,16 +129,9 @@ def folded(
 
 def check_width(features: NDArray[np.float32], n_inputs: int) -> None:
     """Raises ValueError unless features are (N, n_inputs)."""
-    if features.ndim != 2 or features.shape[1] != n_inputs:  # noqa: PLR2004 - rows and columns
+    if features.ndim != 2 or features.shape[1] != n_inputs:
         msg = f"features of shape {features.shape} where (N, {n_inputs}) is expected"
         raise ValueError(msg)
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over the last axis, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    raised = np.exp(shifted)
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
 def _normalised(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,6 @@
-"""How a head is trained, on what, and what is kept of it: plain data for all that train heads by gradient descent."""
+"""How a head is trained, on what, and what is kept of it: plain data for all that train heads by
+gradient descent.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,17 @@ Metric = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one head is trained. max_epochs ends it; so do `patience` epochs without a higher validation score.
+    """How one head is trained. max_epochs ends it; so do `patience` epochs without a higher
+    validation score.
 
-    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go on. Without
-    patience (None) it runs to max_epochs whatever the scores, and is kept as it is then.
-    balanced: errors weigh by the inverse of their class's frequency, as scikit-learn's `class_weight="balanced"`.
-    focal: exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is cross-entropy.  average_epochs: of the
-    moving average of the weights, in epochs of all rows, however many an epoch draws.
+    Of epochs with one score that of the lower loss is kept; a falling loss alone is no reason to go
+    on. Without patience (None) it runs to max_epochs whatever the scores, and is kept as it is
+    then.
+    balanced: errors weigh by the inverse of their class's frequency, as scikit-learn's
+    `class_weight="balanced"`.
+    focal: exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is cross-entropy.
+    average_epochs: of the moving average of the weights, in epochs of all rows, however many an
+    epoch draws.
     """
 
     learning_rate: float = 1e-3
@@ -45,8 +51,10 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Curves:
-    """One number an epoch: mean loss (nats) and the metric, on training rows (at most 1,024) and validation rows."""
+class TrainingCurves:
+    """One number an epoch: mean loss (nats) and the metric, on training rows (at most 1,024) and
+    validation rows.
+    """
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)

@@ -1,4 +1,5 @@
-"""What a head looks like: its kind, depth, width, and what stands between its layers. Plain data, no weights.
+"""What a head looks like: its kind, depth, width, and what stands between its layers. Plain data,
+no weights.
 
 `network.py` says what each of these does to a row of features.
 """
@@ -12,10 +13,11 @@ ACTIVATIONS = ("gelu", "relu", "silu")
 
 @dataclass(frozen=True)
 class HeadShape:
-    """A head to try. kind: linear, mlp or logreg. depth: hidden layers, 0 but for mlp. width: theirs, or None.
+    """A head to try. kind: linear, mlp or logreg. depth: hidden layers, 0 but for mlp. width:
+    theirs, or None.
 
-    activation: of ACTIVATIONS.  layer_norm, residual: see `Network`; the first residual sum is in the second
-    hidden layer. Without hidden layers none of the three means anything.
+    activation: of ACTIVATIONS.  layer_norm, residual: see `Network`; the first residual sum is in
+    the second hidden layer. Without hidden layers none of the three means anything.
     """
 
     kind: str
@@ -26,7 +28,9 @@ class HeadShape:
     residual: bool = False
 
     def __str__(self) -> str:
-        """`logreg`, `linear`, `mlp 2×256`, and what differs from the defaults: `mlp 2×256 relu norm residual`."""
+        """`logreg`, `linear`, `mlp 2×256`, and what differs from the defaults: `mlp 2×256 relu norm
+        residual`.
+        """
         if self.depth == 0:
             return self.kind
         parts = [f"mlp {self.depth}×{self.width}"]

@@ -1,8 +1,9 @@
-"""Heads of one shape as one model: their weights carry a leading axis M, so that one product serves all of them.
+"""Heads of one shape as one model: their weights carry a leading axis M, so that one product serves
+all of them.
 
-States are laid out as (M, width, B), the batch last: the first layer of all heads that see one view is then a single
-product of its features, shared by them, that writes where the next layer's batched product reads, and the softmax of
-the loss runs along rows of memory.
+States are laid out as (M, width, B), the batch last: the first layer of all heads that see one view
+is then a single product of its features, shared by them, that writes where the next layer's batched
+product reads, and the softmax of the loss runs along rows of memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch.nn import functional
 from featcache.heads.recipe import Recipe
 from featcache.heads.shape import HeadShape
 
-_LEVELS = 256  # steps in which dropout's rate is known: a byte of noise for each state is enough, and fast to draw
+# Steps in which dropout's rate is known: a byte of noise for each state is enough, and fast to draw
+_LEVELS = 256
 _NORM_EPSILON = 1e-5
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -31,7 +33,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What all heads of a stack share. n_mixed: layers that a head mixes with learned weights, 0 for none."""
+    """What all heads of a stack share. n_mixed: layers that a head mixes with learned weights, 0
+    for none.
+    """
 
     shape: HeadShape
     n_inputs: int
@@ -49,16 +53,21 @@ class Architecture:
         return self.n_mixed + sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
 
     def initial(self, recipes: Sequence[Recipe], dtype: torch.dtype) -> list[Tensor]:
-        """Weights as torch.nn.Linear draws them, from each head's own seed: uniform in ±1/sqrt(inputs).
+        """Weights as torch.nn.Linear draws them, from each head's own seed: uniform in
+        ±1/sqrt(inputs).
 
         Returns (M, L) mixing weights, if any, then for each layer (M, out, in) and (M, out).
         """
         generators = [torch.Generator().manual_seed(recipe.seed) for recipe in recipes]
-        parameters: list[Tensor] = [torch.zeros(len(recipes), self.n_mixed, dtype=dtype)] if self.n_mixed else []
+        parameters: list[Tensor] = (
+            [torch.zeros(len(recipes), self.n_mixed, dtype=dtype)] if self.n_mixed else []
+        )
         for n_in, n_out in pairwise(self.sizes):
             bound = 1.0 / math.sqrt(n_in)
             for shape in ((n_out, n_in), (n_out,)):
-                drawn = [torch.rand(shape, generator=generator, dtype=dtype) for generator in generators]
+                drawn = [
+                    torch.rand(shape, generator=generator, dtype=dtype) for generator in generators
+                ]
                 parameters.append((torch.stack(drawn) * 2 - 1) * bound)
         return parameters
 
@@ -69,7 +78,9 @@ class Architecture:
         batches: Sequence[Tensor],
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """(M, C, B). views: which of the batches each head sees, ascending. batches: (B, H), or (L, B, H) to mix."""
+        """(M, C, B). views: which of the batches each head sees, ascending. batches: (B, H), or (L,
+        B, H) to mix.
+        """
         layers = list(parameters)
         if self.n_mixed:
             hidden = _mixed(layers.pop(0), layers.pop(0), views, batches)
@@ -89,23 +100,31 @@ class Architecture:
     def _activated(self, hidden: Tensor, before: Tensor | None) -> Tensor:
         if self.shape.layer_norm:
             centred = hidden - hidden.mean(dim=1, keepdim=True)
-            hidden = centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + _NORM_EPSILON)
+            hidden = centred * torch.rsqrt(
+                centred.square().mean(dim=1, keepdim=True) + _NORM_EPSILON
+            )
         hidden = _ACTIVATIONS[self.shape.activation](hidden)
         return hidden if before is None or not self.shape.residual else hidden + before
 
 
 class Dropout:
-    """Masks of all heads from one draw of noise: heads of a higher rate lose what the others lose, and more.
+    """Masks of all heads from one draw of noise: heads of a higher rate lose what the others lose,
+    and more.
 
-    Noise that is shared makes heads that differ in their rate alone comparable, and costs one draw, not M.
+    Noise that is shared makes heads that differ in their rate alone comparable, and costs one draw,
+    not M.
     """
 
-    def __init__(self, rates: Sequence[float], generator: torch.Generator, dtype: torch.dtype) -> None:
+    def __init__(
+        self, rates: Sequence[float], generator: torch.Generator, dtype: torch.dtype
+    ) -> None:
         levels = [round(rate * _LEVELS) for rate in rates]
         distinct = sorted(set(levels))
         self._levels = torch.tensor(distinct, dtype=torch.int16).reshape(-1, 1, 1)
         self._scale = (_LEVELS / (_LEVELS - self._levels)).to(dtype)
-        self._which = torch.tensor([distinct.index(level) for level in levels]) if len(distinct) > 1 else None
+        self._which = (
+            torch.tensor([distinct.index(level) for level in levels]) if len(distinct) > 1 else None
+        )
         self._generator, self._any = generator, any(levels)
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -113,7 +132,9 @@ class Dropout:
         if not self._any:
             return hidden
         count = hidden.shape[1] * hidden.shape[2]
-        drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None, generator=self._generator)
+        drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(
+            -(2**63), None, generator=self._generator
+        )
         noise = drawn.view(torch.uint8)[:count].reshape(1, hidden.shape[1], hidden.shape[2])
         masks = ((noise >= self._levels) * self._scale).to(hidden.dtype)
         return hidden * (masks if self._which is None else masks[self._which])
@@ -132,7 +153,9 @@ class Losses:
         self._plain = not any(one.label_smoothing or one.focal or one.balanced for one in recipes)
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(M,) of logits (M, C, B) and target (B,): as torch's cross_entropy defines weights and smoothing."""
+        """(M,) of logits (M, C, B) and target (B,): as torch's cross_entropy defines weights and
+        smoothing.
+        """
         truth = target.expand(len(logits), 1, -1)
         logs = torch.log_softmax(logits, dim=1)
         of_truth = logs.gather(1, truth).squeeze(1)  # (M, B)
@@ -140,7 +163,9 @@ class Losses:
             return -of_truth.mean(dim=1)
         weights = self._weights[:, target]  # (M, B)
         total = weights.sum(dim=1)
-        focus = torch.where(self._focal > 0, (1 - of_truth.exp()).clamp(min=1e-6) ** self._focal, 1.0)
+        focus = torch.where(
+            self._focal > 0, (1 - of_truth.exp()).clamp(min=1e-6) ** self._focal, 1.0
+        )
         of_truth = -(weights * focus * of_truth).sum(dim=1) / total
         of_all = -(self._weights.unsqueeze(2) * logs).sum(dim=(1, 2)) / total
         return (1 - self._smoothing) * of_truth + self._smoothing / logits.shape[1] * of_all
@@ -163,18 +188,24 @@ class _FirstProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, places: tuple[tuple[int, int, int], ...], *batches: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+    def forward(
+        ctx: Any, weight: Tensor, places: tuple[tuple[int, int, int], ...], *batches: Tensor
+    ) -> Tensor:
         ctx.places, ctx.batches = places, batches
         some = batches[places[0][0]]
         n_rows, n_inputs = some.shape
         cast = weight.to(some.dtype)
         out = some.new_empty((weight.shape[0], weight.shape[1], n_rows))
         for view, first, end in places:
-            torch.mm(cast[first:end].view(-1, n_inputs), batches[view].t(), out=out[first:end].view(-1, n_rows))
+            torch.mm(
+                cast[first:end].view(-1, n_inputs),
+                batches[view].t(),
+                out=out[first:end].view(-1, n_rows),
+            )
         return out.to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         some = ctx.batches[ctx.places[0][0]]
         n_rows, n_inputs = some.shape
         cast = gradient.to(some.dtype).contiguous()
@@ -185,10 +216,14 @@ class _FirstProduct(torch.autograd.Function):
         return of_weight.to(gradient.dtype), None, *[None] * len(ctx.batches)
 
 
-def _mixed(mixing: Tensor, weight: Tensor, views: Sequence[int], batches: Sequence[Tensor]) -> Tensor:
-    """The first layer of heads that see a weighted mean of layers (Peters et al. 2018, arXiv 1802.05365).
+def _mixed(
+    mixing: Tensor, weight: Tensor, views: Sequence[int], batches: Sequence[Tensor]
+) -> Tensor:
+    """The first layer of heads that see a weighted mean of layers (Peters et al. 2018, arXiv
+    1802.05365).
 
-    mixing: (M, L), softmax of it are the weights. ELMo's scale of the mean is in the layer that follows.
+    mixing: (M, L), softmax of it are the weights. ELMo's scale of the mean is in the layer that
+    follows.
     """
     shares = torch.softmax(mixing, dim=1)
     parts = []

@@ -1,8 +1,9 @@
 """Training heads of one shape together: many heads, on many views of the same rows, in one stack.
 
-M heads see the same batches; each has its own learning rate, weight decay, dropout, smoothing, class weights, seed and
-early stopping, and a head that is done leaves the stack. The result is that of training each head alone. A training
-can be run some epochs at a time, so that a search can let the worse heads go in between.
+M heads see the same batches; each has its own learning rate, weight decay, dropout, smoothing,
+class weights, seed and early stopping, and a head that is done leaves the stack. The result is that
+of training each head alone. A training can be run some epochs at a time, so that a search can let
+the worse heads go in between.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from featcache.features.standardize import Standardization
 from featcache.heads.adamw import AdamW
 from featcache.heads.network import Network, folded
-from featcache.heads.recipe import Curves, Examples, Metric, Recipe
+from featcache.heads.recipe import Examples, Metric, Recipe, TrainingCurves
 from featcache.heads.shape import HeadShape
 from featcache.heads.stack import Architecture, Dropout, Losses
-from featcache.heads.standardize import Standardization
 
 _SCORED = 1024  # training rows that the curves show
 _HIDDEN = 1 << 24  # numbers of hidden states held at a time when heads are scored
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Rows as the heads of a stack see them: for each view (N, H) standardised, or (L, N, H); labels (N,)."""
+class StackRows:
+    """Rows as the heads of a stack see them: for each view (N, H) standardised, or (L, N, H);
+    labels (N,).
+    """
 
     views: Sequence[Tensor]
     labels: Tensor
@@ -43,7 +46,11 @@ class Seen:
         """Some rows of the views that are needed; an empty tensor for the others."""
         wanted, nothing = set(needed), torch.empty(0)
         return [
-            (view[..., rows, :] if isinstance(rows, slice) else view.index_select(view.ndim - 2, rows))
+            (
+                view[..., rows, :]
+                if isinstance(rows, slice)
+                else view.index_select(view.ndim - 2, rows)
+            )
             if number in wanted
             else nothing
             for number, view in enumerate(self.views)
@@ -52,21 +59,26 @@ class Seen:
 
 @dataclass(frozen=True)
 class Trained:
-    """A head at its best epoch. arrays: of each layer, (in, out) and (out,), on standardised features.
+    """A head at its best epoch. arrays: of each layer, (in, out) and (out,), on standardised
+    features.
 
     mixing: shares of the layers that it mixes, or empty.
     """
 
     epochs: int
-    curves: Curves
+    curves: TrainingCurves
     arrays: list[NDArray[np.floating]]
     shape: HeadShape
     mixing: NDArray[np.floating]
 
     def network(self, scales: Sequence[Standardization]) -> Network:
-        """The head on features as cached. scales: of its view; where layers are mixed, of each of them."""
+        """The head on features as cached. scales: of its view; where layers are mixed, of each of
+        them.
+        """
         weights, biases = list(self.arrays[::2]), list(self.arrays[1::2])
-        if len(self.mixing):  # a head on the weighted mean is one on all layers side by side, its weights weighted
+        if len(
+            self.mixing
+        ):  # a head on the weighted mean is one on all layers side by side, its weights weighted
             weights[0] = np.concatenate([share * weights[0] for share in self.mixing])
         return folded(
             weights,
@@ -78,14 +90,16 @@ class Trained:
         )
 
 
-class Training:
-    """A stack of heads in training. Heads are known by their number, in the order in which they were given."""
+class StackTraining:
+    """A stack of heads in training. Heads are known by their number, in the order in which they
+    were given.
+    """
 
     def __init__(
         self,
         architecture: Architecture,
-        train: Seen,
-        held: Seen | None,
+        train: StackRows,
+        held: StackRows | None,
         heads: Sequence[tuple[int, Recipe]],
         *,
         metric: Metric,
@@ -95,12 +109,15 @@ class Training:
     ) -> None:
         """heads: each one's view and recipe, views ascending; the recipes share their batch size.
 
-        held: validation rows; None where every head runs its recipe's `max_epochs`.  seed: of the order of rows.
+        held: validation rows; None where every head runs its recipe's `max_epochs`.  seed: of the
+        order of rows.
         rows: draws an epoch's rows [all, shuffled].
         """
         recipes = [recipe for _, recipe in heads]
         if len({recipe.batch_size for recipe in recipes}) != 1:
-            msg = "heads trained together see the same batches, so their recipes need one batch_size"
+            msg = (
+                "heads trained together see the same batches, so their recipes need one batch_size"
+            )
             raise ValueError(msg)
         self.architecture, self._train, self._held, self._metric = architecture, train, held, metric
         self._views = [view for view, _ in heads]
@@ -113,12 +130,14 @@ class Training:
         self._shown = torch.linspace(0, train.n_rows - 1, min(_SCORED, train.n_rows)).long()
         self.running = list(range(len(heads)))
         self.epoch = 0
-        self.curves = [Curves() for _ in heads]
+        self.curves = [TrainingCurves() for _ in heads]
         self.best_score = [(-math.inf, -math.inf)] * len(heads)  # score, and the loss below zero
         self._last_gain = [0] * len(heads)  # the epoch in which the score itself last rose
         self._best: list[list[Tensor]] = [[] for _ in heads]
         self._best_epoch = [0] * len(heads)
-        self.predicted = [np.empty(0, dtype=np.int64)] * len(heads)  # classes of the validation rows at the best epoch
+        self.predicted = [np.empty(0, dtype=np.int64)] * len(
+            heads
+        )  # classes of the validation rows at the best epoch
         steps = math.ceil(train.n_rows / recipes[0].batch_size)
         self._optimizer = AdamW(architecture.initial(recipes, dtype), recipes, steps)
         self._adapt()
@@ -137,12 +156,16 @@ class Training:
     def trained(self, head: int) -> Trained:
         """What a head was at its best epoch. It must have run one."""
         best = list(self._best[head])
-        mixing = torch.softmax(best.pop(0), dim=0).numpy() if self.architecture.n_mixed else np.empty(0)
+        mixing = (
+            torch.softmax(best.pop(0), dim=0).numpy() if self.architecture.n_mixed else np.empty(0)
+        )
         arrays = [value.t().numpy() if value.ndim > 1 else value.numpy() for value in best]
-        return Trained(self._best_epoch[head], self.curves[head], arrays, self.architecture.shape, mixing)
+        return Trained(
+            self._best_epoch[head], self.curves[head], arrays, self.architecture.shape, mixing
+        )
 
     @torch.no_grad()
-    def predictions(self, seen: Seen) -> dict[int, NDArray[np.int64]]:
+    def predictions(self, seen: StackRows) -> dict[int, NDArray[np.int64]]:
         """Classes (N,) of other rows, by each head that has run an epoch, at its best.
 
         Products are of the type that the features have, whatever it was in training.
@@ -150,10 +173,15 @@ class Training:
         heads = [head for head, best in enumerate(self._best) if best]
         predicted = torch.empty((len(heads), seen.n_rows), dtype=torch.int64)
         if heads:
-            stacked = [torch.stack(values) for values in zip(*(self._best[head] for head in heads), strict=True)]
+            stacked = [
+                torch.stack(values)
+                for values in zip(*(self._best[head] for head in heads), strict=True)
+            ]
             views = [self._views[head] for head in heads]
             for part in self._portions(seen.n_rows, len(heads)):
-                predicted[:, part] = self._logits(stacked, views, seen.batch(part, views)).argmax(dim=1)
+                predicted[:, part] = self._logits(stacked, views, seen.batch(part, views)).argmax(
+                    dim=1
+                )
         return dict(zip(heads, predicted.numpy(), strict=True))
 
     def _run_epoch(self) -> None:
@@ -184,7 +212,10 @@ class Training:
             curves = self.curves[head]
             curves.train_loss.append(float(losses[place]))
             curves.train_score.append(float(scores[place]))
-            last, patience = self.epoch >= self._recipes[head].max_epochs, self._recipes[head].patience
+            last, patience = (
+                self.epoch >= self._recipes[head].max_epochs,
+                self._recipes[head].patience,
+            )
             better = last
             if held is not None:
                 loss, score = float(held[0][place]), float(held[1][place])
@@ -207,9 +238,11 @@ class Training:
         self._keep(staying)
 
     def _scored(
-        self, seen: Seen, rows: Tensor | None = None
+        self, seen: StackRows, rows: Tensor | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Mean loss (M,), metric (M,) and predictions (M, N) of the running heads, by their averaged weights."""
+        """Mean loss (M,), metric (M,) and predictions (M, N) of the running heads, by their
+        averaged weights.
+        """
         labels = seen.labels if rows is None else seen.labels[rows]
         n_heads = len(self.running)
         losses = torch.zeros(n_heads, dtype=torch.float64)
@@ -218,7 +251,9 @@ class Training:
             batches = seen.batch(part if rows is None else rows[part], self._running_views)
             logits = self._logits(self._optimizer.average, self._running_views, batches)
             truth = labels[part].expand(n_heads, -1)
-            losses += functional.cross_entropy(logits, truth, reduction="none").sum(dim=1, dtype=torch.float64)
+            losses += functional.cross_entropy(logits, truth, reduction="none").sum(
+                dim=1, dtype=torch.float64
+            )
             predicted[:, part] = logits.argmax(dim=1)
         given = predicted.numpy()
         return (losses / len(labels)).numpy(), self._metric(labels.numpy(), given), given
@@ -266,21 +301,25 @@ def train_stack(
     metric: Metric,
     dtype: torch.dtype = torch.float32,
 ) -> list[tuple[Network, Trained]]:
-    """Train one head of a shape for each recipe, all on the same features, and give each on features as cached.
+    """Train one head of a shape for each recipe, all on the same features, and give each on
+    features as cached.
 
-    validation None: every head runs its recipe's `max_epochs` (the refit, where the epochs are known).
+    validation None: every head runs its recipe's `max_epochs` (the refit, where the epochs are
+    known).
     """
     scale = Standardization.of(train.features)
     seen, held = (None if one is None else _seen(one, scale, dtype) for one in (train, validation))
-    assert seen is not None  # noqa: S101 - for the type checker
+    assert seen is not None
     architecture = Architecture(shape, train.features.shape[1], n_classes)
     heads = [(0, recipe) for recipe in recipes]
-    training = Training(architecture, seen, held, heads, metric=metric, seed=recipes[0].seed, dtype=dtype)
+    training = StackTraining(
+        architecture, seen, held, heads, metric=metric, seed=recipes[0].seed, dtype=dtype
+    )
     training.advance(max(recipe.max_epochs for recipe in recipes))
     found = [training.trained(head) for head in range(len(recipes))]
     return [(one.network([scale]), one) for one in found]
 
 
-def _seen(examples: Examples, scale: Standardization, dtype: torch.dtype) -> Seen:
+def _seen(examples: Examples, scale: Standardization, dtype: torch.dtype) -> StackRows:
     features = torch.from_numpy(scale.apply(examples.features)).to(dtype)
-    return Seen([features], torch.from_numpy(examples.labels))
+    return StackRows([features], torch.from_numpy(examples.labels))

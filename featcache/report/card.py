@@ -1,12 +1,14 @@
-"""The model card of a bundle: what the head is, what it was trained on, how well it does, what it is not."""
+"""The model card of a bundle: what the head is, what it was trained on, how well it does, what it
+is not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from featcache.select.outcome import FitResult
-from featcache.select.verdict import Verdict
+from featcache.evidence.verdict import Verdict
+from featcache.runs.result import FitResult
 
 
 def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
@@ -35,7 +37,9 @@ def model_card(result: FitResult, description: Mapping[str, Any]) -> str:
         if result.best.test is not None:
             one = result.best.test[name]
             test = f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
-        lines.append(f"| {name} | {trial.train[name]:.3f} | {trial.validation[name]:.3f} | {test} |")
+        lines.append(
+            f"| {name} | {trial.train[name]:.3f} | {trial.validation[name]:.3f} | {test} |"
+        )
     lines += [
         "",
         f"{before} {_sentence(result.verdict)}",
@@ -60,5 +64,7 @@ def _probabilities(description: Mapping[str, Any]) -> str:
     if offsets is not None:
         shifts = zip(description["classes"], offsets, strict=True)
         listed = ", ".join(f"{name} {offset:+.3g}" for name, offset in shifts)
-        said.append(f"Before the label is chosen, logits are shifted ({listed}): it may not be the most probable one.")
+        said.append(
+            f"Before the label is chosen, logits are shifted ({listed}): it may not be the most probable one."
+        )
     return " ".join(said)

@@ -1,4 +1,6 @@
-"""What a page says of one run: its figures and sentences, ready to be laid out. Nothing here knows HTML."""
+"""What a page says of one run: its figures and sentences, ready to be laid out. Nothing here knows
+HTML.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from dataclasses import dataclass
 
 from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
-from featcache.report.record import NO_VERDICT, Run, Trial, Verdict
+from featcache.runs.record import NO_VERDICT, Run, Trial, Verdict
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -38,7 +40,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Content:
-    """One run for the page. number: from 1, its anchor. facts: (name, value) for the lines below its title."""
+    """One run for the page. number: from 1, its anchor. facts: (name, value) for the lines below
+    its title.
+    """
 
     run: Run
     number: int
@@ -67,10 +71,14 @@ class Content:
 
 
 def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
-    """Everything the page says of a run. title: what it is called beside others, its folder's name by default."""
+    """Everything the page says of a run. title: what it is called beside others, its folder's name
+    by default.
+    """
     reliability = None
     if run.reliability is not None:
-        before, after = (run.calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after"))
+        before, after = (
+            run.calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after")
+        )
         reliability = figures.figure_reliability(run.reliability, before, after)
     best = run.best
     return Content(
@@ -87,8 +95,12 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         layers=figures.figure_layers(run),
         shapes=figures.figure_shapes(run),
         training=_training(run),
-        learning=None if run.learning_curve is None else figures.figure_learning(run.learning_curve, run.metric),
-        confusion=None if best.confusion is None else figures.figure_confusion(best.confusion, run.classes),
+        learning=None
+        if run.learning_curve is None
+        else figures.figure_learning(run.learning_curve, run.metric),
+        confusion=None
+        if best.confusion is None
+        else figures.figure_confusion(best.confusion, run.classes),
         calibration=reliability,
         calibration_told=_calibration(run),
         classes=figures.figure_classes(best.per_class) if best.per_class else None,
@@ -101,7 +113,7 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         reproducible=_reproducible(run),
         n_findings=len(run.findings or ()),
         leaks=sum(one.leak for one in run.findings or ()),
-    )  # fmt: skip
+    )
 
 
 def _headline(verdict: Verdict) -> str:
@@ -132,7 +144,9 @@ def _summary(run: Run) -> str:
     value = f3(best.trial.validation[metric])
     if best.test is not None:
         one = best.test[metric]
-        value = f"{f3(one.value)} ({span(one.low, one.high)})" if one.low is not None else f3(one.value)
+        value = (
+            f"{f3(one.value)} ({span(one.low, one.high)})" if one.low is not None else f3(one.value)
+        )
     return f"{best.trial.name}: {metric} {value} on {part} rows"
 
 
@@ -140,7 +154,9 @@ def _gain(run: Run) -> str | None:
     if run.gain is None or run.best.trial.name == run.linear.trial.name:
         return None
     one = run.gain
-    said = f"{100 * one.value:+z.1f} points of {run.metric} over the linear head on the same test rows"
+    said = (
+        f"{100 * one.value:+z.1f} points of {run.metric} over the linear head on the same test rows"
+    )
     if one.low is not None and one.high is not None:
         said += f" ({100 * one.low:+z.1f} … {100 * one.high:+z.1f})"
     if run.mcnemar is not None:
@@ -154,11 +170,19 @@ def _gain(run: Run) -> str | None:
 def _below_floor(run: Run) -> str | None:
     if run.tfidf is None:
         return None
-    floor = (run.tfidf.test if run.part == "test" and run.tfidf.test else run.tfidf.validation)[run.metric]
+    floor = (run.tfidf.test if run.part == "test" and run.tfidf.test else run.tfidf.validation)[
+        run.metric
+    ]
     below = []
     for name, scored in (("the linear head", run.linear), ("the choice", run.best)):
-        value = scored.trial.validation[run.metric] if scored.test is None else scored.test[run.metric].value
-        if value < floor and not (name == "the choice" and run.best.trial.name == run.linear.trial.name):
+        value = (
+            scored.trial.validation[run.metric]
+            if scored.test is None
+            else scored.test[run.metric].value
+        )
+        if value < floor and not (
+            name == "the choice" and run.best.trial.name == run.linear.trial.name
+        ):
             below.append(f"{name} ({value:.3f})")
     if not below:
         return None
@@ -195,7 +219,9 @@ def _calibration(run: Run) -> list[str]:
                 f"Expected calibration error on {part} rows: {100 * before:.1f} % before, {100 * after:.1f} % after."
             )
     if run.thresholds:
-        said.append("Labels are chosen by thresholds that were tuned on validation rows for macro-F1.")
+        said.append(
+            "Labels are chosen by thresholds that were tuned on validation rows for macro-F1."
+        )
     return said
 
 
@@ -206,7 +232,9 @@ def _choice(run: Run) -> list[str]:
     given_up = f"; {dropped:,} of them were given up for better ones" if dropped else ""
     said = [f"{run.n_trials:,} heads were tried by {how}{given_up}."]
     if search.seconds is not None:
-        said.append(f"The search was given {search.seconds:g} s, so the result depends on the machine.")
+        said.append(
+            f"The search was given {search.seconds:g} s, so the result depends on the machine."
+        )
     on = f"{run.rows['validation']:,} validation rows"
     if search.cv is not None:
         on = f"{search.cv} folds over training and validation rows"
@@ -215,7 +243,9 @@ def _choice(run: Run) -> list[str]:
         "error."
     )
     if search.seeds:
-        said.append(f"Seed{'' if len(search.seeds) == 1 else 's'} of each: {', '.join(map(str, search.seeds))}.")
+        said.append(
+            f"Seed{'' if len(search.seeds) == 1 else 's'} of each: {', '.join(map(str, search.seeds))}."
+        )
     if search.balance != "none":
         said.append(f"Classes were balanced by {search.balance}.")
     if search.focal:
@@ -226,7 +256,9 @@ def _choice(run: Run) -> list[str]:
             "rows were read once."
         )
     else:
-        said.append("There are no test rows: scores on validation rows, which the choice was made on, are too good.")
+        said.append(
+            "There are no test rows: scores on validation rows, which the choice was made on, are too good."
+        )
     return said
 
 
@@ -234,7 +266,5 @@ def _reproducible(run: Run) -> str:
     if run.command is not None:
         return "The same command on the same files and cache gives the same scores on one machine."
     if run.knows_command:
-        return (
-            "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
-        )
+        return "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
     return "An early version wrote this run and did not keep its command."

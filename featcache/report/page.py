@@ -1,11 +1,12 @@
-"""The report: one HTML file of one run or of several, with everything in it, which asks nothing of the network."""
+"""The report: one HTML file of one run or of several, with everything in it, which asks nothing of
+the network.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from functools import cache
@@ -14,59 +15,39 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.errors import InputError, MachineError
-from featcache.files import write_durably
+from featcache.durable import write_durably
 from featcache.report.charts import points, span
-from featcache.report.compare import compare
 from featcache.report.content import content_of
-from featcache.report.reading import read_run
-from featcache.report.record import Run
+from featcache.runs.compare import compare
+from featcache.runs.folder import REPORT
+from featcache.runs.reading import read_run
+from featcache.runs.record import Run
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-REPORT = "report.html"
-MOST_WHOLE = 10  # runs that are on one page with all of their figures; of more, each has its verdict
-_LONGEST, _LONGEST_OF_MANY = 4000, 1000  # characters of a text that are put into a page of one run, of several
+MOST_WHOLE = (
+    10  # runs that are on one page with all of their figures; of more, each has its verdict
+)
+_LONGEST, _LONGEST_OF_MANY = (
+    4000,
+    1000,
+)  # characters of a text that are put into a page of one run, of several
 
 
 def write_page(folder: Path) -> Path:
     """Write the page of one run into its own folder, from what the folder holds. Returns its place."""
-    return write_report([folder])
+    return write_report_page([read_run(folder)], folder / REPORT)
 
 
-def write_report(
-    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
-) -> Path:
-    """Write one self-contained HTML page about run folders, beside one another where there are several; its place.
+def write_report_page(runs: Sequence[Run], place: Path) -> Path:
+    """Write the page of these runs to a file. Returns its place.
 
-    out: the file; by default report.html, in the folder of a single run, in the current folder otherwise.
-    Raises InputError where a folder is no run or `out` cannot be a file, DamageError where a run's file is damaged,
-    MachineError where the page cannot be written. Nothing is written then.
+    Raises MachineError where the disk refuses; nothing is written then.
     """
-    given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(one) for one in runs]
-    folders = list(dict.fromkeys(given))
-    if not folders:
-        msg = "no run is named"
-        raise InputError(msg, cure="Name one or several run folders: featcache report runs/reviews-stars.")
-    place = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
-    found = [read_run(folder) for folder in folders]
-    _check_place(place)
     # What HTML and UTF-8 cannot hold, in a text of the user: a NUL, half of a pair of surrogates.
-    page = render(found).replace("\0", "\ufffd").encode("utf-8", "replace")
+    page = render(runs).replace("\0", "\ufffd").encode("utf-8", "replace")
     return write_durably(place.parent, place.name, page)
-
-
-def _check_place(place: Path) -> None:
-    if place.is_dir() or not place.name:
-        msg = f"{place} is a folder, so the page cannot be written there"
-        raise InputError(msg, cure=f"Name a file: --out {place / REPORT}.")
-    if not place.parent.is_dir():
-        msg = f"the folder {place.parent} is not there"
-        raise InputError(msg, cure="Make it first, or choose another place: --out FILE.")
-    if not os.access(place.parent, os.W_OK):
-        msg = f"the folder {place.parent} cannot be written"
-        raise MachineError(msg, cure="Choose a place that can be written: --out FILE.")
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -140,11 +121,13 @@ def _asset(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """What the page's own policy allows to run: this script, and no other that a text might smuggle in."""
+    """What the page's own policy allows to run: this script, and no other that a text might smuggle
+    in.
+    """
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _json_data(value: Any) -> Any:  # noqa: ANN401 - any JSON, and markup
+def _json_data(value: Any) -> Any:
     """JSON that may stand in a script element: no character that could end it."""
     from markupsafe import Markup
 

@@ -1,7 +1,9 @@
-"""The table of docs/backbones.md: how each family runs. `python -m tests.backbone.page` writes it anew.
+"""The table of docs/backbones.md: how each family runs. `python -m tests.backbone.page` writes it
+anew.
 
-A tiny model of each family is run in padded batches, packed, and text by text; every pooling of every layer of
-every text is compared. The page states bounds and not the differences themselves, which vary between processors.
+A tiny model of each family is run in padded batches, packed, and text by text; every pooling of
+every layer of every text is compared. The page states bounds and not the differences themselves,
+which vary between processors.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbone.linear import lay_out
-from featcache.backbone.load import Backbone
+from featcache.backbone.model import Backbone
 from featcache.backbone.packed import why_not_packed
 from tests.backbone.test_pooling import all_states, load, one_by_one
 from tests.conftest import save_encoder, sentences
@@ -28,7 +30,9 @@ _LIMIT = 48  # tokens, of the tiny models
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one family. padded, packed: largest differences in float32; cosine: lowest, in bfloat16, as it runs."""
+    """Of one family. padded, packed: largest differences in float32; cosine: lowest, in bfloat16,
+    as it runs.
+    """
 
     kind: str
     why_padded: str | None
@@ -53,7 +57,9 @@ def measured(folder: Path) -> Measured:
 
 
 def _largest(model: Backbone, expected: NDArray[np.float32]) -> float:
-    return float(np.abs(all_states(model, _TEXTS, 80) - expected).max() / (1 + np.abs(expected).max()))
+    return float(
+        np.abs(all_states(model, _TEXTS, 80) - expected).max() / (1 + np.abs(expected).max())
+    )
 
 
 def row(name: str, found: Measured) -> str:
@@ -72,10 +78,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         encoder = Path(place) / "encoder"
         save_encoder(encoder)
-        found = [row(name, measured(build(name, encoder, Path(place) / name))) for name in sorted(FAMILIES)]
+        found = [
+            row(name, measured(build(name, encoder, Path(place) / name)))
+            for name in sorted(FAMILIES)
+        ]
     before, _, rest = PAGE.read_text("utf-8").partition(HEAD)
     after = "\n".join(line for line in rest.splitlines() if not line.startswith("|"))
-    PAGE.write_text(f"{before}{HEAD}\n| --- | --- | --- | --- | --- |\n" + "\n".join(found) + after + "\n", "utf-8")
+    PAGE.write_text(
+        f"{before}{HEAD}\n| --- | --- | --- | --- | --- |\n" + "\n".join(found) + after + "\n",
+        "utf-8",
+    )
 
 
 if __name__ == "__main__":

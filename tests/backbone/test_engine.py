@@ -1,4 +1,6 @@
-"""What makes the pass fast gives what the plain way gives: products for attention, weights laid out, states let go."""
+"""What makes the pass fast gives what the plain way gives: products for attention, weights laid
+out, states let go.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from featcache.backbone import attention
-from featcache.backbone.attention import Layout, Rules, laid_out
+from featcache.backbone.attention import PackLayout, Rules, laid_out
 from featcache.backbone.batching import tokenize
 from featcache.backbone.blocks import find_blocks, run
 from featcache.backbone.budget import Budget
@@ -45,9 +47,12 @@ def test_attention_by_products_is_torch_s_own_text_by_text(
 ) -> None:
     generator = torch.Generator().manual_seed(len(lengths))
     n_tokens = sum(lengths) + spare
-    q, k, v = (torch.randn(heads, n_tokens, 8, generator=generator) for heads in (4, 4 // shared, 4 // shared))
+    q, k, v = (
+        torch.randn(heads, n_tokens, 8, generator=generator)
+        for heads in (4, 4 // shared, 4 // shared)
+    )
     rules = replace(PLAIN, causal=causal, window=window)
-    layout = Layout(tuple(lengths))
+    layout = PackLayout(tuple(lengths))
     with laid_out(layout):
         by_torch = attention._attention(q, k, v, rules)
     start = 0
@@ -67,7 +72,9 @@ def test_attention_by_products_is_torch_s_own_text_by_text(
         if window is not None:
             seen = seen & (back.abs() < window)
         weights = functional.softmax(scores.masked_fill(~seen, float("-inf")), dim=-1)
-        torch.testing.assert_close(by_torch[mine], (weights @ values).transpose(0, 1), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            by_torch[mine], (weights @ values).transpose(0, 1), atol=1e-5, rtol=1e-4
+        )
         start += length
 
 
@@ -76,7 +83,9 @@ def test_texts_are_attended_to_in_portions_that_cover_them_all() -> None:
     portions = list(attention._portions(group, torch.empty(12, 1, 32)))
     assert len(portions) > 1
     assert sum(one.count for one in portions) == 1000
-    places = [place for one in portions for place in range(one.start, one.start + one.count * 60, 60)]
+    places = [
+        place for one in portions for place in range(one.start, one.start + one.count * 60, 60)
+    ]
     assert places == list(range(7, 7 + 60_000, 60))
 
 
@@ -94,7 +103,9 @@ def test_a_layer_that_is_laid_out_gives_what_it_gave(dtype: torch.dtype, bias: b
     assert lay_out(model) == 3
     assert all(isinstance(layer, LaidOut) for layer in model)
     assert model[0] is model[2], "what was one layer is one layer"
-    torch.testing.assert_close(model(states), expected, atol=1e-5, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
+    torch.testing.assert_close(
+        model(states), expected, atol=1e-5, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4
+    )
     again = model[0].weight
     assert isinstance(again, torch.Tensor)
     assert torch.equal(again, weight), "its weights can still be asked for"
@@ -106,10 +117,16 @@ def test_a_type_that_cannot_be_laid_out_stays_as_it_is() -> None:
     assert type(model[0]) is torch.nn.Linear
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mamba"])  # which reports no embeddings
-def test_the_states_of_a_family_s_layers_are_found_where_they_appear(name: str, encoder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if name != "mamba"]
+)  # which reports no embeddings
+def test_the_states_of_a_family_s_layers_are_found_where_they_appear(
+    name: str, encoder: Path, tmp_path: Path
+) -> None:
     model = load(build(name, encoder, tmp_path / name))
-    assert model.blocks is not None, "its states are kept until the end, which takes memory and time"
+    assert model.blocks is not None, (
+        "its states are kept until the end, which takes memory and time"
+    )
     assert model.blocks.n_layers == 2
     found, kept = all_states(model, TEXTS, 80), all_states(replace(model, blocks=None), TEXTS, 80)
     np.testing.assert_array_equal(found, kept)
@@ -129,7 +146,9 @@ def test_layers_above_the_highest_one_asked_for_are_not_computed(encoder: Path) 
         np.testing.assert_allclose(
             batch.states[:, 0], one_by_one(model, TEXTS[:3])[batch.rows][:, highest, :1], atol=1e-5
         )
-        assert not any(block._forward_pre_hooks for block in model.blocks.modules), "no hook is left behind"
+        assert not any(block._forward_pre_hooks for block in model.blocks.modules), (
+            "no hook is left behind"
+        )
 
 
 def test_blocks_are_not_guessed_where_their_inputs_are_other_states(encoder: Path) -> None:
@@ -146,9 +165,12 @@ def test_blocks_are_not_guessed_where_their_inputs_are_other_states(encoder: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "n_layers"), [("bert", 2), ("gpt2", 2), ("albert", 1), ("gemma", 2), ("opt", 0), ("llama", 0)]
+    ("name", "n_layers"),
+    [("bert", 2), ("gpt2", 2), ("albert", 1), ("gemma", 2), ("opt", 0), ("llama", 0)],
 )
-def test_gelu_is_computed_with_the_layer_before_it(name: str, n_layers: int, encoder: Path, tmp_path: Path) -> None:
+def test_gelu_is_computed_with_the_layer_before_it(
+    name: str, n_layers: int, encoder: Path, tmp_path: Path
+) -> None:
     model = load(build(name, encoder, tmp_path / name))
     expected = all_states(model, TEXTS, 80)
     lay_out(model.model)
@@ -178,7 +200,7 @@ def test_a_gelu_whose_input_is_used_elsewhere_too_stays_where_it_is() -> None:
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=9))
 def test_pooling_in_groups_is_pooling_text_by_text(lengths: list[int]) -> None:
     hidden = torch.randn(sum(lengths) + 2, 5, generator=torch.Generator().manual_seed(1))
-    pooled = pool_packed(hidden, Layout(tuple(lengths)).groups, ("mean", "cls", "last", "max"))
+    pooled = pool_packed(hidden, PackLayout(tuple(lengths)).groups, ("mean", "cls", "last", "max"))
     ends = np.cumsum(lengths)
     for row, (end, length) in enumerate(zip(ends.tolist(), lengths, strict=True)):
         states = hidden[end - length : end]
@@ -187,7 +209,9 @@ def test_pooling_in_groups_is_pooling_text_by_text(lengths: list[int]) -> None:
 
 
 def _feed(budget: Budget, seconds: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Batches of a machine that takes so many seconds for a token of each size; returns the sizes used."""
+    """Batches of a machine that takes so many seconds for a token of each size; returns the sizes
+    used.
+    """
     clock, used = [0.0], []
     monkeypatch.setattr("featcache.backbone.budget.time.perf_counter", lambda: clock[0])
     for _ in range(15):
@@ -198,13 +222,18 @@ def _feed(budget: Budget, seconds: dict[int, float], monkeypatch: pytest.MonkeyP
     return used
 
 
-def test_the_fastest_size_of_batches_is_found_by_trying_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_size_of_batches_is_found_by_trying_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     used = _feed(Budget((100, 50, 200)), {100: 1.0, 50: 1.2, 200: 0.8}, monkeypatch)
     assert used == [100, 50, 200] * 3 + [200] * 6
 
 
 def test_a_gain_that_may_be_noise_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _feed(Budget((100, 50, 200)), {100: 1.0, 50: 0.99, 200: 0.97}, monkeypatch)[-6:] == [100] * 6
+    assert (
+        _feed(Budget((100, 50, 200)), {100: 1.0, 50: 0.99, 200: 0.97}, monkeypatch)[-6:]
+        == [100] * 6
+    )
 
 
 def test_a_budget_that_was_too_much_is_halved_for_good_and_said_so() -> None:

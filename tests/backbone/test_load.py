@@ -44,19 +44,28 @@ def test_facts_are_those_of_the_configuration(encoder: Path, decoder: Path) -> N
 def test_roberta_has_fewer_positions_than_its_table(tmp_path: Path, encoder: Path) -> None:
     folder = copy(encoder, tmp_path / "roberta")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta", "max_position_embeddings": 50}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "model_type": "roberta", "max_position_embeddings": 50})
+    )
     assert facts_of(folder, Memo()).limit == 48  # padding_idx is 1: positions start at 2
 
 
 def _rename_config(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    noise = {"_name_or_path": "elsewhere", "transformers_version": "9", "architectures": ["X"], "id2label": {"0": "a"}}
+    noise = {
+        "_name_or_path": "elsewhere",
+        "transformers_version": "9",
+        "architectures": ["X"],
+        "id2label": {"0": "a"},
+    }
     (folder / "config.json").write_text(json.dumps({**config, **noise}))
 
 
 def _rename_tokenizer(folder: Path) -> None:
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "name_or_path": "elsewhere"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**settings, "name_or_path": "elsewhere"})
+    )
 
 
 def _add_readme(folder: Path) -> None:
@@ -108,7 +117,9 @@ def test_whatever_changes_a_feature_is_identity(
     folder = copy(encoder, tmp_path / "tiny-bert")
     change(folder)
     mine, theirs = fingerprint(folder, Memo()), fingerprint(encoder, Memo())
-    assert [name for name in Fingerprint.__annotations__ if getattr(mine, name) != getattr(theirs, name)] == [field]
+    assert [
+        name for name in Fingerprint.__annotations__ if getattr(mine, name) != getattr(theirs, name)
+    ] == [field]
 
 
 def test_weights_that_change_under_the_memo_are_hashed_again(encoder: Path, tmp_path: Path) -> None:
@@ -148,12 +159,16 @@ def _pickled_weights(folder: Path) -> None:
 
 def _lost_part(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
+    )
 
 
 def _own_code(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "modeling.M"}}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "auto_map": {"AutoModel": "modeling.M"}})
+    )
     (folder / "modeling.py").write_text("raise SystemExit('ran')")
 
 
@@ -164,8 +179,16 @@ def _own_code(folder: Path) -> None:
         (_bad_config, "cannot be read as JSON", "Download the model again"),
         (_no_tokenizer, "has no tokenizer", "tokenizer.save_pretrained"),
         (_no_weights, "holds no weights", "save it with save_pretrained"),
-        (_pickled_weights, r"only as a pickle \(pytorch_model.bin\), which can run code", "--allow-pickle"),
-        (_lost_part, "lacks the weights file model-00001-of-00002.safetensors", "Download the model again"),
+        (
+            _pickled_weights,
+            r"only as a pickle \(pytorch_model.bin\), which can run code",
+            "--allow-pickle",
+        ),
+        (
+            _lost_part,
+            "lacks the weights file model-00001-of-00002.safetensors",
+            "Download the model again",
+        ),
         (_own_code, r"brings Python code of its own \(modeling.py\)", "--trust-remote-code"),
     ],
 )
@@ -191,9 +214,15 @@ def test_pickled_weights_load_when_the_user_says_so(encoder: Path, tmp_path: Pat
 def test_weights_that_lack_part_of_the_backbone_are_refused(encoder: Path, tmp_path: Path) -> None:
     """Transformers fills the gap with random numbers and only warns."""
     folder = copy(encoder, tmp_path / "partial")
-    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if "layer.1." not in name}
+    weights = {
+        name: value
+        for name, value in load_file(folder / "model.safetensors").items()
+        if "layer.1." not in name
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BackboneError, match=r"lack 16 tensors of the backbone, such as encoder\.layer\.1"):
+    with pytest.raises(
+        BackboneError, match=r"lack 16 tensors of the backbone, such as encoder\.layer\.1"
+    ):
         load_backbone(folder, dtype="float32", device="cpu")
 
 

@@ -12,14 +12,24 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from featcache.backbone.batching import _is_plain, tokenize
 from tests.conftest import sentences
 
-TEXTS = [*sentences(50, seed=2, longest=20), "cat", "the cat " * 40, "unknown words", "[CLS] cat [SEP]"]
+TEXTS = [
+    *sentences(50, seed=2, longest=20),
+    "cat",
+    "the cat " * 40,
+    "unknown words",
+    "[CLS] cat [SEP]",
+]
 
 
 class Called(PreTrainedTokenizerFast):
     """Does something of its own when it is called."""
 
     def __call__(self, text: Any, *arguments: Any, **named: Any) -> Any:
-        texts = [one.replace("cat", "dog") for one in text] if isinstance(text, list) else text.replace("cat", "dog")
+        texts = (
+            [one.replace("cat", "dog") for one in text]
+            if isinstance(text, list)
+            else text.replace("cat", "dog")
+        )
         return super().__call__(texts, *arguments, **named)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import featcache.files
+import featcache.durable
 from featcache.cache.claims import Claims
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.space import Space
 from featcache.errors import MachineError
 from tests.cache.test_shard import contract, rows
@@ -23,9 +23,9 @@ from tests.cache.test_space import ORIGIN, make
 from tests.cache.upkeep.tools import FailingDisk, quiet, served, truth_of
 
 
-def pick(part: Rows, chosen: NDArray[np.int64]) -> Rows:
+def pick(part: CachedRows, chosen: NDArray[np.int64]) -> CachedRows:
     features = {name: states[chosen] for name, states in part.features.items()}
-    return Rows(part.keys[chosen], part.n_tokens[chosen], part.truncated[chosen], features)
+    return CachedRows(part.keys[chosen], part.n_tokens[chosen], part.truncated[chosen], features)
 
 
 def test_a_writer_alone_gets_every_row_once_in_slices(tmp_path: Path) -> None:
@@ -99,19 +99,27 @@ def claimed_in(space: Space) -> set[bytes]:
     return {data[start : start + 16] for start in range(0, len(data), 16)}
 
 
-def test_a_writer_may_claim_ahead_and_rows_stay_claimed_until_they_are_on_the_disk(tmp_path: Path) -> None:
+def test_a_writer_may_claim_ahead_and_rows_stay_claimed_until_they_are_on_the_disk(
+    tmp_path: Path,
+) -> None:
     space, part = make(tmp_path), rows(20)
     written: list[NDArray[np.int64]] = []
     with space.writing() as (now, first), space.writing() as (_, second):
         ahead = first.slices(part.keys, 6, quiet, first=2, on_disk=lambda: len(written))
         taken = [next(ahead)[0] for _ in range(3)]
-        assert [one.tolist() for one in taken] == [[0, 1], [2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13]]
+        assert [one.tolist() for one in taken] == [
+            [0, 1],
+            [2, 3, 4, 5, 6, 7],
+            [8, 9, 10, 11, 12, 13],
+        ]
         in_hand = [part.keys[row].tobytes() for row in range(14)]
         assert claimed_in(space) == set(in_hand), "none of the three is written"
         now.add(pick(part, taken[0]), {"written": "x"})
         written.append(taken[0])
         other, finished = next(second.slices(part.keys, 100, quiet))
-        assert (other.tolist(), finished) == (list(range(14, 20)), 2), "what is claimed ahead is not another's"
+        assert (other.tolist(), finished) == (list(range(14, 20)), 2), (
+            "what is claimed ahead is not another's"
+        )
         now.add(pick(part, other), {"written": "x"})
         assert [finished for _, finished in ahead] == [6]
         assert claimed_in(space) >= set(in_hand[2:]), "they are yielded and not yet written"
@@ -122,7 +130,9 @@ def test_a_slice_is_given_up_only_after_its_shard_has_its_name(tmp_path: Path) -
     written: list[NDArray[np.int64]] = []
     with space.writing() as (now, claims):
         for mine, _ in claims.slices(part.keys, 2, quiet, on_disk=lambda: len(written)):
-            on_disk = {key.tobytes() for shard in space.reopened().shards for key in shard.read("keys")}
+            on_disk = {
+                key.tobytes() for shard in space.reopened().shards for key in shard.read("keys")
+            }
             before = {key.tobytes() for key in part.keys[: mine[-1] + 1]}
             assert before == on_disk | claimed_in(space), "a row is in a shard or in a claim"
             if mine[0] % 4 == 2:  # two slices are behind by now
@@ -201,7 +211,7 @@ def test_a_writer_that_ends_while_another_chooses_disturbs_nobody(
             assert len(next(second.slices(part.keys, 8, quiet))[0]) == 8
 
 
-# -- places that cannot be written to ---------------------------------------------------------------------------------
+# -- places that cannot be written to --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
@@ -217,7 +227,10 @@ def test_a_file_system_without_locks_can_be_read_and_says_what_writing_needs(
     space.add(part, {"written": "x"})
     monkeypatch.setattr(fcntl, "flock", refuse)
     for context in (space.writing, space.alone):
-        with pytest.raises(MachineError, match="file system without file locks") as caught, context():
+        with (
+            pytest.raises(MachineError, match="file system without file locks") as caught,
+            context(),
+        ):
             pass
         assert "Reading works" in caught.value.cure
         assert "local disk" in caught.value.cure
@@ -230,7 +243,9 @@ def test_a_file_system_without_locks_can_be_read_and_says_what_writing_needs(
 def test_a_folder_that_is_read_only_can_be_read_and_says_what_writing_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tests may run as root, whom permissions do not stop: the answer of a read-only disk is played."""
+    """Tests may run as root, whom permissions do not stop: the answer of a read-only disk is
+    played.
+    """
     space, part = make(tmp_path), rows()
     space.add(part, {"written": "x"})
     real = os.open
@@ -243,14 +258,19 @@ def test_a_folder_that_is_read_only_can_be_read_and_says_what_writing_needs(
     monkeypatch.setattr(os, "open", read_only)
     assert served(space.path, truth_of(part)) == set(truth_of(part))
     for context in (space.writing, space.alone):
-        with pytest.raises(MachineError, match="cannot be written: Read-only file system") as caught, context():
+        with (
+            pytest.raises(MachineError, match="cannot be written: Read-only file system") as caught,
+            context(),
+        ):
             pass
         assert "choose another --cache" in caught.value.cure
     with pytest.raises(MachineError, match="Read-only file system"):
         space.add(part, {})
 
 
-def test_claims_that_cannot_be_written_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_that_cannot_be_written_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space, part = make(tmp_path), rows()
 
     def full(*_: object) -> None:
@@ -262,14 +282,16 @@ def test_claims_that_cannot_be_written_say_so(tmp_path: Path, monkeypatch: pytes
             next(claims.slices(part.keys, 3, quiet))
 
 
-# -- two that make the same space -------------------------------------------------------------------------------------
+# -- two that make the same space ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", range(1, 9))
 def test_a_writer_that_starts_while_another_makes_the_space_takes_nothing_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """At each call of the one that makes the space, another is there already, makes it too and writes a row."""
+    """At each call of the one that makes the space, another is there already, makes it too and
+    writes a row.
+    """
 
     class Overtaken(FailingDisk):
         def __getattr__(self, name: str) -> Any:
@@ -279,14 +301,17 @@ def test_a_writer_that_starts_while_another_makes_the_space_takes_nothing_from_i
                 if self.calls == at:
                     self.calls += 1
                     told = subprocess.run(
-                        [sys.executable, "-c", OTHER, str(tmp_path)], check=False, capture_output=True, text=True
+                        [sys.executable, "-c", OTHER, str(tmp_path)],
+                        check=False,
+                        capture_output=True,
+                        text=True,
                     )
                     assert told.returncode == 0, told.stderr
                 return got(*arguments, **named)
 
             return call if callable(got) else got
 
-    monkeypatch.setattr(featcache.files, "os", Overtaken(10**9, OSError()))
+    monkeypatch.setattr(featcache.durable, "os", Overtaken(10**9, OSError()))
     space = make(tmp_path)
     monkeypatch.undo()
     with space.writing() as (now, _):

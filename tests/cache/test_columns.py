@@ -14,7 +14,9 @@ from tests.cache.test_shard import contract, rows
 def test_widening_is_exact_for_every_finite_float16() -> None:
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = every[np.isfinite(every)]
-    np.testing.assert_array_equal(widen(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32))
+    np.testing.assert_array_equal(
+        widen(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32)
+    )
 
 
 def test_what_does_not_fit_into_float16_stays_float32() -> None:

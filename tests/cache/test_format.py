@@ -1,4 +1,6 @@
-"""docs/cache-format.md: its reader, run as it stands, reads what featcache wrote; its example is the golden file."""
+"""docs/cache-format.md: its reader, run as it stands, reads what featcache wrote; its example is
+the golden file.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.layout import USER_BLOCKS
 from featcache.cache.shard import SEALED, Shard
 from featcache.cache.space import Space
@@ -40,7 +42,9 @@ def section(title: str) -> str:
 
 
 def table_rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
+    lines = [
+        line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")
+    ]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -72,11 +76,18 @@ def check_all(file: Any) -> None:
         assert [len(part) for part in parts] == [16, 4, 1]
         assert xxhash.xxh3_64_intdigest(b"".join(parts)) == arrays["checksums/keys"][row]
         for view in views:
-            assert xxhash.xxh3_64_intdigest(arrays[view][row].tobytes()) == arrays[f"checksums/{view}"][row]
-            np.testing.assert_array_equal(file.state(view, row), arrays[view][row].astype(np.float32))
+            assert (
+                xxhash.xxh3_64_intdigest(arrays[view][row].tobytes())
+                == arrays[f"checksums/{view}"][row]
+            )
+            np.testing.assert_array_equal(
+                file.state(view, row), arrays[view][row].astype(np.float32)
+            )
         assert file.find(arrays["keys"][row].tobytes()) == row
     for view in views:
-        assert (arrays[view].dtype == np.float32) == bool((abs(arrays[view].astype(np.float32)) > 65504).any())
+        assert (arrays[view].dtype == np.float32) == bool(
+            (abs(arrays[view].astype(np.float32)) > 65504).any()
+        )
     if index:
         keys = [arrays["keys"][row].tobytes() for row in arrays["index/entries"][:, 2]]
         assert all(one < other for one, other in pairwise(keys))
@@ -93,7 +104,7 @@ def header_table() -> str:
     return PAGE.split("one object with exactly these fields:")[1].split("`offset` is in bytes")[0]
 
 
-def many_rows(n: int) -> Rows:
+def many_rows(n: int) -> CachedRows:
     """Rows of which three runs of 600, more than a block, have keys with equal first halves."""
     generator = np.random.default_rng(0)
     made = rows(n, seed=9)
@@ -130,7 +141,9 @@ def test_every_rule_holds_in_the_golden_files(page: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-def test_it_reads_what_featcache_writes(page: dict[str, Any], tmp_path: Path, *, sealed: bool) -> None:
+def test_it_reads_what_featcache_writes(
+    page: dict[str, Any], tmp_path: Path, *, sealed: bool
+) -> None:
     """Over 5 blocks of the index, with runs of equal first halves that go over their ends."""
     space = make(tmp_path)
     parts = [many_rows(2600), rows(40, seed=1)]
@@ -153,7 +166,9 @@ def test_it_reads_what_featcache_writes(page: dict[str, Any], tmp_path: Path, *,
             found = [(number, file.find(key.tobytes())) for number, file in enumerate(files)]
             ((number, row),) = [one for one in found if one[1] is not None]
             assert starts[number] + row == position
-            np.testing.assert_array_equal(files[number].state(f"layer_{layer:02d}/{pooling}", row), states)
+            np.testing.assert_array_equal(
+                files[number].state(f"layer_{layer:02d}/{pooling}", row), states
+            )
     for key in keys[:5]:
         absent = key.copy()
         absent[15] ^= 1
@@ -174,7 +189,15 @@ def test_it_looks_texts_up_over_several_files(page: dict[str, Any], tmp_path: Pa
     texts = [f"text {number}" for number in range(14)]
     for seed in range(2):
         part = rows(8, seed=seed)
-        space.add(Rows(row_keys(texts[6 * seed : 6 * seed + 8]), part.n_tokens, part.truncated, part.features), {})
+        space.add(
+            CachedRows(
+                row_keys(texts[6 * seed : 6 * seed + 8]),
+                part.n_tokens,
+                part.truncated,
+                part.features,
+            ),
+            {},
+        )
     opened = Space.open(space.path)
     expected = opened.gather(opened.find(row_keys(texts)), layer=2, pooling="cls")
     got = [page["read"](space.path, text, "layer_02/cls") for text in texts]
@@ -182,7 +205,9 @@ def test_it_looks_texts_up_over_several_files(page: dict[str, Any], tmp_path: Pa
 
 
 def test_it_refuses_damage_or_reads_right(page: dict[str, Any], tmp_path: Path) -> None:
-    """A byte flipped in every stretch of 61, and files cut off: never another value, never another error."""
+    """A byte flipped in every stretch of 61, and files cut off: never another value, never another
+    error.
+    """
     one = EXPECTED["texts"]["sealed two"]
     (tmp_path / "contract.json").write_bytes((SPACE / "contract.json").read_bytes())
     path = tmp_path / SEALED
@@ -203,7 +228,9 @@ def test_it_refuses_damage_or_reads_right(page: dict[str, Any], tmp_path: Path) 
     assert len(cases) * 0.5 < refused < len(cases)
 
 
-def test_it_refuses_what_is_newer_or_of_another_contract(page: dict[str, Any], tmp_path: Path) -> None:
+def test_it_refuses_what_is_newer_or_of_another_contract(
+    page: dict[str, Any], tmp_path: Path
+) -> None:
     from tests.cache.test_shard import with_header
 
     path = tmp_path / SEALED
@@ -250,7 +277,9 @@ def test_the_numbers_of_the_example_are_the_golden_files() -> None:
         assert value == str(found)
         if kind == "uint64":
             spans = [(int(start), int(end)) for start, end in re.findall(r"(\d+) … (\d+)", meaning)]
-            assert xxhash.xxh3_64_intdigest(b"".join(data[start:end] for start, end in spans)) == found
+            assert (
+                xxhash.xxh3_64_intdigest(b"".join(data[start:end] for start, end in spans)) == found
+            )
             assert f"`{found:016x}`" in meaning
     gaps = re.findall(r"(\d+)\s…\s(\d+)", section("Example").split("joined for `rest`")[1])
     joined = b"".join(data[int(start) : int(end)] for start, end in gaps)

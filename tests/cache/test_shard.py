@@ -14,7 +14,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
 from featcache.cache.shard import Shard, write_shard
 from featcache.errors import DamageError, FormatError, MachineError
@@ -22,21 +22,31 @@ from featcache.errors import DamageError, FormatError, MachineError
 
 def contract(**changes: Any) -> Contract:
     fields: dict[str, Any] = {
-        "weights": "a" * 64, "config": {"model_type": "bert"}, "tokenizer": "b" * 64, "code": None,
-        "special_tokens": True, "max_length": 48, "truncation_side": "right", "dtype": "float32",
-        "quantization": None, "layers": (0, 2), "poolings": ("mean", "cls"),
-    }  # fmt: skip
+        "weights": "a" * 64,
+        "config": {"model_type": "bert"},
+        "tokenizer": "b" * 64,
+        "code": None,
+        "special_tokens": True,
+        "max_length": 48,
+        "truncation_side": "right",
+        "dtype": "float32",
+        "quantization": None,
+        "layers": (0, 2),
+        "poolings": ("mean", "cls"),
+    }
     return Contract(**{**fields, **changes})
 
 
-def rows(n: int = 7, hidden: int = 5, seed: int = 0) -> Rows:
+def rows(n: int = 7, hidden: int = 5, seed: int = 0) -> CachedRows:
     generator = np.random.default_rng(seed)
     names = ["layer_00/mean", "layer_00/cls", "layer_02/mean", "layer_02/cls"]
-    return Rows(
+    return CachedRows(
         keys=generator.integers(0, 256, (n, 16), dtype=np.uint8),
         n_tokens=generator.integers(1, 48, n).astype(np.uint32),
         truncated=generator.integers(0, 2, n).astype(np.bool_),
-        features={name: generator.standard_normal((n, hidden)).astype(np.float32) for name in names},
+        features={
+            name: generator.standard_normal((n, hidden)).astype(np.float32) for name in names
+        },
     )
 
 
@@ -98,9 +108,11 @@ def test_values_beyond_float16_are_kept_as_float32(tmp_path: Path) -> None:
 def test_a_header_larger_than_4_kib_grows_the_user_block(tmp_path: Path) -> None:
     many = rows()
     features = {
-        f"layer_{layer:02d}/{name}": many.features["layer_00/mean"] for layer in range(40) for name in ("mean", "cls")
+        f"layer_{layer:02d}/{name}": many.features["layer_00/mean"]
+        for layer in range(40)
+        for name in ("mean", "cls")
     }
-    wide = Rows(many.keys, many.n_tokens, many.truncated, features)
+    wide = CachedRows(many.keys, many.n_tokens, many.truncated, features)
     path = write_shard(tmp_path, wide, contract=contract(), provenance={})
     with h5py.File(path, "r") as file:
         assert file.userblock_size == 16384
@@ -163,7 +175,9 @@ def test_a_damaged_row_is_named_and_its_neighbours_are_served(shard: Path) -> No
 
 
 def with_header(data: bytes, **changes: Any) -> bytes:
-    """A shard's bytes with fields of its header changed, and checksums that fit: what only intent can make."""
+    """A shard's bytes with fields of its header changed, and checksums that fit: what only intent
+    can make.
+    """
     size, user_block = struct.unpack_from("<I", data, 16)[0], struct.unpack_from("<I", data, 12)[0]
     header = json.loads(data[32 : 32 + size])
     version = changes.pop("version", 1)
@@ -171,13 +185,17 @@ def with_header(data: bytes, **changes: Any) -> bytes:
     block = bytearray(user_block)
     block[:24] = struct.pack("<8sIIII", data[:8], version, user_block, len(text), 0)
     block[32 : 32 + len(text)] = text
-    struct.pack_into("<Q", block, 24, xxhash.xxh3_64_intdigest(bytes(block[:24]) + bytes(block[32:])))
+    struct.pack_into(
+        "<Q", block, 24, xxhash.xxh3_64_intdigest(bytes(block[:24]) + bytes(block[32:]))
+    )
     return bytes(block) + data[user_block:-user_block] + bytes(block)
 
 
 def test_a_newer_format_is_refused_with_the_cure_and_is_no_damage(shard: Path) -> None:
     shard.write_bytes(with_header(shard.read_bytes(), version=2))
-    with pytest.raises(FormatError, match="written in format 2; this featcache reads up to 1") as caught:
+    with pytest.raises(
+        FormatError, match="written in format 2; this featcache reads up to 1"
+    ) as caught:
         Shard.open(shard)
     assert "Upgrade" in caught.value.cure
     assert caught.value.exit_code == 3
@@ -192,7 +210,9 @@ def test_a_flipped_version_is_damage(shard: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk's own answer is the one thing replaced here; a real full disk is tried in the command line's tests."""
+    """The disk's own answer is the one thing replaced here; a real full disk is tried in the
+    command line's tests.
+    """
     import errno
     import os
 

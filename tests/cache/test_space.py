@@ -12,15 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
 from featcache.cache.index import KeyIndex
 from featcache.cache.memo import Memo
-from featcache.cache.space import Origin, Space, contracts_in, folder_name, spaces_in, widest
+from featcache.cache.space import (
+    BackboneOrigin,
+    Space,
+    contracts_in,
+    folder_name,
+    spaces_in,
+    widest,
+)
 from featcache.errors import CacheMissError, ContractError, DamageError
 from tests.cache.test_shard import contract, rows
 
-ORIGIN = Origin("models/tiny", 5, 2, 48)
+ORIGIN = BackboneOrigin("models/tiny", 5, 2, 48)
 
 
 def make(cache: Path, what: Contract | None = None) -> Space:
@@ -33,7 +40,12 @@ def test_a_space_is_named_after_the_model_and_its_contract(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("backbone", "name"),
-    [("models/distilbert", "distilbert"), ("org/model-v1.5/", "model-v1.5"), ("a b*c", "a-b-c"), ("/", "backbone")],
+    [
+        ("models/distilbert", "distilbert"),
+        ("org/model-v1.5/", "model-v1.5"),
+        ("a b*c", "a-b-c"),
+        ("/", "backbone"),
+    ],
 )
 def test_a_folder_name_is_safe(backbone: str, name: str) -> None:
     assert folder_name(backbone) == name
@@ -53,14 +65,16 @@ def test_rows_are_found_over_several_shards(tmp_path: Path) -> None:
     np.testing.assert_array_equal(space.gather(positions, layer=2, pooling="cls"), expected[order])
     tokens, truncated = space.token_counts(positions)
     np.testing.assert_array_equal(tokens, np.concatenate([part.n_tokens for part in parts])[order])
-    np.testing.assert_array_equal(truncated, np.concatenate([part.truncated for part in parts])[order])
+    np.testing.assert_array_equal(
+        truncated, np.concatenate([part.truncated for part in parts])[order]
+    )
     assert space.n_rows == 21
 
 
 def test_a_key_written_twice_serves_the_first_shard_by_name(tmp_path: Path) -> None:
     space = make(tmp_path)
     first, second = rows(seed=0), rows(seed=1)
-    twin = Rows(first.keys, second.n_tokens, second.truncated, second.features)
+    twin = CachedRows(first.keys, second.n_tokens, second.truncated, second.features)
     paths = {space.add(part, {"written": "x"}): part for part in (first, twin)}
     served = paths[min(paths)]
     space = space.reopened()
@@ -72,7 +86,9 @@ def test_a_key_written_twice_serves_the_first_shard_by_name(tmp_path: Path) -> N
     held=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=20),
     asked=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=20),
 )
-def test_the_index_agrees_with_a_dictionary(held: list[tuple[int, int]], asked: list[tuple[int, int]]) -> None:
+def test_the_index_agrees_with_a_dictionary(
+    held: list[tuple[int, int]], asked: list[tuple[int, int]]
+) -> None:
     """Keys of few different halves, so that many share their first 8 bytes."""
 
     def keys(pairs: list[tuple[int, int]]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -82,25 +98,37 @@ def test_the_index_agrees_with_a_dictionary(held: list[tuple[int, int]], asked: 
     places: dict[tuple[int, int], int] = {}
     for place, pair in enumerate(held):
         places.setdefault(pair, place)
-    assert KeyIndex.build(keys(held)).find(keys(asked)).tolist() == [places.get(pair, -1) for pair in asked]
+    assert KeyIndex.build(keys(held)).find(keys(asked)).tolist() == [
+        places.get(pair, -1) for pair in asked
+    ]
 
 
 def test_asking_for_a_layer_that_is_not_there_says_what_is(tmp_path: Path) -> None:
     space = make(tmp_path)
-    with pytest.raises(ContractError, match="has no mean of layer 1; it holds layers 0, 2 and mean, cls"):
+    with pytest.raises(
+        ContractError, match="has no mean of layer 1; it holds layers 0, 2 and mean, cls"
+    ):
         space.gather(np.array([0]), layer=1, pooling="mean")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": "c" * 64}, {"tokenizer": "c" * 64}, {"config": {"model_type": "roberta"}}, {"code": "d" * 64},
-        {"special_tokens": False}, {"max_length": 47}, {"truncation_side": "left"}, {"dtype": "bfloat16"},
+        {"weights": "c" * 64},
+        {"tokenizer": "c" * 64},
+        {"config": {"model_type": "roberta"}},
+        {"code": "d" * 64},
+        {"special_tokens": False},
+        {"max_length": 47},
+        {"truncation_side": "left"},
+        {"dtype": "bfloat16"},
         {"quantization": "int8"},
     ],
     ids=lambda change: next(iter(change)),
-)  # fmt: skip
-def test_each_field_of_the_contract_makes_another_space(tmp_path: Path, change: dict[str, str]) -> None:
+)
+def test_each_field_of_the_contract_makes_another_space(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
     space, other = make(tmp_path), replace(contract(), **change)  # type: ignore[arg-type]  # fields of any type
     assert not space.contract.holds(other)
     assert widest(contracts_in(tmp_path), other) is None
@@ -112,11 +140,16 @@ def test_each_field_of_the_contract_makes_another_space(tmp_path: Path, change: 
 @pytest.mark.parametrize(
     ("asked", "hit"),
     [
-        ({"layers": (2,)}, True), ({"poolings": ("cls",)}, True), ({"layers": (0,), "poolings": ("mean",)}, True),
-        ({"layers": (0, 1)}, False), ({"poolings": ("mean", "max")}, False),
+        ({"layers": (2,)}, True),
+        ({"poolings": ("cls",)}, True),
+        ({"layers": (0,), "poolings": ("mean",)}, True),
+        ({"layers": (0, 1)}, False),
+        ({"poolings": ("mean", "max")}, False),
     ],
-)  # fmt: skip
-def test_a_subset_of_layers_and_poolings_is_a_hit(tmp_path: Path, asked: dict[str, tuple[int, ...]], hit: bool) -> None:
+)
+def test_a_subset_of_layers_and_poolings_is_a_hit(
+    tmp_path: Path, asked: dict[str, tuple[int, ...]], hit: bool
+) -> None:
     space = make(tmp_path)
     found = widest(contracts_in(tmp_path), replace(contract(), **asked))  # type: ignore[arg-type]  # as above
     assert (found == space.path) is hit
@@ -177,9 +210,16 @@ def hold(space: Space, what: str, seconds: float) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(
     ("first", "second", "waits"),
-    [("writing", "writing", False), ("writing", "alone", True), ("alone", "writing", True), ("alone", "alone", True)],
+    [
+        ("writing", "writing", False),
+        ("writing", "alone", True),
+        ("alone", "writing", True),
+        ("alone", "alone", True),
+    ],
 )
-def test_writers_work_side_by_side_and_upkeep_alone(tmp_path: Path, first: str, second: str, waits: bool) -> None:
+def test_writers_work_side_by_side_and_upkeep_alone(
+    tmp_path: Path, first: str, second: str, waits: bool
+) -> None:
     space = make(tmp_path)
     holder = hold(space, first, 0.7)
     told: list[str] = []

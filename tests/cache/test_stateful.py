@@ -1,7 +1,9 @@
-"""A cache through a long life of additions, interruptions, damage and upkeep, against a plain dictionary.
+"""A cache through a long life of additions, interruptions, damage and upkeep, against a plain
+dictionary.
 
-Whatever happens in whatever order: a row that is read is what was written; a row that was never damaged nor
-removed is found; after a repair nothing is wrong, and only rows whose bytes were hit are gone.
+Whatever happens in whatever order: a row that is read is what was written; a row that was never
+damaged nor removed is found; after a repair nothing is wrong, and only rows whose bytes were hit
+are gone.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import featcache
-import featcache.files
+import featcache.durable
 from featcache.cache.contract import Contract
 from featcache.cache.layout import INDEX, KEYS, Header
-from featcache.cache.space import Origin, Space
+from featcache.cache.space import BackboneOrigin, Space
 from featcache.cache.upkeep.gc import collect, leftovers, unused_rows
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair
@@ -39,10 +41,15 @@ from tests.cache.test_shard import contract
 from tests.cache.upkeep.tools import FailingDisk, KilledError, header_of, quiet
 
 CONTRACT: Contract = contract()
-ORIGIN = Origin("models/tiny", 3, 2, 48)
+ORIGIN = BackboneOrigin("models/tiny", 3, 2, 48)
 N_TEXTS = 24
 KEYS_OF_ALL = row_keys([f"text {number}" for number in range(N_TEXTS)])
-STATES = np.random.default_rng(0).standard_normal((N_TEXTS, 2, 2, 3)).astype(np.float16).astype(np.float32)
+STATES = (
+    np.random.default_rng(0)
+    .standard_normal((N_TEXTS, 2, 2, 3))
+    .astype(np.float16)
+    .astype(np.float32)
+)
 TOKENS = np.arange(1, N_TEXTS + 1, dtype=np.uint32)
 NUMBERS = {bytes(key): number for number, key in enumerate(KEYS_OF_ALL)}
 
@@ -65,17 +72,23 @@ class _Damage:
     def nothing(cls, path: Path) -> _Damage:
         header, data = header_of(path), path.read_bytes()
         start = header.datasets[KEYS].offset
-        numbers = [NUMBERS[data[start + 16 * row : start + 16 * row + 16]] for row in range(header.rows)]
+        numbers = [
+            NUMBERS[data[start + 16 * row : start + 16 * row + 16]] for row in range(header.rows)
+        ]
         return cls(header, numbers)
 
     def flipped(self, place: int) -> None:
-        """A row's checksum counts as the row: with its data damaged too, nothing tells which of them is right."""
+        """A row's checksum counts as the row: with its data damaged too, nothing tells which of
+        them is right.
+        """
         self.no_header |= place < self.header.user_block
         self.no_copy |= place >= self.header.file_bytes - self.header.user_block
         self.gaps |= any(start <= place < end for start, end in self.header.gaps())
         for name, extent in self.header.datasets.items():
             if extent.offset <= place < extent.end and name not in INDEX:
-                self.hit.add(self.rows[(place - extent.offset) // (extent.n_bytes // self.header.rows)])
+                self.hit.add(
+                    self.rows[(place - extent.offset) // (extent.n_bytes // self.header.rows)]
+                )
 
     def cut(self, size: int) -> None:
         self.no_copy = True
@@ -107,7 +120,8 @@ class _Damages:
     def may_cost(self, shards: list[Path]) -> set[int]:
         """Rows that repair may have to drop. shards: the files before it."""
         if self.contract and all(
-            any(name == path.name and damage.gaps for (name, _), damage in self.files.items()) for path in shards
+            any(name == path.name and damage.gaps for (name, _), damage in self.files.items())
+            for path in shards
         ):
             return set(range(N_TEXTS))  # the last copy of the contract may be gone
         return {row for damage in self.files.values() for row in damage.may_cost}
@@ -118,14 +132,18 @@ def _drawn(chance: random.Random) -> uuid.UUID:
 
 
 class CacheLife(RuleBasedStateMachine):
-    """held: numbers of rows that have to be found.  loose: rows that may be there or not, such as an interrupted one.
+    """held: numbers of rows that have to be found.  loose: rows that may be there or not, such as
+    an interrupted one.
 
-    harmed: whether some file is damaged and not repaired yet; `damages` says which rows that may cost.
+    harmed: whether some file is damaged and not repaired yet; `damages` says which rows that may
+    cost.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        chance = random.Random(0)  # names of shards decide on their order, which has to be the same in each run
+        chance = random.Random(
+            0
+        )  # names of shards decide on their order, which has to be the same in each run
         names = mock.patch.object(uuid, "uuid4", partial(_drawn, chance))
         self.names = names
         names.start()
@@ -147,7 +165,7 @@ class CacheLife(RuleBasedStateMachine):
     def create(self) -> Space:
         return Space.create(self.cache, "tiny", CONTRACT, ORIGIN)
 
-    # -- what users do ----------------------------------------------------------------------------------------------
+    # -- what users do -----------------------------------------------------------------------------
 
     @precondition(lambda self: not self.harmed)
     @rule(
@@ -156,7 +174,9 @@ class CacheLife(RuleBasedStateMachine):
         fail_at=calls,
         kill=st.booleans(),
     )
-    def extract(self, chosen: set[int], shard_rows: int | None, fail_at: int | None, kill: bool) -> None:
+    def extract(
+        self, chosen: set[int], shard_rows: int | None, fail_at: int | None, kill: bool
+    ) -> None:
         """As `featcache.extract` does, without the model; possibly cut short."""
         asked = np.array(sorted(chosen))
         safe: set[int] = set()
@@ -214,27 +234,32 @@ class CacheLife(RuleBasedStateMachine):
             collect(one, progress=quiet)
         assert not age or not list(self.path.glob("*.partial"))
 
-    # -- what happens to files --------------------------------------------------------------------------------------
+    # -- what happens to files ---------------------------------------------------------------------
 
     # Without a shard nothing could be lost, and a contract could be made from nothing.
     @precondition(lambda self: any(self.path.glob("*.h5")))
     @rule(data=st.data(), mask=st.integers(1, 255))
     def flip_a_byte(self, data: st.DataObject, mask: int) -> None:
         shards = sorted(self.path.glob("*.h5"))
-        path = data.draw(st.sampled_from([*shards, self.path / "contract.json", self.path / "origin.json"]))
+        path = data.draw(
+            st.sampled_from([*shards, self.path / "contract.json", self.path / "origin.json"])
+        )
         content = bytearray(path.read_bytes())
         if not content:
             return
         if path.suffix == ".h5":
             damage = self.damages.of(path)
-            parts = [(one.offset, one.end) for one in damage.header.datasets.values()]  # else most flips hit headers
+            parts = [
+                (one.offset, one.end) for one in damage.header.datasets.values()
+            ]  # else most flips hit headers
             start, end = data.draw(st.sampled_from([(0, len(content)), *parts]))
             start, end = min(start, len(content) - 1), min(end, len(content))
             place = data.draw(st.integers(start, end - 1))
             damage.flipped(place)
         else:
             place = data.draw(st.integers(0, len(content) - 1))
-            # A name or number in origin.json that is another one now is taken as it is: nothing depends on it.
+            # A name or number in origin.json that is another one now is taken as it is: nothing
+            # depends on it.
             if path.name == "origin.json" and content[place] not in b'{}":,':
                 return
             self.damages.contract |= path.name == "contract.json"
@@ -259,7 +284,7 @@ class CacheLife(RuleBasedStateMachine):
                 damage.cut(size)
         self.harmed = True
 
-    # -- what helps -------------------------------------------------------------------------------------------------
+    # -- what helps --------------------------------------------------------------------------------
 
     @precondition(lambda self: self.harmed)
     @rule(fail_at=calls, kill=st.booleans())
@@ -292,7 +317,7 @@ class CacheLife(RuleBasedStateMachine):
             self.begin_anew()
             return False
         disk = FailingDisk(fail_at, KilledError() if kill else OSError(errno.EIO, "gone"))
-        with mock.patch.object(featcache.files, "os", disk):
+        with mock.patch.object(featcache.durable, "os", disk):
             try:
                 work()
             except (KilledError, MachineError):
@@ -335,7 +360,11 @@ class CacheLife(RuleBasedStateMachine):
 
 
 CacheLife.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, derandomize=True, deadline=None, database=None,
+    max_examples=60,
+    stateful_step_count=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 TestCacheLife = CacheLife.TestCase

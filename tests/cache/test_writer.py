@@ -1,4 +1,6 @@
-"""Gathering rows into shards: nothing is written twice, nothing is left waiting, sizes are as asked."""
+"""Gathering rows into shards: nothing is written twice, nothing is left waiting, sizes are as
+asked.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from tests.cache.test_space import make
 
 def batch(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
-    states = generator.standard_normal((n, 2, 2, 5)).astype(np.float32)  # layers 0 and 2, mean and cls
+    states = generator.standard_normal((n, 2, 2, 5)).astype(
+        np.float32
+    )  # layers 0 and 2, mean and cls
     keys = generator.integers(0, 256, (n, 16), dtype=np.uint8)
     return keys, np.full(n, 3, dtype=np.uint32), np.zeros(n, dtype=np.bool_), states
 
@@ -24,7 +28,9 @@ def shard_sizes(space: Space) -> list[int]:
     return sorted(shard.n_rows for shard in space.reopened().shards)
 
 
-@pytest.mark.parametrize(("shard_rows", "sizes"), [(None, [23]), (10, [3, 10, 10]), (1, [1] * 23), (100, [23])])
+@pytest.mark.parametrize(
+    ("shard_rows", "sizes"), [(None, [23]), (10, [3, 10, 10]), (1, [1] * 23), (100, [23])]
+)
 def test_shards_have_the_asked_size_and_hold_every_row_once(
     tmp_path: Path, shard_rows: int | None, sizes: list[int]
 ) -> None:
@@ -47,8 +53,12 @@ def test_flushing_what_is_not_there_writes_nothing(tmp_path: Path) -> None:
     assert [writer.flush(), writer.flush()] == [4, 0]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("SHARD_BYTES", 10 * 2 * 2 * 5 * 2), ("SHARD_SECONDS", 0.0)])
-def test_size_and_time_close_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("limit", "value"), [("SHARD_BYTES", 10 * 2 * 2 * 5 * 2), ("SHARD_SECONDS", 0.0)]
+)
+def test_size_and_time_close_a_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
     monkeypatch.setattr(module, limit, value)
     space = make(tmp_path)
     writer = ShardWriter(space, {"written": "x"})
@@ -57,7 +67,9 @@ def test_size_and_time_close_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert shard_sizes(space) == [12]
 
 
-def test_rows_that_could_not_be_written_still_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_could_not_be_written_still_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = make(tmp_path)
     writer = ShardWriter(space, {"written": "x"}, shard_rows=5)
     calls = []

@@ -1,4 +1,6 @@
-"""`featcache check`: what it prints, its one JSON object, its exit codes, and data that other verbs refuse."""
+"""`featcache check`: what it prints, its one JSON object, its exit codes, and data that other verbs
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,19 @@ from tests.data.checks.planted import as_columns, two_topics
 
 @pytest.fixture
 def leaking(in_folder: Path) -> Path:
-    """train.csv and test.csv: 6 test texts are in train, `nn` opens 40 of one class, 3 texts have two labels."""
+    """train.csv and test.csv: 6 test texts are in train, `nn` opens 40 of one class, 3 texts have
+    two labels.
+    """
     texts, labels = two_topics(200)
     marked = [row for row, label in enumerate(labels) if label == "sports"][:40]
     texts = ["nn" + text if row in marked else text for row, text in enumerate(texts)]
-    write_csv(in_folder / "test.csv", as_columns([*texts[300:], *texts[:6]], [*labels[300:], *labels[:6]]))
-    write_csv(in_folder / "train.csv", as_columns([*texts[:300], *texts[1:6:2]], [*labels[:300], *["sports"] * 3]))
+    write_csv(
+        in_folder / "test.csv", as_columns([*texts[300:], *texts[:6]], [*labels[300:], *labels[:6]])
+    )
+    write_csv(
+        in_folder / "train.csv",
+        as_columns([*texts[:300], *texts[1:6:2]], [*labels[:300], *["sports"] * 3]),
+    )
     return in_folder
 
 
@@ -38,17 +47,25 @@ def test_findings_are_blocks_with_place_effect_and_cure(run: Run, leaking: Path)
         "rows       303 train + 106 test · 2 classes",
         "cut texts  not checked (give --backbone MODEL)",
     ]
-    assert blocks[1].startswith("LEAK       shared-text: 6 test rows of 106 (5.7 %) have texts that are in train too")
+    assert blocks[1].startswith(
+        "LEAK       shared-text: 6 test rows of 106 (5.7 %) have texts that are in train too"
+    )
     assert "\n           effect: " in blocks[1]
     assert "\n           · test.csv, row 101 (sports): “nn" in blocks[1]
     assert "\n           cure: Take these texts out of train" in blocks[1]
-    assert any(one.startswith("LEAK       leak-start: 40 texts start with “nn”: 40 sports, 0 others") for one in blocks)
+    assert any(
+        one.startswith("LEAK       leak-start: 40 texts start with “nn”: 40 sports, 0 others")
+        for one in blocks
+    )
     torn = "note       conflicting-labels: 3 texts have more than one label (9 rows)"
     assert any(one.startswith(torn) for one in blocks)
     assert blocks[-1].startswith("found      ")
     assert "\x1b" not in told.stdout
     assert all(line == line.rstrip() and len(line) <= 121 for line in told.stdout.splitlines())
-    assert sorted(path.name for path in leaking.iterdir()) == ["test.csv", "train.csv"]  # nothing is written
+    assert sorted(path.name for path in leaking.iterdir()) == [
+        "test.csv",
+        "train.csv",
+    ]  # nothing is written
 
 
 @pytest.mark.usefixtures("leaking")
@@ -86,7 +103,9 @@ def test_strict_lets_data_without_leaks_pass(run: Run, in_folder: Path) -> None:
 
 
 def test_data_that_fit_heads_refuses_are_findings(run: Run, in_folder: Path) -> None:
-    (in_folder / "odd.csv").write_text("text,y\n,1\nhello there,\nso what,1\nwell then,1\n", "utf-8")
+    (in_folder / "odd.csv").write_text(
+        "text,y\n,1\nhello there,\nso what,1\nwell then,1\n", "utf-8"
+    )
     told = run("check", "odd.csv", "--label", "y", "--json")
     assert told.exit_code == 0, told.stderr
     found = {one["kind"]: one for one in json.loads(told.stdout)["findings"]}
@@ -98,7 +117,9 @@ def test_data_that_fit_heads_refuses_are_findings(run: Run, in_folder: Path) -> 
 
 
 def test_labels_of_two_types_are_a_finding(run: Run, in_folder: Path) -> None:
-    (in_folder / "mixed.jsonl").write_text('{"text": "a b", "y": 1}\n{"text": "c d", "y": "x"}\n', "utf-8")
+    (in_folder / "mixed.jsonl").write_text(
+        '{"text": "a b", "y": 1}\n{"text": "c d", "y": "x"}\n', "utf-8"
+    )
     result = json.loads(run("check", "mixed.jsonl", "--label", "y", "--json").stdout)
     assert result["findings"][0]["kind"] == "odd-label"
     assert "int and str" in result["findings"][0]["what"]
@@ -111,7 +132,10 @@ def test_labels_of_two_types_are_a_finding(run: Run, in_folder: Path) -> None:
         (("train.csv", "--label", "label", "--text", "body"), ("no column 'body'", "--text")),
         (("none.csv", "--label", "label"), ("none.csv does not exist",)),
         (("empty.csv", "--label", "label"), ("empty.csv is empty",)),
-        (("train.csv", "--label", "label", "--max-length", "8"), ("--max-length 8", "--backbone MODEL")),
+        (
+            ("train.csv", "--label", "label", "--max-length", "8"),
+            ("--max-length 8", "--backbone MODEL"),
+        ),
         (("train.csv", "--label", "label", "--backbone", "./none"), ("./none does not exist",)),
     ],
     ids=lambda one: one[0] if isinstance(one, tuple) else None,
@@ -131,19 +155,26 @@ def test_several_labels_are_one_object_by_label(run: Run, in_folder: Path) -> No
     assert list(results) == ["label", "rare"]
     assert "imbalance" in {one["kind"] for one in results["rare"]["findings"]}
     assert "imbalance" not in {one["kind"] for one in results["label"]["findings"]}
-    assert run("check", "two.csv", "--label", "label", "--label", "rare").stdout.count("\nfound      ") == 2
+    assert (
+        run("check", "two.csv", "--label", "label", "--label", "rare").stdout.count("\nfound      ")
+        == 2
+    )
 
 
-# -- cut texts --------------------------------------------------------------------------------------------------------
+# -- cut texts -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def long_texts(in_folder: Path) -> dict[str, list[Any]]:
     """20 texts of 3 words and 4 of 60; the tiny encoder reads 48 tokens, two of them its own."""
-    short = [" ".join(one.split()[:3]) for one in sentences(60, seed=3) if len(one.split()) > 3][:20]
+    short = [" ".join(one.split()[:3]) for one in sentences(60, seed=3) if len(one.split()) > 3][
+        :20
+    ]
     data = as_columns(short, ["a", "b"] * 10)
     for number in range(4):
-        data["text"].append(" ".join(sentences(40, seed=50 + number, longest=3)).split(" ", 60)[0] + " the cat" * 30)
+        data["text"].append(
+            " ".join(sentences(40, seed=50 + number, longest=3)).split(" ", 60)[0] + " the cat" * 30
+        )
         data["label"].append("a")
     write_csv(in_folder / "long.csv", data)
     return data
@@ -153,7 +184,9 @@ def test_a_backbone_says_what_is_cut_and_no_model_runs(
     run: Run, encoder: Path, long_texts: dict[str, list[Any]]
 ) -> None:
     for options, limit in (((), 48), (("--max-length", "10"), 10)):
-        told = run("check", "long.csv", "--label", "label", "--backbone", encoder, "--json", *options)
+        told = run(
+            "check", "long.csv", "--label", "label", "--backbone", encoder, "--json", *options
+        )
         assert told.exit_code == 0, told.stderr
         result = json.loads(told.stdout)
         assert result["limit"] == f"the tokenizer of {encoder} at {limit} tokens"
@@ -164,8 +197,16 @@ def test_a_backbone_says_what_is_cut_and_no_model_runs(
             f"cut at {limit} tokens: {100 * (1 - 4 * limit / whole):.0f} % of their tokens are never seen"
             in cut["what"]
         )
-    refused(run("check", "long.csv", "--label", "label", "--backbone", encoder, "--max-length", "2"), 2, "no room")
-    refused(run("check", "long.csv", "--label", "label", "--backbone", encoder, "--max-length", "99"), 2, "limit of 48")
+    refused(
+        run("check", "long.csv", "--label", "label", "--backbone", encoder, "--max-length", "2"),
+        2,
+        "no room",
+    )
+    refused(
+        run("check", "long.csv", "--label", "label", "--backbone", encoder, "--max-length", "99"),
+        2,
+        "limit of 48",
+    )
 
 
 def test_a_space_that_holds_all_texts_says_what_is_cut(
@@ -179,8 +220,13 @@ def test_a_space_that_holds_all_texts_says_what_is_cut(
     assert cut["count"] == 4
     assert "about" in cut["what"]
     assert everything_below(in_folder) == before
-    write_csv(in_folder / "more.csv", as_columns([*long_texts["text"], "a new one"], [*long_texts["label"], "b"]))
-    assert json.loads(run("check", "more.csv", "--label", "label", "--json").stdout)["limit"] is None
+    write_csv(
+        in_folder / "more.csv",
+        as_columns([*long_texts["text"], "a new one"], [*long_texts["label"], "b"]),
+    )
+    assert (
+        json.loads(run("check", "more.csv", "--label", "label", "--json").stdout)["limit"] is None
+    )
 
 
 def test_a_process_of_its_own_writes_findings_to_a_pipe(leaking: Path) -> None:

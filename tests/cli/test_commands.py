@@ -1,4 +1,6 @@
-"""The command line as its users meet it: sentences, exit codes, stdout for data and stderr for talk."""
+"""The command line as its users meet it: sentences, exit codes, stdout for data and stderr for
+talk.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import pytest
 
 import featcache
 from featcache.errors import MachineError
-from featcache.report.progress import Silent
+from featcache.progress import Silent
 from tests.conftest import Run, everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
 
@@ -34,9 +36,19 @@ def write_csv(path: Path, data: dict[str, list[Any]]) -> Path:
 
 
 COMMANDS = (
-    "demo", "extract", "fit-heads", "predict", "ls", "info", "explain-miss",
-    "verify", "repair", "merge", "gc", "export",
-)  # fmt: skip
+    "demo",
+    "extract",
+    "fit-heads",
+    "predict",
+    "ls",
+    "info",
+    "explain-miss",
+    "verify",
+    "repair",
+    "merge",
+    "gc",
+    "export",
+)
 QUICK = ("--heads", "logreg", "--layers", "1,2", "--pool", "mean", "--no-evidence")
 
 
@@ -53,7 +65,9 @@ def cached(run: Run, data: Path, encoder: Path) -> Path:
 
 
 def refused(result: Any, code: int, *parts: str) -> None:
-    """One sentence on stderr with the given parts and a cure, the right exit code, no traceback, empty stdout."""
+    """One sentence on stderr with the given parts and a cure, the right exit code, no traceback,
+    empty stdout.
+    """
     assert result.exit_code == code, result.stderr
     assert result.stdout == ""
     assert result.stderr.startswith(("error: ", "Usage: ")), result.stderr
@@ -67,10 +81,30 @@ def test_the_main_job_in_two_commands_and_a_prediction(run: Run, data: Path, enc
     assert extracted.exit_code == 0, extracted.stderr
     facts = json.loads(extracted.stdout)
     assert set(facts) == {
-        "space", "path", "rows", "unique", "hits", "computed", "tokens", "truncated", "seconds", "load_seconds",
-        "compile_seconds", "wait_seconds", "texts_per_second", "tokens_per_second", "layers", "poolings", "hidden_size",
-        "dtype", "attention", "why_padded", "compiled", "why_not_compiled", "device",
-    }  # fmt: skip
+        "space",
+        "path",
+        "rows",
+        "unique",
+        "hits",
+        "computed",
+        "tokens",
+        "truncated",
+        "seconds",
+        "load_seconds",
+        "compile_seconds",
+        "wait_seconds",
+        "texts_per_second",
+        "tokens_per_second",
+        "layers",
+        "poolings",
+        "hidden_size",
+        "dtype",
+        "attention",
+        "why_padded",
+        "compiled",
+        "why_not_compiled",
+        "device",
+    }
     assert (facts["rows"], facts["unique"], facts["computed"]) == (150, 150, 150)
     fitted = run("fit-heads", data, "--label", "label", *QUICK, "--json")
     assert fitted.exit_code == 0, fitted.stderr
@@ -107,7 +141,9 @@ def test_predict_reads_files_stdin_and_options_alike(run: Run, cached: Path) -> 
     bundle = "runs/moods-label/bundle"
     texts = rated(150, seed=4)["text"][:3]
     write_csv(Path("new.csv"), {"text": texts})
-    by_option = run("predict", bundle, *[part for text in texts for part in ("--text", text)]).stdout
+    by_option = run(
+        "predict", bundle, *[part for text in texts for part in ("--text", text)]
+    ).stdout
     assert run("predict", bundle, "new.csv").stdout == by_option
     assert run("predict", bundle, "-", stdin="\n".join(texts) + "\n").stdout == by_option
     assert run("predict", bundle, "new.csv", "--json").stdout == by_option
@@ -118,7 +154,9 @@ def test_a_template_is_remembered_by_the_bundle(run: Run, data: Path, encoder: P
     template = "the film was {text}"
     assert run("extract", data, "--backbone", encoder, "--template", template).exit_code == 0
     missing = run("fit-heads", data, "--label", "label", *QUICK)
-    refused(missing, 3, "150 of 150 texts of moods.csv are not in", "--template, give the same here")
+    refused(
+        missing, 3, "150 of 150 texts of moods.csv are not in", "--template, give the same here"
+    )
     assert run("fit-heads", data, "--label", "label", "--template", template, *QUICK).exit_code == 0
     bundle = Path("runs/moods-label/bundle")
     assert json.loads((bundle / "head.json").read_text())["template"] == template
@@ -139,9 +177,10 @@ def test_a_dry_run_writes_nothing(run: Run, data: Path, encoder: Path, in_folder
 
 def test_ls_and_info_say_what_is_there(run: Run, cached: Path, encoder: Path) -> None:
     listed = run("ls")
-    assert [word in listed.stdout for word in ("tiny-bert-", "150", "0–2", "mean cls", "float32", "today")] == [
-        True
-    ] * 6
+    assert [
+        word in listed.stdout
+        for word in ("tiny-bert-", "150", "0–2", "mean cls", "float32", "today")
+    ] == [True] * 6
     (space,) = json.loads(run("ls", "--json").stdout)["spaces"]
     assert (space["rows"], space["layers"], space["poolings"]) == (150, [0, 1, 2], ["mean", "cls"])
     told = run("info")
@@ -165,7 +204,7 @@ def test_an_empty_folder_is_no_error_for_ls_and_one_for_info(run: Run, in_folder
     assert list(in_folder.iterdir()) == []
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,20 +213,50 @@ def test_an_empty_folder_is_no_error_for_ls_and_one_for_info(run: Run, in_folder
         ("missing.csv", None, (), ("missing.csv does not exist", "Check the path")),
         ("empty.csv", b"", (), ("empty.csv is empty",)),
         ("header.csv", b"text,label\n", (), ("header.csv holds no rows",)),
-        ("latin.csv", b"text\nok\ncaf\xe9\n", (), ("latin.csv, line 3: byte 0xe9 is not utf-8", "windows-1252")),
-        ("open.csv", b'text\nok\n"cat\n', (), ("open.csv, line 3: a quote is opened and never closed", '("")')),
-        ("wide.csv", b"text,n\ncat,1\ndog,1,2\n", (), ("wide.csv, line 3: 3 fields where the header has 2",)),
+        (
+            "latin.csv",
+            b"text\nok\ncaf\xe9\n",
+            (),
+            ("latin.csv, line 3: byte 0xe9 is not utf-8", "windows-1252"),
+        ),
+        (
+            "open.csv",
+            b'text\nok\n"cat\n',
+            (),
+            ("open.csv, line 3: a quote is opened and never closed", '("")'),
+        ),
+        (
+            "wide.csv",
+            b"text,n\ncat,1\ndog,1,2\n",
+            (),
+            ("wide.csv, line 3: 3 fields where the header has 2",),
+        ),
         ("bad.jsonl", b'{"text": "cat"}\n{"text": \n', (), ("bad.jsonl, line 2",)),
         ("cut.parquet", b"PAR1xxxx", (), ("cut.parquet is not a Parquet file",)),
         ("texts.txt", b"cat\n", (), ("texts.txt has an ending that names no known format",)),
         ("cols.csv", b"a,b\ncat,dog\n", (), ("the columns 'a', 'b'", "--text COLUMN")),
         ("cols.csv", b"a,b\ncat,dog\n", ("--text", "c"), ("has no column 'c'", "'a', 'b'")),
-        ("gaps.csv", b"text,n\ncat,1\n,2\n  ,3\n", (), ("2 texts are empty or missing: gaps.csv, rows 2, 3",)),
-        ("ok.csv", b"text\ncat\n", ("--template", "{title}"), ("names the column 'title'", "'text'")),
-        ("ok.csv", b"text\ncat\n", ("--encoding", "klingon"), ("there is no encoding called 'klingon'",)),
+        (
+            "gaps.csv",
+            b"text,n\ncat,1\n,2\n  ,3\n",
+            (),
+            ("2 texts are empty or missing: gaps.csv, rows 2, 3",),
+        ),
+        (
+            "ok.csv",
+            b"text\ncat\n",
+            ("--template", "{title}"),
+            ("names the column 'title'", "'text'"),
+        ),
+        (
+            "ok.csv",
+            b"text\ncat\n",
+            ("--encoding", "klingon"),
+            ("there is no encoding called 'klingon'",),
+        ),
         ("nobody/nothing", None, (), ("the hub gave no such data set", "need a network")),
     ],
-)  # fmt: skip
+)
 def test_bad_data_is_one_sentence_with_the_cure(
     run: Run,
     in_folder: Path,
@@ -238,7 +307,12 @@ def _pickled(folder: Path) -> None:
     ids=["no tokenizer", "no weights", "no config", "pickled", "no folder"],
 )
 def test_a_bad_model_folder_is_one_sentence_with_the_cure(
-    run: Run, data: Path, encoder: Path, in_folder: Path, spoil: Callable[[Path], None], parts: tuple[str, ...]
+    run: Run,
+    data: Path,
+    encoder: Path,
+    in_folder: Path,
+    spoil: Callable[[Path], None],
+    parts: tuple[str, ...],
 ) -> None:
     folder = Path(shutil.copytree(encoder, in_folder / "model"))
     spoil(folder)
@@ -250,14 +324,42 @@ def test_a_bad_model_folder_is_one_sentence_with_the_cure(
     ("arguments", "code", "parts"),
     [
         (("fit-heads", "moods.csv"), 2, ("Missing option '--label'",)),
-        (("fit-heads", "moods.csv", "--label", "stars"), 2, ("no column 'stars'", "'text', 'label'")),
+        (
+            ("fit-heads", "moods.csv", "--label", "stars"),
+            2,
+            ("no column 'stars'", "'text', 'label'"),
+        ),
         (("fit-heads", "moods.csv", "--label", "text"), 2, ("Say which one with --text",)),
-        (("fit-heads", "moods.csv", "--label", "label", "--template", "{text} {label}"), 2, ("give every label away",)),
-        (("fit-heads", "moods.csv", "--label", "label", "--depths", "x"), 2, ("is not a list of whole numbers",)),
-        (("fit-heads", "moods.csv", "--label", "label", "--split", "1/2/3"), 2, ("not two or three shares",)),
-        (("fit-heads", "moods.csv", "--label", "label", "--space", "none"), 2, ("has no space 'none'",)),
-        (("fit-heads", "moods.csv", "--label", "label", "--cache", "none"), 3, ("150 of 150 texts", "extract")),
-        (("fit-heads", "moods.csv", "more.csv", "--label", "label"), 3, ("1 of 1 texts of more.csv",)),
+        (
+            ("fit-heads", "moods.csv", "--label", "label", "--template", "{text} {label}"),
+            2,
+            ("give every label away",),
+        ),
+        (
+            ("fit-heads", "moods.csv", "--label", "label", "--depths", "x"),
+            2,
+            ("is not a list of whole numbers",),
+        ),
+        (
+            ("fit-heads", "moods.csv", "--label", "label", "--split", "1/2/3"),
+            2,
+            ("not two or three shares",),
+        ),
+        (
+            ("fit-heads", "moods.csv", "--label", "label", "--space", "none"),
+            2,
+            ("has no space 'none'",),
+        ),
+        (
+            ("fit-heads", "moods.csv", "--label", "label", "--cache", "none"),
+            3,
+            ("150 of 150 texts", "extract"),
+        ),
+        (
+            ("fit-heads", "moods.csv", "more.csv", "--label", "label"),
+            3,
+            ("1 of 1 texts of more.csv",),
+        ),
         (("extract", "moods.csv"), 2, ("Missing option '--backbone'",)),
         (("extract", "moods.csv", "--backbone", "m", "--max-length", "0"), 2, ("--max-length",)),
         (("predict", "nothing", "--text", "cat"), 2, ("nothing is not a bundle",)),
@@ -265,11 +367,18 @@ def test_a_bad_model_folder_is_one_sentence_with_the_cure(
         (("tell",), 2, ("No such command 'tell'",)),
         (("extract", "moods.csv", "--backbon", "m"), 2, ("--backbone",)),
     ],
-)  # fmt: skip
+)
 def test_bad_use_is_one_sentence_with_the_cure(
-    run: Run, cached: Path, in_folder: Path, arguments: tuple[str, ...], code: int, parts: tuple[str, ...]
+    run: Run,
+    cached: Path,
+    in_folder: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    parts: tuple[str, ...],
 ) -> None:
-    write_csv(in_folder / "more.csv", {"text": ["the new river ran quickly"], "label": ["positive"]})
+    write_csv(
+        in_folder / "more.csv", {"text": ["the new river ran quickly"], "label": ["positive"]}
+    )
     before = everything_below(in_folder)
     refused(run(*arguments), code, *parts)
     assert everything_below(in_folder) == before
@@ -285,12 +394,23 @@ def test_predict_wants_texts_in_exactly_one_way(run: Run, cached: Path) -> None:
     refused(run("predict", bundle, "--text", " "), 2, "1 text is empty or missing: --text, row 1")
 
 
-def test_a_named_backbone_is_checked_even_when_no_text_needs_it(run: Run, cached: Path, in_folder: Path) -> None:
+def test_a_named_backbone_is_checked_even_when_no_text_needs_it(
+    run: Run, cached: Path, in_folder: Path
+) -> None:
     run("fit-heads", cached, "--label", "label", *QUICK)
     other = save_encoder(in_folder / "tiny-bert", seed=3)
     bundle = "runs/moods-label/bundle"
-    refused(run("predict", bundle, cached, "--backbone", other), 3, "is not the one this head was trained on")
-    refused(run("predict", bundle, cached, "--backbone", "./nowhere"), 2, "does not exist", "--backbone FOLDER")
+    refused(
+        run("predict", bundle, cached, "--backbone", other),
+        3,
+        "is not the one this head was trained on",
+    )
+    refused(
+        run("predict", bundle, cached, "--backbone", "./nowhere"),
+        2,
+        "does not exist",
+        "--backbone FOLDER",
+    )
     assert run("predict", bundle, cached).exit_code == 0
 
 
@@ -298,18 +418,25 @@ def test_stdin_is_read_in_the_given_encoding(run: Run, cached: Path) -> None:
     run("fit-heads", cached, "--label", "label", *QUICK)
     told = subprocess.run(
         [sys.executable, "-m", "featcache", "predict", "runs/moods-label/bundle", "-"],
-        input=b"ok\ncaf\xe9\n", capture_output=True, check=False,
-    )  # fmt: skip
+        input=b"ok\ncaf\xe9\n",
+        capture_output=True,
+        check=False,
+    )
     assert told.returncode == 2
     assert b"stdin, line 2: byte 0xe9 is not utf-8" in told.stderr
 
 
 def test_a_cure_can_be_pasted(run: Run, cached: Path, in_folder: Path) -> None:
-    """The command of a miss, run as it stands, makes the next try succeed: templates, poolings, odd names and all."""
+    """The command of a miss, run as it stands, makes the next try succeed: templates, poolings, odd
+    names and all.
+    """
     import shlex
 
     assert cached.exists()
-    write_csv(in_folder / "two words.csv", {"a": ["cat"] * 3 + ["dog"] * 3, "n": [1, 2, 3, 4, 5, 6], "y": [*"xyxyxy"]})
+    write_csv(
+        in_folder / "two words.csv",
+        {"a": ["cat"] * 3 + ["dog"] * 3, "n": [1, 2, 3, 4, 5, 6], "y": [*"xyxyxy"]},
+    )
     write_csv(in_folder / "b.csv", {"a": ["mat", "rug"], "n": [7, 8], "y": ["x", "y"]})
     wanted = (
         "fit-heads",
@@ -329,14 +456,22 @@ def test_a_cure_can_be_pasted(run: Run, cached: Path, in_folder: Path) -> None:
         if told.exit_code == 0:
             break
         assert told.exit_code == 3, told.stderr
-        (cure,) = [line.split(": ", 1)[1] for line in told.stderr.splitlines() if ": featcache extract" in line]
+        (cure,) = [
+            line.split(": ", 1)[1]
+            for line in told.stderr.splitlines()
+            if ": featcache extract" in line
+        ]
         done = run(*shlex.split(cure)[1:])
         assert done.exit_code == 0, (cure, done.stderr)
     assert told.exit_code == 0, told.stderr
 
 
 def test_the_text_is_no_label_beside_others(run: Run, cached: Path) -> None:
-    refused(run("fit-heads", cached, "--label", "label", "--label", "text"), 2, "Say which one with --text")
+    refused(
+        run("fit-heads", cached, "--label", "label", "--label", "text"),
+        2,
+        "Say which one with --text",
+    )
 
 
 @pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
@@ -344,15 +479,24 @@ def test_a_seed_that_cannot_be_one_is_refused(run: Run, cached: Path, seed: str)
     refused(run("fit-heads", cached, "--label", "label", "--seed", seed), 2, "--seed")
 
 
-def test_an_out_that_is_a_file_is_refused_before_the_sweep(run: Run, cached: Path, in_folder: Path) -> None:
+def test_an_out_that_is_a_file_is_refused_before_the_sweep(
+    run: Run, cached: Path, in_folder: Path
+) -> None:
     (in_folder / "taken").write_text("mine")
-    refused(run("fit-heads", cached, "--label", "label", "--out", "taken"), 2, "is a file", "--out DIR")
+    refused(
+        run("fit-heads", cached, "--label", "label", "--out", "taken"), 2, "is a file", "--out DIR"
+    )
     assert (in_folder / "taken").read_text() == "mine"
 
 
 def test_semicolons_are_not_taken_for_one_column(run: Run, in_folder: Path, encoder: Path) -> None:
     (in_folder / "excel.csv").write_text("text;label\ncat;1\n")
-    refused(run("extract", "excel.csv", "--backbone", encoder), 2, "looks separated by ';'", "Save it with commas")
+    refused(
+        run("extract", "excel.csv", "--backbone", encoder),
+        2,
+        "looks separated by ';'",
+        "Save it with commas",
+    )
 
 
 def test_a_pipe_that_is_closed_early_is_no_failure(cached: Path) -> None:
@@ -367,26 +511,42 @@ def test_strict_makes_a_shared_text_an_error(run: Run, cached: Path, in_folder: 
     rows = rated(150, seed=4)
     write_csv(in_folder / "test.csv", {name: values[:10] for name, values in rows.items()})
     options = (cached, "--test", "test.csv", "--label", "label", *QUICK)
-    refused(run("fit-heads", *options, "--strict"), 2, "10 rows of moods.csv hold texts that are in test.csv too")
+    refused(
+        run("fit-heads", *options, "--strict"),
+        2,
+        "10 rows of moods.csv hold texts that are in test.csv too",
+    )
     told = run("fit-heads", *options)
     assert told.exit_code == 0
     assert "10 rows of moods.csv hold texts that are in test.csv too: not trained on" in told.stderr
     assert "10 dropped" in told.stdout
 
 
-def test_a_damaged_shard_is_exit_code_4_and_names_the_file(run: Run, cached: Path, in_folder: Path) -> None:
+def test_a_damaged_shard_is_exit_code_4_and_names_the_file(
+    run: Run, cached: Path, in_folder: Path
+) -> None:
     (shard,) = in_folder.glob("cache/*/*.h5")
     shard.write_bytes(shard.read_bytes()[:-100])
-    refused(run("fit-heads", cached, "--label", "label"), 4, shard.name, "is damaged: it has", "featcache extract")
+    refused(
+        run("fit-heads", cached, "--label", "label"),
+        4,
+        shard.name,
+        "is damaged: it has",
+        "featcache extract",
+    )
     refused(run("ls"), 4, shard.name)
     shard.unlink()
     assert "tiny-bert" in run("ls").stdout
 
 
-def test_a_bundle_of_another_backbone_is_exit_code_3(run: Run, cached: Path, in_folder: Path) -> None:
+def test_a_bundle_of_another_backbone_is_exit_code_3(
+    run: Run, cached: Path, in_folder: Path
+) -> None:
     run("fit-heads", cached, "--label", "label", *QUICK)
     other = save_encoder(in_folder / "tiny-bert", seed=3)
-    told = run("predict", "runs/moods-label/bundle", "--text", "an unseen river", "--backbone", other)
+    told = run(
+        "predict", "runs/moods-label/bundle", "--text", "an unseen river", "--backbone", other
+    )
     refused(told, 3, "is not the one this head was trained on: its weights differ", "--backbone")
 
 
@@ -396,7 +556,7 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     assert type(result.exception).__name__ == "SpaceChoiceError"
 
 
-# -- the machine fails --------------------------------------------------------------------------------------------
+# -- the machine fails -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -407,21 +567,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount") or "mount"
-    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False, capture_output=True)
+    mounted = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("this sandbox forbids mounting")
     yield disk
     subprocess.run([shutil.which("umount") or "umount", disk], check=True)
 
 
-def test_a_disk_that_is_too_small_is_said_before_the_pass(run: Run, encoder: Path, small_disk: Path) -> None:
+def test_a_disk_that_is_too_small_is_said_before_the_pass(
+    run: Run, encoder: Path, small_disk: Path
+) -> None:
     data = write_csv(Path("texts.csv"), {"text": sentences(4000, seed=5)})
     told = run("extract", data, "--backbone", encoder, "--cache", small_disk / "cache")
     refused(told, 1, "4,000 texts need 1.8 MiB in", "where 1.0 MiB are free", "--layers last")
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_disk_that_fills_during_the_pass_ends_it_and_keeps_what_was_finished(encoder: Path, small_disk: Path) -> None:
+def test_a_disk_that_fills_during_the_pass_ends_it_and_keeps_what_was_finished(
+    encoder: Path, small_disk: Path
+) -> None:
     class Neighbour(Silent):
         """Takes all space that is left as soon as the first shard is written."""
 
@@ -432,7 +598,9 @@ def test_a_disk_that_fills_during_the_pass_ends_it_and_keeps_what_was_finished(e
             os.close(handle)
 
     cache, texts = small_disk / "cache", sentences(1000, seed=5)
-    with pytest.raises(MachineError, match="could not be written: No space left on device") as caught:
+    with pytest.raises(
+        MachineError, match="could not be written: No space left on device"
+    ) as caught:
         featcache.extract(texts, backbone=encoder, cache=cache, shard_rows=50, progress=Neighbour())
     assert "What was finished before is kept" in caught.value.cure
     assert not list(cache.glob("*/*.partial"))
@@ -442,8 +610,20 @@ def test_a_disk_that_fills_during_the_pass_ends_it_and_keeps_what_was_finished(e
 
 
 def test_ctrl_c_while_heads_are_fitted_writes_nothing(cached: Path, in_folder: Path) -> None:
-    command = [sys.executable, "-m", "featcache", "fit-heads", str(cached), "--label", "label", "--depths", "1,2,3,4"]
-    process = subprocess.Popen(command, cwd=in_folder, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    command = [
+        sys.executable,
+        "-m",
+        "featcache",
+        "fit-heads",
+        str(cached),
+        "--label",
+        "label",
+        "--depths",
+        "1,2,3,4",
+    ]
+    process = subprocess.Popen(
+        command, cwd=in_folder, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
     time.sleep(2.5)
     process.send_signal(signal.SIGINT)
     _, talk = process.communicate(timeout=60)
@@ -452,7 +632,7 @@ def test_ctrl_c_while_heads_are_fitted_writes_nothing(cached: Path, in_folder: P
     assert not (in_folder / "runs").exists()
 
 
-# -- help -----------------------------------------------------------------------------------------------------------
+# -- help ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,6 @@
-"""`featcache curves`: a table and a sentence for people, one object for programs, one sentence where it cannot be."""
+"""`featcache curves`: a table and a sentence for people, one object for programs, one sentence
+where it cannot be.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run, everything_below
 from tests.verbs.test_fit_predict import rated
 
-TINY = ("--layers", "1,2", "--pool", "mean", "--views", "single", "--depths", "0,1", "--widths", "8")
+TINY = (
+    "--layers",
+    "1,2",
+    "--pool",
+    "mean",
+    "--views",
+    "single",
+    "--depths",
+    "0,1",
+    "--widths",
+    "8",
+)
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +62,24 @@ def test_people_read_a_table_and_what_more_labels_would_give(curves: Any, in_fol
 
 
 def test_programs_read_one_object_and_the_same_again(curves: Any) -> None:
-    first, again = (curves("--label", "label", *TINY, "--metric", "accuracy", "--json") for _ in range(2))
+    first, again = (
+        curves("--label", "label", *TINY, "--metric", "accuracy", "--json") for _ in range(2)
+    )
     assert first.exit_code == 0, first.stderr
     found, same = (json.loads(one.stdout) for one in (first, again))
     found.pop("seconds")
     same.pop("seconds")
     assert found == same
     assert set(found) == {
-        "label", "metric", "space", "rows", "classes", "learning_curve", "learning_curves", "capacity",
-    }  # fmt: skip
+        "label",
+        "metric",
+        "space",
+        "rows",
+        "classes",
+        "learning_curve",
+        "learning_curves",
+        "capacity",
+    }
     assert found["rows"] == {"train": 160, "validation": 40}
     assert found["learning_curve"] == found["learning_curves"][-1]
     assert [one["rows"] for one in found["learning_curve"]["points"]] == [40, 80, 160]
@@ -69,11 +91,22 @@ def test_python_takes_tables_and_texts_of_a_test_are_left_out(cache: Path) -> No
     test = {name: values[:50] for name, values in data.items()}
     test = {"text": [*test["text"], "never extracted"], "label": [*test["label"], data["label"][0]]}
     found = featcache.curves(
-        data, label="label", test=test, text="text", cache=cache, layers="2", pool="mean", views="single",
-        heads="logreg", depths=(0,), widths=(8,),
-    )  # fmt: skip
+        data,
+        label="label",
+        test=test,
+        text="text",
+        cache=cache,
+        layers="2",
+        pool="mean",
+        views="single",
+        heads="logreg",
+        depths=(0,),
+        widths=(8,),
+    )
     assert sum(found.rows) == 150
-    assert [one.about for one in found.growths] == ["logreg on layer 2 mean"]  # the reference is the best there is
+    assert [one.about for one in found.growths] == [
+        "logreg on layer 2 mean"
+    ]  # the reference is the best there is
 
 
 @pytest.mark.parametrize(
@@ -89,7 +122,9 @@ def test_python_takes_tables_and_texts_of_a_test_are_left_out(cache: Path) -> No
     ],
     ids=" ".join,
 )
-def test_a_wrong_option_is_one_sentence(curves: Any, options: tuple[str, ...], parts: tuple[str, ...]) -> None:
+def test_a_wrong_option_is_one_sentence(
+    curves: Any, options: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
     refused(curves(*options), 2, *parts)
 
 

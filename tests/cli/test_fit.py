@@ -1,4 +1,6 @@
-"""`featcache fit-heads` by its options: several labels, searches, and one clear sentence for each that is wrong."""
+"""`featcache fit-heads` by its options: several labels, searches, and one clear sentence for each
+that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,24 @@ from typing import Any
 import pytest
 
 import featcache
-from featcache.heads.bundle import read_bundle
+from featcache.bundles.bundle import read_bundle
 from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run, everything_below
 from tests.verbs.test_fit_predict import rated
 
-TINY = ("--heads", "logreg,linear", "--layers", "1,2", "--pool", "mean", "--views", "single", "--search", "grid",
-        "--no-evidence")  # fmt: skip
+TINY = (
+    "--heads",
+    "logreg,linear",
+    "--layers",
+    "1,2",
+    "--pool",
+    "mean",
+    "--views",
+    "single",
+    "--search",
+    "grid",
+    "--no-evidence",
+)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +63,10 @@ def test_several_labels_are_one_object_by_label_and_a_bundle_each(fit: Any) -> N
     assert told.exit_code == 0, told.stderr
     found = json.loads(told.stdout)
     assert list(found) == ["label", "long"]
-    assert [found[name]["bundle"] for name in found] == ["runs/moods-label/bundle", "runs/moods-long/bundle"]
+    assert [found[name]["bundle"] for name in found] == [
+        "runs/moods-label/bundle",
+        "runs/moods-long/bundle",
+    ]
     for name, result in found.items():
         assert read_bundle(Path(result["bundle"]))[1].label == name
         alone = json.loads(fit("--label", name, *TINY, "--json").stdout)
@@ -69,7 +85,9 @@ def test_people_read_a_report_for_each_label(fit: Any) -> None:
 
 def test_a_second_choice_on_the_same_test_rows_is_said(fit: Any) -> None:
     assert "on these test rows before" not in fit("--label", "long", *TINY, "--seed", "3").stderr
-    told = fit("--label", "long", *TINY[:2], "--layers", "0", "--search", "grid", "--seed", "3", "--json")
+    told = fit(
+        "--label", "long", *TINY[:2], "--layers", "0", "--search", "grid", "--seed", "3", "--json"
+    )
     assert "another choice was scored on these test rows before" in told.stderr
     (before,) = json.loads(told.stdout)["test_read_before"]
     assert before["run"] == "runs/moods-long"
@@ -77,20 +95,66 @@ def test_a_second_choice_on_the_same_test_rows_is_said(fit: Any) -> None:
 
 def test_options_of_the_search_are_told_in_the_result(fit: Any) -> None:
     told = fit(
-        "--label", "label", "--heads", "mlp", "--depths", "2", "--widths", "8", "--layers", "2", "--pool", "mean",
-        "--views", "single", "--search", "random", "--trials", "3", "--seeds", "2", "--cv", "3", "--time", "600",
-        "--balance", "oversample", "--focal", "1.5", "--thresholds", "--activation", "silu", "--layer-norm",
-        "--residual", "--metric", "mcc", "--json",
-    )  # fmt: skip
+        "--label",
+        "label",
+        "--heads",
+        "mlp",
+        "--depths",
+        "2",
+        "--widths",
+        "8",
+        "--layers",
+        "2",
+        "--pool",
+        "mean",
+        "--views",
+        "single",
+        "--search",
+        "random",
+        "--trials",
+        "3",
+        "--seeds",
+        "2",
+        "--cv",
+        "3",
+        "--time",
+        "600",
+        "--balance",
+        "oversample",
+        "--focal",
+        "1.5",
+        "--thresholds",
+        "--activation",
+        "silu",
+        "--layer-norm",
+        "--residual",
+        "--metric",
+        "mcc",
+        "--json",
+    )
     assert told.exit_code == 0, told.stderr
     result = json.loads(told.stdout)
-    assert result["search"].items() >= {
-        "search": "random", "trials": 3, "seconds": 600.0, "cv": 3, "balance": "oversample", "focal": 1.5,
-        "thresholds": True, "seeds": [0, 1],
-    }.items()  # fmt: skip
+    assert (
+        result["search"].items()
+        >= {
+            "search": "random",
+            "trials": 3,
+            "seconds": 600.0,
+            "cv": 3,
+            "balance": "oversample",
+            "focal": 1.5,
+            "thresholds": True,
+            "seeds": [0, 1],
+        }.items()
+    )
     assert (result["metric"], result["trials"]) == ("mcc", 3)
     best = result["best"]
-    assert (best["head"], best["activation"], best["layer_norm"], best["residual"]) == ("mlp", "silu", True, True)
+    assert (best["head"], best["activation"], best["layer_norm"], best["residual"]) == (
+        "mlp",
+        "silu",
+        True,
+        True,
+    )
     assert best["settings"]["focal"] == 1.5
     assert len(result["calibration"]["offsets"]) == 2
 
@@ -105,7 +169,10 @@ def test_options_of_the_search_are_told_in_the_result(fit: Any) -> None:
         (("--trials", "0"), ("0 trials are no trial", "--trials 1")),
         (("--time", "0"), ("0.0 seconds are no time", "--time 60")),
         (("--focal", "-1"), ("the focal exponent -1.0 is not between 0 and 10", "--focal 2")),
-        (("--views", "single,every"), ("there is no view 'every'", "single, layers, poolings, mix")),
+        (
+            ("--views", "single,every"),
+            ("there is no view 'every'", "single, layers, poolings, mix"),
+        ),
         (("--search", "annealing"), ("Invalid value for '--search'", "'halving'")),
         (("--balance", "smote"), ("Invalid value for '--balance'", "'oversample'")),
         (("--activation", "tanh"), ("Invalid value for '--activation'", "'gelu'")),
@@ -128,7 +195,10 @@ def test_a_wrong_option_is_one_sentence_with_the_cure(
 @pytest.mark.parametrize(
     ("label", "parts"),
     [
-        ("rare", ("the class 'x' has ", "different texts, and each of 10 folds needs one", "--cv ")),
+        (
+            "rare",
+            ("the class 'x' has ", "different texts, and each of 10 folds needs one", "--cv "),
+        ),
         ("one", ("has one class only",)),
     ],
 )
@@ -142,16 +212,42 @@ def test_a_label_that_cannot_be_fitted_is_said_before_another_is(
     assert everything_below(in_folder) == before
 
 
-def test_ctrl_c_ends_the_threads_of_a_search_within_a_second_or_two(fit: Any, cache: Path, in_folder: Path) -> None:
+def test_ctrl_c_ends_the_threads_of_a_search_within_a_second_or_two(
+    fit: Any, cache: Path, in_folder: Path
+) -> None:
     """They train one large stack, which takes half a minute: it is not brought to an end first."""
     assert fit("--help").exit_code == 0
     command = [
-        sys.executable, "-m", "featcache", "fit-heads", "moods.csv", "--label", "label", "--text", "text",
-        "--cache", str(cache), "--search", "random", "--trials", "120", "--heads", "mlp", "--depths", "3",
-        "--widths", "256", "--layers", "2", "--views", "single",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "featcache",
+        "fit-heads",
+        "moods.csv",
+        "--label",
+        "label",
+        "--text",
+        "text",
+        "--cache",
+        str(cache),
+        "--search",
+        "random",
+        "--trials",
+        "120",
+        "--heads",
+        "mlp",
+        "--depths",
+        "3",
+        "--widths",
+        "256",
+        "--layers",
+        "2",
+        "--views",
+        "single",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen(command, cwd=in_folder, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, cwd=in_folder, stderr=subprocess.PIPE, text=True, env=environment
+    )
     time.sleep(6)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,6 @@
-"""`featcache predict` with several bundles: which arguments are which, what is printed, what is refused."""
+"""`featcache predict` with several bundles: which arguments are which, what is printed, what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from typing import Any
 import pytest
 
 import featcache
-from featcache.heads.bundle import read_bundle, save_bundle
-from featcache.heads.custom import CustomHead
+from featcache.bundles.bundle import read_bundle, save_bundle
+from featcache.features.standardize import Standardization
+from featcache.heads.kinds.custom import CustomHead
 from featcache.heads.network import Network
-from featcache.heads.standardize import Standardization
 from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run
 from tests.verbs.test_fit_predict import rated
@@ -33,9 +35,16 @@ def made(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     featcache.extract(data, backbone=encoder, cache=folder / "cache", dtype="float32", text="text")
     for label in ("mood", "long"):
         featcache.fit_heads(
-            data, label=label, text="text", cache=folder / "cache", out=folder / "runs" / f"moods-{label}",
-            heads="logreg", layers="1,2", pool="mean", evidence=False,
-        )  # fmt: skip
+            data,
+            label=label,
+            text="text",
+            cache=folder / "cache",
+            out=folder / "runs" / f"moods-{label}",
+            heads="logreg",
+            layers="1,2",
+            pool="mean",
+            evidence=False,
+        )
     write_csv(folder / "new.csv", {"text": TEXTS, "n": [1, 2, 3]})
     return folder
 
@@ -79,7 +88,9 @@ def test_texts_come_from_files_stdin_and_options_alike(run: Run) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_with_one_bundle_the_lines_are_what_they_were(run: Run) -> None:
-    assert [set(line) for line in lines(run("predict", MOOD, "new.csv"))] == [{"label", "probabilities"}] * 3
+    assert [set(line) for line in lines(run("predict", MOOD, "new.csv"))] == [
+        {"label", "probabilities"}
+    ] * 3
 
 
 @pytest.mark.usefixtures("here")
@@ -103,7 +114,9 @@ def test_bundles_of_one_label_are_named_by_their_folders(run: Run) -> None:
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_what_is_neither_bundle_nor_data_is_told(run: Run, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+def test_what_is_neither_bundle_nor_data_is_told(
+    run: Run, arguments: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
     refused(run("predict", *arguments), 2, *parts)
 
 
@@ -111,9 +124,20 @@ def test_what_is_neither_bundle_nor_data_is_told(run: Run, arguments: tuple[str,
 def test_bundles_that_need_other_texts_or_features_are_refused_in_one_sentence(run: Run) -> None:
     contract = json.loads((Path(LONG) / "head.json").read_text())["contract"]
     other = changed(LONG, "runs/a", contract={**contract, "weights": "0" * 64})
-    refused(run("predict", MOOD, other, "new.csv"), 2, "their backbones differ in weights", "for each of them")
+    refused(
+        run("predict", MOOD, other, "new.csv"),
+        2,
+        "their backbones differ in weights",
+        "for each of them",
+    )
     other = changed(LONG, "runs/b", template="so: {text}")
-    refused(run("predict", MOOD, other, "new.csv"), 2, "their templates are", "'so: {text}'", "for each of them")
+    refused(
+        run("predict", MOOD, other, "new.csv"),
+        2,
+        "their templates are",
+        "'so: {text}'",
+        "for each of them",
+    )
     other = changed(LONG, "runs/c", text="words")
     refused(run("predict", MOOD, other, "new.csv"), 2, "'text' and 'words'", "--text-column")
     assert len(lines(run("predict", MOOD, other, "new.csv", "--text-column", "text"))) == 3
@@ -127,12 +151,16 @@ def test_a_head_that_is_code_is_for_python_only(run: Run) -> None:
 
     network, description = read_bundle(Path(MOOD))
     ones = np.ones(network.n_inputs, np.float32)
-    head = CustomHead(nn.Linear(network.n_inputs, 2), Standardization(ones, ones), "my.heads:wide", 2)
+    head = CustomHead(
+        nn.Linear(network.n_inputs, 2), Standardization(ones, ones), "my.heads:wide", 2
+    )
     save_bundle(Path("runs/code"), head, description, "# card")
     refused(
-        run("predict", "runs/code", "new.csv"), 2, "the head of runs/code is code, made by my.heads:wide",
+        run("predict", "runs/code", "new.csv"),
+        2,
+        "the head of runs/code is code, made by my.heads:wide",
         "featcache.load_bundle('runs/code', factory=...)",
-    )  # fmt: skip
+    )
 
 
 def test_the_help_says_what_offsets_do(run: Run) -> None:

@@ -15,7 +15,10 @@ from tests.report.example import write_made
 
 @pytest.fixture
 def runs(in_folder: Path) -> list[Path]:
-    return [write_made(in_folder / "runs" / name, ["a", "b"]).relative_to(in_folder) for name in ("one", "two")]
+    return [
+        write_made(in_folder / "runs" / name, ["a", "b"]).relative_to(in_folder)
+        for name in ("one", "two")
+    ]
 
 
 def test_one_run_has_its_page_in_its_folder(run: Run, runs: list[Path]) -> None:
@@ -32,12 +35,16 @@ def test_several_runs_have_one_page_here(run: Run, runs: list[Path]) -> None:
     assert found["report"] == "report.html"
     assert found["runs"] == ["runs/one", "runs/two"]
     assert found["bytes"] == Path("report.html").stat().st_size
-    assert run("report", *runs, "--out", "all.html").stdout.startswith("report     all.html · 2 runs, ")
+    assert run("report", *runs, "--out", "all.html").stdout.startswith(
+        "report     all.html · 2 runs, "
+    )
 
 
 def test_a_refusal_writes_nothing(run: Run, runs: list[Path], in_folder: Path) -> None:
     before = everything_below(in_folder)
-    refused(run("report", runs[0], "runs"), 2, "runs is not a run", "featcache report runs/one runs/two")
+    refused(
+        run("report", runs[0], "runs"), 2, "runs is not a run", "featcache report runs/one runs/two"
+    )
     refused(run("report", "nowhere"), 2, "nowhere is not a run")
     refused(run("report", *runs, "--out", "runs"), 2, "runs is a folder")
     refused(run("report", *runs, "--out", "none/all.html"), 2, "the folder none is not there")

@@ -1,4 +1,6 @@
-"""verify, repair, merge, gc, export, ls and info from the command line: sentences, JSON, exit codes."""
+"""verify, repair, merge, gc, export, ls and info from the command line: sentences, JSON, exit
+codes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def made(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data and a cache of 60 rows in three shards."""
     folder = tmp_path_factory.mktemp("made")
     write_csv(folder / "texts.csv", {"text": TEXTS})
-    featcache.extract(TEXTS, backbone=encoder, cache=folder / "cache", dtype="float32", shard_rows=20)
+    featcache.extract(
+        TEXTS, backbone=encoder, cache=folder / "cache", dtype="float32", shard_rows=20
+    )
     return folder
 
 
@@ -67,14 +71,24 @@ def test_damage_is_found_repaired_and_computed_again(run: Run, space: Path, enco
     repaired = run("repair")
     assert repaired.exit_code == 0, repaired.stderr
     assert "3 rows dropped, 37 rows of 2 damaged files saved" in repaired.stdout
-    (command,) = [line.split("computed by: ")[1] for line in repaired.stdout.splitlines() if "computed by" in line]
+    (command,) = [
+        line.split("computed by: ")[1]
+        for line in repaired.stdout.splitlines()
+        if "computed by" in line
+    ]
     words = [word.replace("DATA", "texts.csv") for word in shlex.split(command)[1:]]
     assert str(encoder) in words
     assert run("verify").exit_code == 0
     done = told(run(*words, "--json"))
-    assert (done["computed"], done["hits"], done["path"]) == (3, 57, str(Path("cache") / space.name))
+    assert (done["computed"], done["hits"], done["path"]) == (
+        3,
+        57,
+        str(Path("cache") / space.name),
+    )
     assert run("verify").exit_code == 0
-    np.testing.assert_allclose(featcache.open_space().features(TEXTS, layer=2, pooling="mean"), before, atol=2e-3)
+    np.testing.assert_allclose(
+        featcache.open_space().features(TEXTS, layer=2, pooling="mean"), before, atol=2e-3
+    )
 
 
 def test_verify_and_repair_tell_the_same_in_json(run: Run, space: Path) -> None:
@@ -114,11 +128,18 @@ def test_a_sample_finds_what_is_everywhere(run: Run, space: Path) -> None:
 @pytest.mark.parametrize("command", ["verify", "repair", "merge", "export"])
 def test_a_space_that_is_not_there_is_named(run: Run, space: Path, command: str) -> None:
     refused(run(command, "huge"), 2, "has no space 'huge'", space.name)
-    refused(run(command, "--cache", "nothing"), 2, "there is no feature space in nothing", "featcache extract")
+    refused(
+        run(command, "--cache", "nothing"),
+        2,
+        "there is no feature space in nothing",
+        "featcache extract",
+    )
     assert not Path("nothing").exists()
 
 
-def test_gc_of_a_space_that_is_not_there_is_refused_and_of_nothing_is_nothing(run: Run, space: Path) -> None:
+def test_gc_of_a_space_that_is_not_there_is_refused_and_of_nothing_is_nothing(
+    run: Run, space: Path
+) -> None:
     refused(run("gc", "huge"), 2, "has no space 'huge'", space.name)
     assert run("gc", "--cache", "nothing").stdout == "nothing to remove\n"
 
@@ -173,7 +194,9 @@ def test_merge_makes_one_file_and_says_so(run: Run, space: Path) -> None:
     assert "60 rows in one sealed file" in run("info").stdout
     (one,) = told(run("ls", "--json"))["spaces"]
     assert (one["rows"], one["shards"], one["sealed"]) == (60, 1, True)
-    np.testing.assert_array_equal(featcache.open_space().features(TEXTS, layer=1, pooling="cls"), features)
+    np.testing.assert_array_equal(
+        featcache.open_space().features(TEXTS, layer=1, pooling="cls"), features
+    )
     (again,) = told(run("merge", "--json"))["spaces"]
     assert set(again) == {"space", "path", "rows", "repeats", "files", "bytes"}
     assert again["files"] == 0
@@ -224,28 +247,49 @@ def test_gc_removes_old_and_named_spaces_whole(run: Run, space: Path) -> None:
 
 def test_export_writes_what_was_asked_and_lists_it(run: Run, space: Path) -> None:
     write_csv(Path("some.csv"), {"text": [TEXTS[5], TEXTS[2], TEXTS[5]]})
-    done = run("export", "--data", "some.csv", "--layers", "last", "--pool", "mean", "--out", "features")
+    done = run(
+        "export", "--data", "some.csv", "--layers", "last", "--pool", "mean", "--out", "features"
+    )
     assert done.exit_code == 0, done.stderr
     assert "wrote      features/layer_02-mean.npy" in done.stdout
-    expected = featcache.open_space().features([TEXTS[5], TEXTS[2], TEXTS[5]], layer=2, pooling="mean")
+    expected = featcache.open_space().features(
+        [TEXTS[5], TEXTS[2], TEXTS[5]], layer=2, pooling="mean"
+    )
     np.testing.assert_array_equal(np.load("features/layer_02-mean.npy"), expected)
-    refused(run("export", "--data", "some.csv", "--out", "features"), 2, "features exists already", "--out")
+    refused(
+        run("export", "--data", "some.csv", "--out", "features"),
+        2,
+        "features exists already",
+        "--out",
+    )
     facts = told(run("export", space.name, "--out", "all.h5", "--json"))
     assert set(facts) == {"files", "bytes"}
     assert facts == {"files": ["all.h5"], "bytes": Path("all.h5").stat().st_size}
     assert told(run("export", "--format", "hdf5", "--json"))["files"] == [f"{space.name}.h5"]
     write_csv(Path("new.csv"), {"text": [TEXTS[5], "never seen red house"]})
-    refused(run("export", "--data", "new.csv", "--out", "no"), 3, "1 of 2 rows are not in space", "featcache extract")
+    refused(
+        run("export", "--data", "new.csv", "--out", "no"),
+        3,
+        "1 of 2 rows are not in space",
+        "featcache extract",
+    )
     refused(run("export", "--layers", "7", "--out", "no"), 2, "the model has layers 0")
     refused(run("export", "--pool", "max", "--out", "no"), 3, "has no max of layer 0")
     assert not Path("no").exists()
 
 
-def test_the_recompute_command_adds_to_exactly_this_space(run: Run, encoder: Path, in_folder: Path) -> None:
+def test_the_recompute_command_adds_to_exactly_this_space(
+    run: Run, encoder: Path, in_folder: Path
+) -> None:
     """Also where the model's own defaults would lead to another space beside it."""
     write_csv(in_folder / "a.csv", {"text": TEXTS[:8]})
     base = ("extract", "a.csv", "--backbone", encoder, "--dtype", "float32", "--max-length", "9")
-    for options in (("--layers", "2"), ("--pool", "mean,last"), (), ("--layers", "0,2", "--pool", "max")):
+    for options in (
+        ("--layers", "2"),
+        ("--pool", "mean,last"),
+        (),
+        ("--layers", "0,2", "--pool", "max"),
+    ):
         assert told(run(*base, *options, "--json"))["computed"] == 8
     for one in told(run("ls", "--json"))["spaces"]:
         (shard,) = Path(one["path"]).glob("*.h5")

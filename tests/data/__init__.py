@@ -12,7 +12,9 @@ from featcache.errors import InputError
 
 @contextmanager
 def refused(kind: type[InputError], *what: object, cure: str) -> Iterator[None]:
-    """Expects exactly `kind`, exit code 2, each of `what` (values, places) in what it says, and the cure."""
+    """Expects exactly `kind`, exit code 2, each of `what` (values, places) in what it says, and the
+    cure.
+    """
     with pytest.raises(InputError) as caught:
         yield
     error = caught.value

@@ -1,4 +1,6 @@
-"""Keys: hashlib is the oracle for one text, a plain loop for which rows are the first of their text."""
+"""Keys: hashlib is the oracle for one text, a plain loop for which rows are the first of their
+text.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def test_a_key_is_blake2b_of_16_bytes_over_utf_8(text: str) -> None:
     assert row_key(text) == hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
 
 
-@pytest.mark.parametrize(("one", "other"), [("a", "a "), ("a", "A"), ("é", "e\u0301"), ("a\n", "a\r\n"), ("1", "01")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "a "), ("a", "A"), ("é", "e\u0301"), ("a\n", "a\r\n"), ("1", "01")]
+)
 def test_texts_that_differ_in_any_character_have_different_keys(one: str, other: str) -> None:
     assert row_key(one) != row_key(other)
 

@@ -18,7 +18,9 @@ from tests.data import refused
 
 def _labels(*data: Any, column: str = "label") -> list[list[Any]]:
     tables = [read(one) for one in data]
-    return [list(part) for part in labels_of(tables, column, [range(table.n_rows) for table in tables])]
+    return [
+        list(part) for part in labels_of(tables, column, [range(table.n_rows) for table in tables])
+    ]
 
 
 def _csv(folder: Path, *labels: str, name: str = "a.csv") -> Path:
@@ -29,7 +31,9 @@ def _csv(folder: Path, *labels: str, name: str = "a.csv") -> Path:
 
 def _same(found: list[list[Any]], *expected: list[Any]) -> None:
     assert found == list(expected)
-    assert [[type(one) for one in part] for part in found] == [[type(one) for one in part] for part in expected]
+    assert [[type(one) for one in part] for part in found] == [
+        [type(one) for one in part] for part in expected
+    ]
 
 
 # Types
@@ -92,8 +96,14 @@ def test_csv_labels_agree_with_integers_of_a_file_that_has_types(tmp_path: Path)
 
 
 @pytest.mark.parametrize("written", ["1", "true"])
-def test_csv_labels_agree_with_strings_of_a_file_that_has_types(tmp_path: Path, written: str) -> None:
-    _same(_labels(_csv(tmp_path, written), {"label": [written, "other"]}), [written], [written, "other"])
+def test_csv_labels_agree_with_strings_of_a_file_that_has_types(
+    tmp_path: Path, written: str
+) -> None:
+    _same(
+        _labels(_csv(tmp_path, written), {"label": [written, "other"]}),
+        [written],
+        [written, "other"],
+    )
 
 
 def test_labels_of_whole_numbers_that_became_floats_are_integers() -> None:
@@ -168,7 +178,9 @@ MISSING = {
 
 @pytest.mark.parametrize("labels", MISSING.values(), ids=MISSING)
 def test_every_library_s_missing_label_is_refused_with_its_row(labels: Any) -> None:
-    with refused(LabelError, "1 label is missing", "'label'", "the data, row 2", cure="Label these rows"):
+    with refused(
+        LabelError, "1 label is missing", "'label'", "the data, row 2", cure="Label these rows"
+    ):
         _labels({"label": labels})
 
 
@@ -183,7 +195,9 @@ def test_many_missing_labels_are_counted_and_the_first_rows_shown() -> None:
     ids=repr,
 )
 def test_a_label_that_is_no_string_integer_or_boolean_is_refused_with_its_row(value: Any) -> None:
-    with refused(LabelError, "the data, row 2", "'label'", repr(value), cure="strings, integers or booleans"):
+    with refused(
+        LabelError, "the data, row 2", "'label'", repr(value), cure="strings, integers or booleans"
+    ):
         _labels({"label": [1, value]})
 
 

@@ -19,8 +19,21 @@ from featcache.data.read import read, read_source
 from featcache.errors import DataFileError
 from tests.data import refused
 
-# What lenient readers turn into something else: missing values, numbers, booleans, dates, stripped strings.
-AS_WRITTEN = ["NA", "null", "None", "nan", "01", "1e5", "true", "2024-01-02", " padded ", "é 漢 🙂", "\ttab"]
+# What lenient readers turn into something else: missing values, numbers, booleans, dates, stripped
+# strings.
+AS_WRITTEN = [
+    "NA",
+    "null",
+    "None",
+    "nan",
+    "01",
+    "1e5",
+    "true",
+    "2024-01-02",
+    " padded ",
+    "é 漢 🙂",
+    "\ttab",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +54,9 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 
 Write = Callable[[str, str | bytes], Path]
 
-REVIEWS = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+REVIEWS = datasets.Features(
+    {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])}
+)
 
 
 def _reviews(texts: list[str], labels: list[int | None]) -> datasets.Dataset:
@@ -81,9 +96,16 @@ def test_one_json_list_of_objects_is_read(write: Write, suffix: str) -> None:
 
 def test_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": ["a", None, "NA"], "label": [1, 0, None], "flag": [True, False, True]}), path)
+    pq.write_table(
+        pa.table({"text": ["a", None, "NA"], "label": [1, 0, None], "flag": [True, False, True]}),
+        path,
+    )
     columns = read(path).columns
-    assert columns == {"text": ["a", None, "NA"], "label": [1, 0, None], "flag": [True, False, True]}
+    assert columns == {
+        "text": ["a", None, "NA"],
+        "label": [1, 0, None],
+        "flag": [True, False, True],
+    }
     assert type(columns["flag"][0]) is bool
 
 
@@ -101,8 +123,16 @@ def test_several_files_are_read_in_the_order_given_with_absent_columns_none(writ
     second = write("b.csv", "text,label\nb,x\nc,y\n")
     first = write("a.jsonl", '{"text": "a", "score": 2}\n')
     table = read([second, str(first)])
-    assert table.columns == {"text": ["b", "c", "a"], "label": ["x", "y", None], "score": [None, None, 2]}
-    assert [table.place(row) for row in range(3)] == [(str(second), 1), (str(second), 2), (str(first), 1)]
+    assert table.columns == {
+        "text": ["b", "c", "a"],
+        "label": ["x", "y", None],
+        "score": [None, None, 2],
+    }
+    assert [table.place(row) for row in range(3)] == [
+        (str(second), 1),
+        (str(second), 2),
+        (str(first), 1),
+    ]
     assert table.textual_rows() == [True, True, False]
     assert table.sources == f"{second}, {first}"
 
@@ -114,7 +144,10 @@ def test_a_folder_of_text_files_is_labelled_by_its_subfolders(tmp_path: Path, wr
     write("neg/notes.md", "no text")
     write("stray.txt", "no class")
     table = read(tmp_path)
-    assert table.columns == {"text": [" poor ", "fine", "good\nfilm"], "label": ["neg", "pos", "pos"]}
+    assert table.columns == {
+        "text": [" poor ", "fine", "good\nfilm"],
+        "label": ["neg", "pos", "pos"],
+    }
 
 
 def test_a_saved_data_set_gives_class_names_and_none_for_unlabelled(tmp_path: Path) -> None:
@@ -187,7 +220,10 @@ def test_a_data_frame_is_read_by_columns() -> None:
 
 
 def test_an_arrow_table_is_read_by_columns() -> None:
-    assert read(pa.table({"text": ["a", None], "label": [1, 2]})).columns == {"text": ["a", None], "label": [1, 2]}
+    assert read(pa.table({"text": ["a", None], "label": [1, 2]})).columns == {
+        "text": ["a", None],
+        "label": [1, 2],
+    }
 
 
 def test_a_datasets_dataset_gives_class_names() -> None:
@@ -210,7 +246,9 @@ def _parquet(path: Path, texts: list[str]) -> None:
     pq.write_table(pa.table({"text": texts}), path)
 
 
-@pytest.mark.parametrize(("suffix", "save"), [(".csv", _csv), (".jsonl", _jsonl), (".parquet", _parquet)])
+@pytest.mark.parametrize(
+    ("suffix", "save"), [(".csv", _csv), (".jsonl", _jsonl), (".parquet", _parquet)]
+)
 def test_texts_that_look_like_something_else_are_kept_as_written(
     tmp_path: Path, suffix: str, save: Callable[[Path, list[str]], None]
 ) -> None:
@@ -232,15 +270,23 @@ def test_empty_csv_cells_are_empty_strings(write: Write) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "utf8", "utf_8", "U8"])
-@pytest.mark.parametrize(("name", "content"), [("a.csv", "text\ncafé\n"), ("a.jsonl", '{"text": "café"}\n')])
-def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write, name: str, content: str, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "text\ncafé\n"), ("a.jsonl", '{"text": "café"}\n')]
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_column(
+    write: Write, name: str, content: str, encoding: str
+) -> None:
     path = write(name, b"\xef\xbb\xbf" + content.encode())
     assert read(path, encoding=encoding).columns == {"text": ["café"]}
 
 
 @pytest.mark.parametrize("encoding", ["windows-1252", "utf-16", "latin-1", "utf-8"])
-@pytest.mark.parametrize(("name", "content"), [("a.tsv", "text\tn\ncafé\t1\n"), ("a.jsonl", '{"text": "café"}\n')])
-def test_other_encodings_are_read_where_named(write: Write, name: str, content: str, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.tsv", "text\tn\ncafé\t1\n"), ("a.jsonl", '{"text": "café"}\n')]
+)
+def test_other_encodings_are_read_where_named(
+    write: Write, name: str, content: str, encoding: str
+) -> None:
     path = write(name, content.encode(encoding))
     assert read(path, encoding=encoding).columns["text"] == ["café"]
 
@@ -257,7 +303,9 @@ def test_bytes_of_another_encoding_are_refused_with_their_line(write: Write, nam
         read(path)
 
 
-def test_bytes_of_another_encoding_in_a_text_file_are_refused_with_its_path(tmp_path: Path, write: Write) -> None:
+def test_bytes_of_another_encoding_in_a_text_file_are_refused_with_its_path(
+    tmp_path: Path, write: Write
+) -> None:
     write("pos/a.txt", "fine")
     path = write("pos/b.txt", b"one\ncaf\xe9")
     with refused(DataFileError, path, "line 2", "0xe9", cure="--encoding"):
@@ -336,7 +384,9 @@ def test_text_after_a_closing_quote_is_refused_with_its_line(write: Write) -> No
 
 
 @pytest.mark.parametrize(("row", "found"), [("a,b,c", "3 fields"), ("a", "1 field")])
-def test_a_wrong_number_of_fields_is_refused_with_its_line(write: Write, row: str, found: str) -> None:
+def test_a_wrong_number_of_fields_is_refused_with_its_line(
+    write: Write, row: str, found: str
+) -> None:
     path = write("a.csv", f'text,label\r\n"two\r\nlines",x\r\n\r\n{row}\r\n')
     with refused(DataFileError, path, "line 5", found, "header has 2", cure="double quotes"):
         read(path)
@@ -356,22 +406,32 @@ def test_unicode_line_separators_end_no_json_line(write: Write) -> None:
     assert read(path).columns == {"text": ["a\u2028b\u2029c\u0085d", "e\nf"]}
 
 
-@pytest.mark.parametrize("line", ['{"text": "b"', '{"text": }', "{'text': 'b'}", "text", '{"text": "b"} {}'])
+@pytest.mark.parametrize(
+    "line", ['{"text": "b"', '{"text": }', "{'text': 'b'}", "text", '{"text": "b"} {}']
+)
 def test_a_malformed_json_line_is_refused_with_its_number(write: Write, line: str) -> None:
     path = write("a.jsonl", f'{{"text": "a"}}\n\n{line}\n')
     with refused(DataFileError, path, "line 3", cure="one JSON object a line"):
         read(path)
 
 
-@pytest.mark.parametrize(("line", "kind"), [("3", "int"), ('"b"', "str"), ("null", "NoneType"), ('["b"]', "list")])
-def test_a_json_line_that_is_no_object_is_refused_with_its_number(write: Write, line: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "kind"), [("3", "int"), ('"b"', "str"), ("null", "NoneType"), ('["b"]', "list")]
+)
+def test_a_json_line_that_is_no_object_is_refused_with_its_number(
+    write: Write, line: str, kind: str
+) -> None:
     path = write("a.jsonl", f'{{"text": "a"}}\n{line}\n')
     with refused(DataFileError, path, "line 2", kind, cure="object"):
         read(path)
 
 
-@pytest.mark.parametrize(("element", "kind"), [("3", "int"), ('"b"', "str"), ("null", "NoneType"), ('["b"]', "list")])
-def test_an_element_of_a_json_list_that_is_no_object_is_refused(write: Write, element: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("element", "kind"), [("3", "int"), ('"b"', "str"), ("null", "NoneType"), ('["b"]', "list")]
+)
+def test_an_element_of_a_json_list_that_is_no_object_is_refused(
+    write: Write, element: str, kind: str
+) -> None:
     path = write("a.json", f'[{{"text": "a"}},\n{element}]')
     with refused(DataFileError, path, " 2", kind, cure="object"):
         read(path)
@@ -384,9 +444,13 @@ def test_a_malformed_json_list_is_refused_with_its_line(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["[" * 100_000, "1" * 5_000], ids=["nested deeper than can be read", "a number longer than can be read"]
+    "value",
+    ["[" * 100_000, "1" * 5_000],
+    ids=["nested deeper than can be read", "a number longer than can be read"],
 )
-def test_json_beyond_what_python_can_parse_is_refused_with_its_line(write: Write, value: str) -> None:
+def test_json_beyond_what_python_can_parse_is_refused_with_its_line(
+    write: Write, value: str
+) -> None:
     path = write("a.jsonl", f'{{"text": "a"}}\n{{"text": "b", "more": {value}}}\n')
     with refused(DataFileError, path, "line 2", cure="JSON"):
         read(path)
@@ -405,7 +469,8 @@ def test_a_parquet_file_that_is_cut_off_is_refused(tmp_path: Path, keep: int) ->
 
 
 def test_strings_in_parquet_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
-    # Found by flipping single bytes of a file: pages carry no checksum, and Arrow does not look into strings.
+    # Found by flipping single bytes of a file: pages carry no checksum, and Arrow does not look
+    # into strings.
     path = tmp_path / "a.parquet"
     strings = pa.Array.from_buffers(pa.string(), 2, pa.array([b"fine", b"caf\xe9"]).buffers())
     pq.write_table(pa.table({"text": strings}), path)
@@ -436,7 +501,9 @@ def test_a_column_that_is_there_twice_in_memory_is_refused_by_name(data: Any) ->
 # Sources that give nothing
 
 
-@pytest.mark.parametrize("name", ["no-such.csv", "./no-such", "/no/such/folder", "a/b/c", "no-such.parquet"])
+@pytest.mark.parametrize(
+    "name", ["no-such.csv", "./no-such", "/no/such/folder", "a/b/c", "no-such.parquet"]
+)
 def test_a_file_that_does_not_exist_is_refused_by_its_path(name: str) -> None:
     with refused(DataFileError, name, "does not exist", cure="Check the path"):
         read(name)
@@ -448,14 +515,18 @@ def test_one_missing_file_of_several_is_named(write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
-@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"], ids=["no bytes", "blank", "only a mark"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n \n", b"\xef\xbb\xbf"], ids=["no bytes", "blank", "only a mark"]
+)
 def test_an_empty_file_is_refused(write: Write, name: str, content: bytes) -> None:
     path = write(name, content)
     with refused(DataFileError, path, "empty", cure="at least one row"):
         read(path)
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.csv", "text,label\n"), ("a.tsv", "text\tlabel"), ("a.json", "[]")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "text,label\n"), ("a.tsv", "text\tlabel"), ("a.json", "[]")]
+)
 def test_a_file_without_rows_is_refused(write: Write, name: str, content: str) -> None:
     path = write(name, content)
     with refused(DataFileError, path, "no rows", cure="at least one row"):
@@ -539,7 +610,9 @@ def contacts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return attempts
 
 
-@pytest.mark.parametrize("source", ["no-such-data-set", "no-one/nothing", "no-one/nothing@config:train"])
+@pytest.mark.parametrize(
+    "source", ["no-such-data-set", "no-one/nothing", "no-one/nothing@config:train"]
+)
 def test_a_hub_name_without_network_is_refused_at_once(contacts: list[Any], source: str) -> None:
     with refused(DataFileError, source, "hub", cure="need a network"):
         read(source)
@@ -581,7 +654,9 @@ def test_an_unknown_split_of_a_hub_data_set_is_refused() -> None:
         read("movies:dev")
 
 
-def test_a_failure_of_the_hub_without_a_message_is_refused_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_hub_without_a_message_is_refused_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def load(*_: Any) -> None:
         raise TimeoutError
 

@@ -1,6 +1,7 @@
 """Splits: properties over many small data sets, and shares worked out by hand.
 
-Keys are made here with hashlib, so that a mistake in the package's own keys cannot hide one in its splits.
+Keys are made here with hashlib, so that a mistake in the package's own keys cannot hide one in its
+splits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def _keys(texts: Sequence[str]) -> NDArray[np.uint8]:
     return np.array([list(digest) for digest in digests], dtype=np.uint8).reshape(len(texts), 16)
 
 
-def _split(texts: Sequence[str], labels: Sequence[Label], fractions: Fractions, seed: int = 0) -> list[list[int]]:
+def _split(
+    texts: Sequence[str], labels: Sequence[Label], fractions: Fractions, seed: int = 0
+) -> list[list[int]]:
     """Row numbers of the parts there are."""
     parts = split_rows(_keys(texts), labels, fractions, seed=seed)
     assert (parts[2] is None) == (fractions.test is None)
@@ -47,18 +50,26 @@ def _classes(*counts: int) -> tuple[list[str], list[Label]]:
 
 @st.composite
 def _repeating(draw: st.DrawFn) -> tuple[list[str], list[Label]]:
-    """Rows of 2 to 4 classes with at least 10 different texts each, some repeated, some under two labels."""
+    """Rows of 2 to 4 classes with at least 10 different texts each, some repeated, some under two
+    labels.
+    """
     n_classes = draw(st.integers(2, 4))
     rows: list[tuple[str, Label]] = [
-        (f"{kind} {number}", kind) for kind in range(n_classes) for number in range(draw(st.integers(10, 20)))
+        (f"{kind} {number}", kind)
+        for kind in range(n_classes)
+        for number in range(draw(st.integers(10, 20)))
     ]
     repeated = draw(st.lists(st.sampled_from(rows), max_size=30))
-    relabelled = [(text, n_classes - 1) for text, _ in draw(st.lists(st.sampled_from(rows), max_size=3))]
+    relabelled = [
+        (text, n_classes - 1) for text, _ in draw(st.lists(st.sampled_from(rows), max_size=3))
+    ]
     mixed = draw(st.permutations(rows + repeated))
     return [text for text, _ in mixed + relabelled], [label for _, label in mixed + relabelled]
 
 
-@given(rows=_repeating(), fractions=st.sampled_from([THIRDS, HALVES]), seed=st.integers(0, 2**32 - 1))
+@given(
+    rows=_repeating(), fractions=st.sampled_from([THIRDS, HALVES]), seed=st.integers(0, 2**32 - 1)
+)
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_no_text_lies_in_two_parts_and_the_parts_are_all_rows(
     rows: tuple[list[str], list[Label]], fractions: Fractions, seed: int
@@ -71,9 +82,13 @@ def test_no_text_lies_in_two_parts_and_the_parts_are_all_rows(
     assert sum(map(len, held)) == len(set(texts))
 
 
-@given(rows=_repeating(), fractions=st.sampled_from([THIRDS, HALVES]), seed=st.integers(0, 2**32 - 1))
+@given(
+    rows=_repeating(), fractions=st.sampled_from([THIRDS, HALVES]), seed=st.integers(0, 2**32 - 1)
+)
 @settings(derandomize=True, deadline=None, max_examples=20)
-def test_one_seed_gives_one_split(rows: tuple[list[str], list[Label]], fractions: Fractions, seed: int) -> None:
+def test_one_seed_gives_one_split(
+    rows: tuple[list[str], list[Label]], fractions: Fractions, seed: int
+) -> None:
     assert _split(*rows, fractions, seed) == _split(*rows, fractions, seed)
 
 
@@ -87,7 +102,7 @@ def test_different_seeds_give_different_splits(fractions: Fractions) -> None:
 def test_a_split_leaves_numpy_s_global_generator_alone() -> None:
     before = np.random.get_state()  # noqa: NPY002 - this very generator must not be touched
     _split(*_classes(20, 20), THIRDS)
-    after = np.random.get_state()  # noqa: NPY002
+    after = np.random.get_state()  # noqa: NPY002 - this very generator must not be touched
     assert str(before) == str(after)
 
 
@@ -110,16 +125,21 @@ def test_whole_shares_of_each_class_are_met_exactly(
     for seed in range(3):
         parts = _split(texts, labels, fractions, seed)
         assert [
-            [Counter(labels[row] for row in part)[kind] for kind in range(len(counts))] for part in parts
+            [Counter(labels[row] for row in part)[kind] for kind in range(len(counts))]
+            for part in parts
         ] == expected
 
 
 @given(
     counts=st.lists(st.integers(5, 40), min_size=2, max_size=5),
-    fractions=st.sampled_from([THIRDS, HALVES, Fractions(0.6, 0.2, 0.2), Fractions(0.5, 0.5, None)]),
+    fractions=st.sampled_from(
+        [THIRDS, HALVES, Fractions(0.6, 0.2, 0.2), Fractions(0.5, 0.5, None)]
+    ),
 )
 @settings(derandomize=True, deadline=None, max_examples=60)
-def test_each_part_s_share_of_each_class_is_right_within_one_row(counts: list[int], fractions: Fractions) -> None:
+def test_each_part_s_share_of_each_class_is_right_within_one_row(
+    counts: list[int], fractions: Fractions
+) -> None:
     # Totals whose shares are whole, because rounding a total moves its classes too.
     counts = [counts[0] + -sum(counts) % 10, *counts[1:]]
     texts, labels = _classes(*counts)
@@ -127,7 +147,11 @@ def test_each_part_s_share_of_each_class_is_right_within_one_row(counts: list[in
         parts = _split(texts, labels, fractions)
     except SplitError:  # few rows of many classes
         assume(False)
-    shares = [share for share in (fractions.train, fractions.validation, fractions.test) if share is not None]
+    shares = [
+        share
+        for share in (fractions.train, fractions.validation, fractions.test)
+        if share is not None
+    ]
     for part, share in zip(parts, shares, strict=True):
         found = Counter(labels[row] for row in part)
         # Training is what the other parts leave, and so adds up the roundings of two.
@@ -151,13 +175,17 @@ def test_a_text_under_two_labels_counts_for_the_first() -> None:
 
 @pytest.mark.parametrize("counts", [(97, 3), (60, 5, 35), (50, 4)])
 @pytest.mark.parametrize("fractions", [THIRDS, HALVES, Fractions(0.9, 0.1, None)], ids=str)
-def test_every_part_holds_every_class_or_the_split_is_refused(counts: tuple[int, ...], fractions: Fractions) -> None:
+def test_every_part_holds_every_class_or_the_split_is_refused(
+    counts: tuple[int, ...], fractions: Fractions
+) -> None:
     texts, labels = _classes(*counts)
     try:
         parts = _split(texts, labels, fractions)
     except (LabelError, SplitError):
         return
-    assert [sorted({labels[row] for row in part}) for part in parts] == [list(range(len(counts)))] * len(parts)
+    assert [sorted({labels[row] for row in part}) for part in parts] == [
+        list(range(len(counts)))
+    ] * len(parts)
 
 
 # Fractions
@@ -176,7 +204,9 @@ def test_every_part_holds_every_class_or_the_split_is_refused(counts: tuple[int,
         (" 0.8 / 0.2 ", (0.8, 0.2, None)),
     ],
 )
-def test_shares_are_read_as_fractions_or_percentages(source: str, shares: tuple[float, float, float | None]) -> None:
+def test_shares_are_read_as_fractions_or_percentages(
+    source: str, shares: tuple[float, float, float | None]
+) -> None:
     found = Fractions.parse(source)
     assert (found.train, found.validation) == pytest.approx(shares[:2])
     assert (found.test is None) == (shares[2] is None)
@@ -186,10 +216,28 @@ def test_shares_are_read_as_fractions_or_percentages(source: str, shares: tuple[
 @pytest.mark.parametrize(
     "source",
     [
-        "", "/", "0.8", "1", "0.8/0.3", "0.7/0.2", "1/0", "0.8/0.2/0", "1.2/-0.2", "80/30", "8/2", "0.8/20",
-        "0.25/0.25/0.25/0.25", "0.8/0.2/", "0.8,0.2", "most/rest", "nan/nan", "nan/0.2", "0.7/0.1/nan", "inf/1",
+        "",
+        "/",
+        "0.8",
+        "1",
+        "0.8/0.3",
+        "0.7/0.2",
+        "1/0",
+        "0.8/0.2/0",
+        "1.2/-0.2",
+        "80/30",
+        "8/2",
+        "0.8/20",
+        "0.25/0.25/0.25/0.25",
+        "0.8/0.2/",
+        "0.8,0.2",
+        "most/rest",
+        "nan/nan",
+        "nan/0.2",
+        "0.7/0.1/nan",
+        "inf/1",
     ],
-)  # fmt: skip
+)
 def test_shares_that_do_not_add_up_are_refused(source: str) -> None:
     with refused(SplitError, "--split", repr(source), "add up to 1", cure="--split 0.7/0.1/0.2"):
         Fractions.parse(source)

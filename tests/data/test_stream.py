@@ -38,17 +38,23 @@ def _quiet_datasets() -> None:
 def rows_of(table: Table) -> list[tuple[Any, ...]]:
     """Each row with its place."""
     columns = [table.columns[name] for name in ("text", "label")]
-    return [(*table.place(row), *(column[row] for column in columns)) for row in range(table.n_rows)]
+    return [
+        (*table.place(row), *(column[row] for column in columns)) for row in range(table.n_rows)
+    ]
 
 
 def check(data: Stream, size: int, expected: list[tuple[Any, ...]]) -> None:
-    """The pieces hold the rows in order, at their places, and going through them again gives the same."""
+    """The pieces hold the rows in order, at their places, and going through them again gives the
+    same.
+    """
     for _ in range(2):
         tables = list(data.chunks(size))
         assert [table.n_rows for table in tables[:-1]] == [size] * (len(tables) - 1)
         assert 0 < tables[-1].n_rows <= size
         assert [row for table in tables for row in rows_of(table)] == expected
-    assert len(concatenate(tables).parts) == len({place for place, *_ in expected}), "pieces become one part again"
+    assert len(concatenate(tables).parts) == len({place for place, *_ in expected}), (
+        "pieces become one part again"
+    )
 
 
 def save_csv(path: Path, rows: list[tuple[str, str]]) -> None:
@@ -75,7 +81,9 @@ SAVED = {"csv": save_csv, "jsonl": save_jsonl, "json": save_json, "parquet": sav
 
 
 @pytest.mark.parametrize("suffix", SAVED)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=ROWS, more=ROWS, size=st.integers(1, 30))
 def test_files_give_the_same_rows_at_the_same_places_in_pieces_of_any_size(
     suffix: str, rows: list[tuple[str, str]], more: list[tuple[str, str]], size: int, tmp_path: Path
@@ -84,7 +92,9 @@ def test_files_give_the_same_rows_at_the_same_places_in_pieces_of_any_size(
     SAVED[suffix](one, rows)
     SAVED[suffix](two, more)
     expected = [
-        (str(path), number, *row) for path, part in ((one, rows), (two, more)) for number, row in enumerate(part, 1)
+        (str(path), number, *row)
+        for path, part in ((one, rows), (two, more))
+        for number, row in enumerate(part, 1)
     ]
     check(stream([one, two]), size, expected)
 
@@ -99,7 +109,9 @@ def _iterable(rows: list[tuple[str, str]]) -> datasets.IterableDataset:
 
 MADE: dict[str, Callable[[dict[str, list[str]]], Any]] = {
     "lists": lambda columns: columns,
-    "arrays": lambda columns: {name: np.array(values, dtype=object) for name, values in columns.items()},
+    "arrays": lambda columns: {
+        name: np.array(values, dtype=object) for name, values in columns.items()
+    },
     "generators": lambda columns: {name: iter(values) for name, values in columns.items()},
     "pandas": pd.DataFrame,
     "arrow": pa.table,
@@ -117,8 +129,14 @@ def test_data_in_memory_give_the_same_rows_in_pieces_of_any_size(kind: str, size
 
 
 def test_splits_of_a_streaming_data_set_are_named() -> None:
-    data = datasets.IterableDatasetDict({"train": _iterable([("a", "x"), ("b", "y")]), "test": _iterable([("c", "z")])})
-    expected = [("the data:train", 1, "a", "x"), ("the data:train", 2, "b", "y"), ("the data:test", 1, "c", "z")]
+    data = datasets.IterableDatasetDict(
+        {"train": _iterable([("a", "x"), ("b", "y")]), "test": _iterable([("c", "z")])}
+    )
+    expected = [
+        ("the data:train", 1, "a", "x"),
+        ("the data:train", 2, "b", "y"),
+        ("the data:test", 1, "c", "z"),
+    ]
     check(stream(data), 2, expected)
     assert read(data).columns["text"] == ["a", "b", "c"]
 
@@ -151,7 +169,7 @@ def test_a_column_that_only_later_pieces_have_is_none_before(tmp_path: Path) -> 
     assert concatenate(tables).columns == {"text": ["a", None, None], "label": [None, None, 1]}
 
 
-# -- what is wrong far down in a file -------------------------------------------------------------------------------
+# -- what is wrong far down in a file --------------------------------------------------------------
 
 FAR = 40_000  # beyond the first piece
 
@@ -164,7 +182,13 @@ FAR = 40_000  # beyond the first piece
         ("a.tsv", "text\tlabel\n", "fine\tx\n", b"caf\xe9\tx\n", "byte 0xe9 is not utf-8"),
         ("a.jsonl", '{"text": "head"}\n', '{"text": "fine"}\n', b'{"text": }\n', "Expecting value"),
         ("a.jsonl", '{"text": "head"}\n', '{"text": "fine"}\n', b"[1]\n", "list where an object"),
-        ("a.jsonl", '{"text": "head"}\n', '{"text": "fine"}\n', b'{"text": "caf\xe9"}\n', "byte 0xe9 is not utf-8"),
+        (
+            "a.jsonl",
+            '{"text": "head"}\n',
+            '{"text": "fine"}\n',
+            b'{"text": "caf\xe9"}\n',
+            "byte 0xe9 is not utf-8",
+        ),
     ],
 )
 def test_an_error_far_down_is_told_with_its_line(
@@ -176,17 +200,25 @@ def test_an_error_far_down_is_told_with_its_line(
         read(path)
 
 
-def test_a_wrong_byte_in_the_middle_of_a_character_that_spans_two_blocks_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_wrong_byte_in_the_middle_of_a_character_that_spans_two_blocks_is_told_with_its_line(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.csv"
     head = "text\n" + "x" * ((1 << 20) - 7) + "\n"
     assert len(head) == (1 << 20) - 1
-    path.write_bytes(head.encode() + b"\xe2\x82(\n")  # two bytes of a euro sign: one before the border, one after
+    path.write_bytes(
+        head.encode() + b"\xe2\x82(\n"
+    )  # two bytes of a euro sign: one before the border, one after
     with refused(DataFileError, path, "line 3", "byte 0xe2", cure="--encoding"):
         read(path)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "shift_jis", "utf-8-sig"])
-def test_encodings_of_several_bytes_are_decoded_across_blocks(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "shift_jis", "utf-8-sig"]
+)
+def test_encodings_of_several_bytes_are_decoded_across_blocks(
+    tmp_path: Path, encoding: str
+) -> None:
     texts = ["日本語" * 200 + str(number) for number in range(2_000)]
     path = tmp_path / "a.csv"
     path.write_bytes(("text\n" + "\n".join(texts) + "\n").encode(encoding))

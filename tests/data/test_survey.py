@@ -1,4 +1,6 @@
-"""The first pass over data and the second: texts by their keys, places in messages, data that change in between."""
+"""The first pass over data and the second: texts by their keys, places in messages, data that
+change in between.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from hypothesis import strategies as st
 from featcache.data.keys import first_of_each, first_rows, row_keys
 from featcache.data.stream import stream
 from featcache.data.survey import Cursor, Survey
-from featcache.data.texts import Reading
+from featcache.data.texts import TextOptions
 from featcache.errors import ColumnError, DataFileError, TextError
 from tests.data import refused
 
 
 def survey(data: object, size: int = 3, **how: object) -> Survey:
-    return Survey.of(stream(data), Reading(**how), chunk_rows=size)  # type: ignore[arg-type]  # one field each
+    return Survey.of(stream(data), TextOptions(**how), chunk_rows=size)  # type: ignore[arg-type]  # one field each
 
 
 def save(path: Path, texts: list[str]) -> Path:
@@ -29,9 +31,13 @@ def save(path: Path, texts: list[str]) -> Path:
 
 @settings(deadline=None)
 @given(
-    texts=st.lists(st.sampled_from(["a", "b", "c", "d", "", " "]), min_size=1), size=st.integers(1, 9), data=st.data()
+    texts=st.lists(st.sampled_from(["a", "b", "c", "d", "", " "]), min_size=1),
+    size=st.integers(1, 9),
+    data=st.data(),
 )
-def test_any_of_the_different_texts_are_found_again(texts: list[str], size: int, data: st.DataObject) -> None:
+def test_any_of_the_different_texts_are_found_again(
+    texts: list[str], size: int, data: st.DataObject
+) -> None:
     full = [text for text in texts if text.strip()]
     if not full:
         return
@@ -44,7 +50,9 @@ def test_any_of_the_different_texts_are_found_again(texts: list[str], size: int,
     ]
     cursor = Cursor(found)
     for _ in range(3):  # forwards and back
-        chosen = np.array(sorted(data.draw(st.sets(st.sampled_from(range(len(different)))))), dtype=np.int64)
+        chosen = np.array(
+            sorted(data.draw(st.sets(st.sampled_from(range(len(different)))))), dtype=np.int64
+        )
         assert cursor.take(chosen) == [different[one] for one in chosen]
         assert found.texts(chosen) == [different[one] for one in chosen]
 
@@ -65,10 +73,17 @@ def test_keys_that_share_one_half_are_told_apart() -> None:
     assert first_rows(keys[:, ::-1]).tolist() == [0, 1, 3]
 
 
-def test_empty_texts_are_counted_over_all_pieces_and_the_first_five_are_named(tmp_path: Path) -> None:
+def test_empty_texts_are_counted_over_all_pieces_and_the_first_five_are_named(
+    tmp_path: Path,
+) -> None:
     one = save(tmp_path / "one.jsonl", ["a", "", "b", "", "c", "", "d"])
     two = save(tmp_path / "two.jsonl", ["", "e", "f", " ", "", "g"])
-    with refused(TextError, "6 texts are empty", f"{one}, rows 2, 4, 6; {two}, rows 1, 4, …", cure="--skip-empty"):
+    with refused(
+        TextError,
+        "6 texts are empty",
+        f"{one}, rows 2, 4, 6; {two}, rows 1, 4, …",
+        cure="--skip-empty",
+    ):
         survey([one, two])
     found = survey([one, two], skip_empty=True)
     assert [found.place(row)[1] for row in range(7)] == [1, 3, 5, 7, 2, 3, 6]
@@ -107,7 +122,9 @@ def test_a_value_that_is_no_text_is_told_with_its_row_in_the_file(tmp_path: Path
         (["a", "b", "c", "d", "", "f", "g"], "other rows are empty"),
     ],
 )
-def test_a_file_that_changes_between_the_passes_is_an_error(tmp_path: Path, later: list[str], told: str) -> None:
+def test_a_file_that_changes_between_the_passes_is_an_error(
+    tmp_path: Path, later: list[str], told: str
+) -> None:
     path = save(tmp_path / "a.jsonl", ["a", "b", "c", "d", "e", "f", "g"])
     found = survey(path)
     save(path, later)

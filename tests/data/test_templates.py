@@ -25,7 +25,9 @@ from tests.data import refused
         ("%s $text \\{text}", ("text",), "%s $text \\T"),
     ],
 )
-def test_fields_are_filled_and_everything_else_is_literal(source: str, fields: tuple[str, ...], text: str) -> None:
+def test_fields_are_filled_and_everything_else_is_literal(
+    source: str, fields: tuple[str, ...], text: str
+) -> None:
     template = Template.parse(source)
     assert template.source == source
     assert template.fields == fields
@@ -69,7 +71,9 @@ def test_unbalanced_braces_are_refused(source: str) -> None:
 
 @given(before=st.text(), value=st.text(), after=st.text())
 @settings(derandomize=True, deadline=None)
-def test_any_literal_and_any_value_come_through_unchanged(before: str, value: str, after: str) -> None:
+def test_any_literal_and_any_value_come_through_unchanged(
+    before: str, value: str, after: str
+) -> None:
     escaped = [part.replace("{", "{{").replace("}", "}}") for part in (before, after)]
     template = Template.parse(f"{escaped[0]}{{column}}{escaped[1]}")
     assert template.render({"column": value}) == before + value + after

@@ -1,4 +1,6 @@
-"""From a table to texts: which column, which template, which rows; expected strings are written out."""
+"""From a table to texts: which column, which template, which rows; expected strings are written
+out.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ import pandas as pd
 import pytest
 
 from featcache.data.read import read
-from featcache.data.texts import Reading, Texts, render, text_column
+from featcache.data.texts import TextOptions, Texts, render, text_column
 from featcache.errors import ColumnError, TextError
 from tests.data import refused
 
 
 def _render(data: Any, label: str | None = None, **reading: Any) -> Texts:
-    return render(read(data), Reading(**reading), label=label)
+    return render(read(data), TextOptions(**reading), label=label)
 
 
 def _csv(folder: Path, content: str, name: str = "a.csv") -> Path:
@@ -53,7 +55,14 @@ def test_a_column_that_was_named_is_the_text_whatever_else_there_is() -> None:
 
 
 def test_columns_of_other_types_are_not_text() -> None:
-    columns = {"id": [1], "review": ["a"], "score": [0.5], "flag": [True], "tags": [["b"]], "nothing": [None]}
+    columns = {
+        "id": [1],
+        "review": ["a"],
+        "score": [0.5],
+        "flag": [True],
+        "tags": [["b"]],
+        "nothing": [None],
+    }
     assert text_column(read(columns), None, None) == "review"
 
 
@@ -157,7 +166,9 @@ def test_texts_that_are_all_empty_are_refused_even_when_skipping(tmp_path: Path)
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udc00b"], ids=ascii)
 @pytest.mark.parametrize("template", [None, "Review: {text}"])
-def test_half_a_surrogate_pair_is_refused_with_its_row(tmp_path: Path, text: str, template: str | None) -> None:
+def test_half_a_surrogate_pair_is_refused_with_its_row(
+    tmp_path: Path, text: str, template: str | None
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"text": one}) + "\n" for one in ["fine", text]), "ascii")
     with refused(TextError, f"{path}, row 2", "surrogate", cure="Repair"):
@@ -194,12 +205,22 @@ def test_text_in_a_template_is_the_column_that_was_named() -> None:
 
 
 def test_text_in_a_template_is_the_column_of_that_very_name_if_there_is_one() -> None:
-    assert _render({"text": ["a"], "reply": ["b"]}, text="reply", template="> {text}").rendered == ["> a"]
+    assert _render({"text": ["a"], "reply": ["b"]}, text="reply", template="> {text}").rendered == [
+        "> a"
+    ]
 
 
 def test_a_template_writes_numbers_and_booleans_as_python_does() -> None:
-    data = {"text": ["a"], "n": [3], "score": [0.5], "flag": [True], "small": np.array([1], dtype=np.int8)}
-    assert _render(data, template="{text} {n} {score} {flag} {small}").rendered == ["a 3 0.5 True 1"]
+    data = {
+        "text": ["a"],
+        "n": [3],
+        "score": [0.5],
+        "flag": [True],
+        "small": np.array([1], dtype=np.int8),
+    }
+    assert _render(data, template="{text} {n} {score} {flag} {small}").rendered == [
+        "a 3 0.5 True 1"
+    ]
 
 
 def test_csv_values_come_into_a_template_as_written(tmp_path: Path) -> None:
@@ -208,11 +229,15 @@ def test_csv_values_come_into_a_template_as_written(tmp_path: Path) -> None:
 
 
 def test_values_of_a_template_are_not_read_as_templates() -> None:
-    assert _render({"text": ["{n} {{ %s"], "n": ["x"]}, template="{text}{n}").rendered == ["{n} {{ %sx"]
+    assert _render({"text": ["{n} {{ %s"], "n": ["x"]}, template="{text}{n}").rendered == [
+        "{n} {{ %sx"
+    ]
 
 
 @pytest.mark.parametrize(
-    "missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT], ids=lambda v: type(v).__name__
+    "missing",
+    [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT],
+    ids=lambda v: type(v).__name__,
 )
 def test_a_missing_value_beside_others_is_nothing_in_a_template(missing: Any) -> None:
     assert _render({"text": ["a"], "n": [missing]}, template="{text} {n}|").rendered == ["a |"]
@@ -220,18 +245,26 @@ def test_a_missing_value_beside_others_is_nothing_in_a_template(missing: Any) ->
 
 def test_a_row_is_empty_where_all_fields_of_the_template_are() -> None:
     data = {"title": ["T", " ", ""], "body": ["", None, "B"], "n": [1, 2, 3]}
-    assert _render(data, template="{title}: {body}", skip_empty=True) == Texts(["T: ", ": B"], [0, 2], 1)
+    assert _render(data, template="{title}: {body}", skip_empty=True) == Texts(
+        ["T: ", ": B"], [0, 2], 1
+    )
     with refused(TextError, "1 text is", "row 2", cure="--skip-empty"):
         _render(data, template="{title}: {body}")
 
 
-def test_a_column_of_the_template_that_is_not_there_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_a_column_of_the_template_that_is_not_there_is_refused_with_those_there_are(
+    tmp_path: Path,
+) -> None:
     path = _csv(tmp_path, "title,body\na,b\n")
     with refused(ColumnError, path, "'headline'", "'title', 'body'", cure="template"):
         _render(path, template="{headline}: {body}")
 
 
-@pytest.mark.parametrize("value", [["b"], {"b": 1}, b"b", np.array([1, 2])], ids=lambda v: type(v).__name__)
-def test_a_value_of_a_template_that_has_no_plain_writing_is_refused_with_its_row(value: Any) -> None:
+@pytest.mark.parametrize(
+    "value", [["b"], {"b": 1}, b"b", np.array([1, 2])], ids=lambda v: type(v).__name__
+)
+def test_a_value_of_a_template_that_has_no_plain_writing_is_refused_with_its_row(
+    value: Any,
+) -> None:
     with refused(TextError, "the data, row 2", "'tags'", type(value).__name__, cure="strings"):
         _render({"text": ["a", "b"], "tags": ["x", value]}, template="{text} {tags}")

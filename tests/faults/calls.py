@@ -1,6 +1,7 @@
 """The calls of the operating system by which a cache is written, seen one by one.
 
-featcache writes only through `os.<name>`, so these attributes are replaced, for files below one folder.
+featcache writes only through `os.<name>`, so these attributes are replaced, for files below one
+folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ ON_PATHS = ("open", "rename", "replace", "unlink", "mkdir", "rmdir")
 
 @dataclass(frozen=True)
 class Call:
-    """One call below the folder. path: relative to it; for a handle, the path that it was opened by."""
+    """One call below the folder. path: relative to it; for a handle, the path that it was opened
+    by.
+    """
 
     name: str
     path: str
@@ -28,7 +31,9 @@ class Call:
     @property
     def writes(self) -> bool:
         """False for opening a file or folder that is only read."""
-        return self.name != "open" or bool(self.arguments[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        return self.name != "open" or bool(
+            self.arguments[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        )
 
 
 class Watcher(Protocol):
@@ -52,10 +57,16 @@ class _Watch:
 
     def on_path(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *rest: Any, **named: Any) -> Any:
-            where = None if isinstance(path, int) or named.get("dir_fd") is not None else self.below(path)
+            where = (
+                None
+                if isinstance(path, int) or named.get("dir_fd") is not None
+                else self.below(path)
+            )
             if where is None:
                 return real(path, *rest, **named)
-            result = self.watcher(Call(name, where, (path, *rest)), lambda: real(path, *rest, **named))
+            result = self.watcher(
+                Call(name, where, (path, *rest)), lambda: real(path, *rest, **named)
+            )
             if name == "open":
                 self.opened[result] = where
             return result
@@ -80,5 +91,7 @@ def watched(folder: Path, watcher: Watcher) -> Iterator[None]:
         for names, replacing in ((ON_PATHS, watch.on_path), (ON_HANDLES, watch.on_handle)):
             for name in names:
                 if hasattr(os, name):  # posix_fallocate is not everywhere
-                    replaced.enter_context(mock.patch.object(os, name, replacing(name, getattr(os, name))))
+                    replaced.enter_context(
+                        mock.patch.object(os, name, replacing(name, getattr(os, name)))
+                    )
         yield

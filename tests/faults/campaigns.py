@@ -11,7 +11,9 @@ from tests.faults.result import Result
 
 @dataclass(frozen=True)
 class Campaign:
-    """run: takes the number of trials and a seed.  full: trials that the promises rest on; every case where 0."""
+    """run: takes the number of trials and a seed.  full: trials that the promises rest on; every
+    case where 0.
+    """
 
     run: Callable[[int, int], Result]
     full: int

@@ -1,6 +1,8 @@
-"""Processes to be killed: forked from a server that has imported the heavy libraries and holds nothing else.
+"""Processes to be killed: forked from a server that has imported the heavy libraries and holds
+nothing else.
 
-A fork of a process that has used its thread pools may deadlock, so the server is one of its own that has only
+A fork of a process that has used its thread pools may deadlock, so the server is one of its own
+that has only
 imported: multiprocessing's `forkserver`. A child is running 10 ms later instead of 3 s.
 """
 
@@ -22,20 +24,37 @@ from unittest import mock
 
 # What an extraction with a tiny BERT imports. Modules only: no model, no file, no thread of ours.
 _IMPORTED = (
-    "torch", "transformers", "featcache.extract", "featcache.pipeline", "featcache.backbone.load",
-    "featcache.backbone.forward", "featcache.backbone.batching",
-    "featcache.backbone.facts", "featcache.cli.main", "featcache.cli.extract",
-    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
-    "transformers.models.bert.modeling_bert", "datasets", "rich.console", "rich.progress",
+    "torch",
+    "transformers",
+    "featcache.verbs.extract",
+    "featcache.extraction.engine",
+    "featcache.backbone.load",
+    "featcache.backbone.forward",
+    "featcache.backbone.batching",
+    "featcache.backbone.facts",
+    "featcache.cli.main",
+    "featcache.cli.extract",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "datasets",
+    "rich.console",
+    "rich.progress",
     # What the module of a child's function may import.
-    "pytest", "featcache.cache.upkeep.merge", "featcache.data.labels", "featcache.data.parts", "featcache.demo",
-)  # fmt: skip
+    "pytest",
+    "featcache.cache.upkeep.merge",
+    "featcache.data.labels",
+    "featcache.data.parts",
+    "featcache.demo",
+)
 _ROWS, _CREATING, _FACT = b"R", b"C", b"J"
 _KEY_BYTES = 16
 
 
 def warm() -> ForkServerContext:
-    """The context of all children. The server starts with the first child and ends with this process."""
+    """The context of all children. The server starts with the first child and ends with this
+    process.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context = multiprocessing.get_context("forkserver")
@@ -44,18 +63,24 @@ def warm() -> ForkServerContext:
 
 
 class Child:
-    """A process that runs `target(sender, *arguments)` and tells through a pipe what it has finished.
+    """A process that runs `target(sender, *arguments)` and tells through a pipe what it has
+    finished.
 
-    acknowledged: keys of the rows whose shard it reported, a list a shard.  facts: JSON objects it sent.
+    acknowledged: keys of the rows whose shard it reported, a list a shard.  facts: JSON objects it
+    sent.
     """
 
-    def __init__(self, context: ForkServerContext, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(
+        self, context: ForkServerContext, target: Callable[..., None], *arguments: Any
+    ) -> None:
         self.receiver, sender = context.Pipe(duplex=False)
         self.acknowledged: list[list[bytes]] = []
         self.creating = False
         self.facts: list[dict[str, Any]] = []
         self.started = time.monotonic()
-        self._process = context.Process(target=_begin, args=(target, sender, *arguments), daemon=True)
+        self._process = context.Process(
+            target=_begin, args=(target, sender, *arguments), daemon=True
+        )
         self._process.start()
         sender.close()
         self.open = True  # whether something may still come through the pipe
@@ -98,18 +123,24 @@ class Child:
             self.facts.append(json.loads(content))
 
     def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Wait for its end, or until `until()` holds after news. Returns whether one of them came in time."""
+        """Wait for its end, or until `until()` holds after news. Returns whether one of them came
+        in time.
+        """
         deadline = time.monotonic() + seconds
         while True:
             self.read()
             if until() or (self.exit_code is not None and not self.open):
                 return True
             left = deadline - time.monotonic()
-            if left <= 0 or not wait(self.waitables() if self.open else [self._process.sentinel], left):
+            if left <= 0 or not wait(
+                self.waitables() if self.open else [self._process.sentinel], left
+            ):
                 return False
 
     def kill(self) -> bool:
-        """Send SIGKILL, and take in all that was reported before. Returns whether it was still alive then."""
+        """Send SIGKILL, and take in all that was reported before. Returns whether it was still
+        alive then.
+        """
         if self.exit_code is None:
             with contextlib.suppress(ProcessLookupError):  # it may have ended since it was asked
                 os.kill(self._process.pid or 0, signal.SIGKILL)
@@ -128,7 +159,8 @@ class Child:
 
 
 def _begin(target: Callable[..., None], sender: Connection, *arguments: Any) -> None:
-    # Else each collection walks through all that the server has imported, and copies those pages: 0.2 s a child.
+    # Else each collection walks through all that the server has imported, and copies those pages:
+    # 0.2 s a child.
     gc.freeze()
     try:
         target(sender, *arguments)
@@ -146,7 +178,8 @@ def tell(sender: Connection, **facts: Any) -> None:
 
 
 def report(sender: Connection) -> None:
-    """From now on report when a space is about to be made, and the keys of each shard that is durable.
+    """From now on report when a space is about to be made, and the keys of each shard that is
+    durable.
 
     A message is shorter than what a pipe takes in one piece: a kill leaves it whole or not there.
     """
@@ -169,18 +202,25 @@ def report(sender: Connection) -> None:
 
 def slices_of(rows: int) -> None:
     """Make the slices of an extraction small."""
-    from featcache import pipeline
+    from featcache.extraction import engine as pipeline
 
     mock.patch.object(pipeline, "SLICE_ROWS", rows).start()
 
 
 def extraction(
-    sender: Connection, model: Path, cache: Path, texts: Sequence[str], shard_rows: int, slice_rows: int
+    sender: Connection,
+    model: Path,
+    cache: Path,
+    texts: Sequence[str],
+    shard_rows: int,
+    slice_rows: int,
 ) -> None:
     """One extraction from Python, as undisturbed as a kill lets it be."""
     import featcache
 
     report(sender)
     slices_of(slice_rows)
-    done = featcache.extract({"text": list(texts)}, backbone=model, cache=cache, dtype="float32", shard_rows=shard_rows)
+    done = featcache.extract(
+        {"text": list(texts)}, backbone=model, cache=cache, dtype="float32", shard_rows=shard_rows
+    )
     tell(sender, hits=done.hits, computed=done.computed, unique=done.unique)

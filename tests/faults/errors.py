@@ -1,8 +1,10 @@
-"""Campaign `errors`: every call that writes fails in turn, during `featcache extract` from the command line.
+"""Campaign `errors`: every call that writes fails in turn, during `featcache extract` from the
+command line.
 
-For each kind of call, each error and each n: the n-th such call fails, once or from then on. The command has to
-end with exit code 1 and one sentence, what was finished before has to be there, and the same command has to
-complete once the fault is gone. A refused reservation and a short write are no failures: the command completes.
+For each kind of call, each error and each n: the n-th such call fails, once or from then on. The
+command has to end with exit code 1 and one sentence, what was finished before has to be there, and
+the same command has to complete once the fault is gone. A refused reservation and a short write are
+no failures: the command completes.
 """
 
 from __future__ import annotations
@@ -31,19 +33,30 @@ TEXTS, SHARD_ROWS, SLICE_ROWS, LIMIT = 16, 8, 8, 60.0
 _FULL, _BROKEN, _READ_ONLY = errno.ENOSPC, errno.EIO, errno.EROFS
 _SHORT = 0  # no error: a write that takes half of what it was given
 _ERRORS = {
-    "open": (_FULL, _BROKEN, _READ_ONLY), "mkdir": (_FULL, _BROKEN, _READ_ONLY), "rename": (_FULL, _BROKEN),
-    "replace": (_FULL, _BROKEN), "write": (_FULL, _BROKEN, _SHORT), "pwrite": (_FULL, _BROKEN, _SHORT),
-    "fsync": (_FULL, _BROKEN), "ftruncate": (_FULL, _BROKEN), "posix_fallocate": (_FULL, _BROKEN, errno.EOPNOTSUPP),
-}  # fmt: skip
-# A bad sector is met once, a file system stays read-only or without reservations; a full disk may do both.
+    "open": (_FULL, _BROKEN, _READ_ONLY),
+    "mkdir": (_FULL, _BROKEN, _READ_ONLY),
+    "rename": (_FULL, _BROKEN),
+    "replace": (_FULL, _BROKEN),
+    "write": (_FULL, _BROKEN, _SHORT),
+    "pwrite": (_FULL, _BROKEN, _SHORT),
+    "fsync": (_FULL, _BROKEN),
+    "ftruncate": (_FULL, _BROKEN),
+    "posix_fallocate": (_FULL, _BROKEN, errno.EOPNOTSUPP),
+}
+# A bad sector is met once, a file system stays read-only or without reservations; a full disk may
+# do both.
 _STAYING = {_BROKEN: (False,), _READ_ONLY: (True,), errno.EOPNOTSUPP: (True,)}
 _HARMLESS = {_SHORT, errno.EOPNOTSUPP}
-_UNWATCHED = "memo.json"  # what is in it is only slow to find out again: failing to write it is no failure
+_UNWATCHED = (
+    "memo.json"  # what is in it is only slow to find out again: failing to write it is no failure
+)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The n-th call of that name (from 1) fails with an error number; `stays`: and every one after it."""
+    """The n-th call of that name (from 1) fails with an error number; `stays`: and every one after
+    it.
+    """
 
     name: str
     code: int
@@ -70,18 +83,31 @@ class _Saboteur:
         self.counts[call.name] += 1
         fault, number = self.fault, self.counts[call.name]
         before, self.last = self.last, call.path
-        if fault is None or call.name != fault.name or number < fault.n or (number > fault.n and not fault.stays):
+        if (
+            fault is None
+            or call.name != fault.name
+            or number < fault.n
+            or (number > fault.n and not fault.stays)
+        ):
             return go()
-        tell(self.sender, failed=before if call.path == "." else call.path)  # a folder is synced for what is in it
+        tell(
+            self.sender, failed=before if call.path == "." else call.path
+        )  # a folder is synced for what is in it
         if fault.code != _SHORT:
-            raise OSError(fault.code, os.strerror(fault.code), *([call.path] if call.name in {"open", "mkdir"} else []))
+            raise OSError(
+                fault.code,
+                os.strerror(fault.code),
+                *([call.path] if call.name in {"open", "mkdir"} else []),
+            )
         handle, data, *offset = call.arguments
         half = [memoryview(data)[: len(data) // 2 + 1]]
         # These are not replaced.
         return os.pwritev(handle, half, *offset) if offset else os.writev(handle, half)
 
 
-def command(sender: Connection, arguments: Sequence[str], cache: Path, told: Path, fault: Fault | None) -> None:
+def command(
+    sender: Connection, arguments: Sequence[str], cache: Path, told: Path, fault: Fault | None
+) -> None:
     """The command line in a child, what it prints going to a file."""
     handle = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     sys.stdout.flush()
@@ -111,9 +137,21 @@ class _Desk:
     def run(self, cache: Path, fault: Fault | None) -> tuple[Child, str]:
         """One command, to its end or past its time: the child, and what it printed."""
         arguments = [
-            "extract", str(self.data), "--backbone", str(self.model), "--cache", str(cache),
-            "--dtype", "float32", "--shard-rows", str(SHARD_ROWS), "--layers", "last", "--pool", "mean",
-        ]  # fmt: skip
+            "extract",
+            str(self.data),
+            "--backbone",
+            str(self.model),
+            "--cache",
+            str(cache),
+            "--dtype",
+            "float32",
+            "--shard-rows",
+            str(SHARD_ROWS),
+            "--layers",
+            "last",
+            "--pool",
+            "mean",
+        ]
         told = self.folder / "told"
         child = Child(self.context, command, arguments, cache, told, fault)
         child.finish(LIMIT)
@@ -142,11 +180,17 @@ def campaign(trials: int = 0, seed: int = 0) -> Result:
         ]
         # One more than there are calls: these must not strike, else some would have been left out.
         faults += [Fault(name, _BROKEN, counts.get(name, 0) + 1, stays=False) for name in _ERRORS]
-        chosen = faults if not trials or trials >= len(faults) else random.Random(seed).sample(faults, trials)
+        chosen = (
+            faults
+            if not trials or trials >= len(faults)
+            else random.Random(seed).sample(faults, trials)
+        )
         for number, fault in enumerate(chosen):
             trial = _Trial(desk, truth, folder / f"trial-{number}", fault, tally)
             trial.run(strikes=fault.n <= counts.get(fault.name, 0))
-    return tally.result("errors", len(chosen), "exit code 1, one sentence, 0 lost, rerun complete, for every call")
+    return tally.result(
+        "errors", len(chosen), "exit code 1, one sentence, 0 lost, rerun complete, for every call"
+    )
 
 
 @dataclass(frozen=True)
@@ -167,8 +211,12 @@ class _Trial:
         failed = [facts["failed"] for facts in child.facts if "failed" in facts]
         if bool(failed) != strikes:
             self.wrong(f"struck {failed}, which the calls of an undisturbed run do not explain")
-        harmless = not failed or self.fault.code in _HARMLESS or all(_UNWATCHED in one for one in failed)
-        self.tally.notes["no such call" if not failed else "harmless" if harmless else "failing"] += 1
+        harmless = (
+            not failed or self.fault.code in _HARMLESS or all(_UNWATCHED in one for one in failed)
+        )
+        self.tally.notes[
+            "no such call" if not failed else "harmless" if harmless else "failing"
+        ] += 1
         if self._ended(child, told):
             self._said(child.exit_code or 0, told, harmless=harmless)
         found = self.truth.check(self.cache)
@@ -207,5 +255,9 @@ class _Trial:
         found = self.truth.check(self.cache)
         self.tally.lose(int((~found.held).sum()), f"{self.fault}, second run")
         left = [f"{name} is left" for name in temporaries(self.cache)]
-        for problem in [*found.problems, *left, *([f"{found.wrong} rows differ"] if found.wrong else [])]:
+        for problem in [
+            *found.problems,
+            *left,
+            *([f"{found.wrong} rows differ"] if found.wrong else []),
+        ]:
             self.wrong(f"second run: {problem}")

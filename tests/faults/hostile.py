@@ -1,8 +1,10 @@
-"""Campaign `hostile`: files made to mislead a reader, or to hang it, or to lead it out of the cache.
+"""Campaign `hostile`: files made to mislead a reader, or to hang it, or to lead it out of the
+cache.
 
-Each case puts one such thing into a space with sound rows beside it. Opening, reading or `verify` has to refuse
-it with an error of ours, whatever is served has to be right, nothing may hang, and nothing outside the cache may
-be opened or changed: not by readers, nor by `repair`, nor by a writer.
+Each case puts one such thing into a space with sound rows beside it. Opening, reading or `verify`
+has to refuse it with an error of ours, whatever is served has to be right, nothing may hang, and
+nothing outside the cache may be opened or changed: not by readers, nor by `repair`, nor by a
+writer.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from tests.faults.samples import create, rows, truth_of
 from tests.faults.truth import Truth
 
 N_ROWS, LIMIT = 9, 20.0
-_MEMORY = 1 << 30  # bytes that a case may take beyond what the process has: a few KiB are on the disk
+_MEMORY = (
+    1 << 30
+)  # bytes that a case may take beyond what the process has: a few KiB are on the disk
 _OPENED = 0x20 | 0x1 | 0x2  # inotify: opened, read, written
 
 
@@ -53,11 +57,15 @@ def campaign(trials: int = 0, seed: int = 0) -> Result:
                     tally.mistake(f"{name}: {path} outside the cache was opened")
             if _contents(stage.outside) != outside:
                 tally.mistake(f"{name}: what lies outside the cache was changed")
-    return tally.result("hostile", len(cases), "all refused, nothing outside the cache opened, no hang")
+    return tally.result(
+        "hostile", len(cases), "all refused, nothing outside the cache opened, no hang"
+    )
 
 
 def _set(stage: Stage, seed: int) -> Truth:
-    """A space with one shard to be replaced and one to stay, and a folder outside with what must not be touched."""
+    """A space with one shard to be replaced and one to stay, and a folder outside with what must
+    not be touched.
+    """
     stage.outside.mkdir()
     (stage.outside / "diary.txt").write_text("dear diary")
     parts = [rows(N_ROWS, 10 * seed + part) for part in range(2)]
@@ -88,9 +96,13 @@ def _steps(child: Child) -> str:
 
 
 def _meet(sender: Connection, stage: Stage, truth: Truth, must_refuse: bool) -> None:
-    """All that featcache does with a space, in a child. must_refuse: opening, reading or `verify` has to."""
+    """All that featcache does with a space, in a child. must_refuse: opening, reading or `verify`
+    has to.
+    """
     _, limit = resource.getrlimit(resource.RLIMIT_AS)
-    with suppress(OSError, ValueError, FileNotFoundError):  # where there is no /proc there is no limit
+    with suppress(
+        OSError, ValueError, FileNotFoundError
+    ):  # where there is no /proc there is no limit
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY, limit))
     refused: list[str] = []
@@ -119,7 +131,10 @@ def _meet(sender: Connection, stage: Stage, truth: Truth, must_refuse: bool) -> 
         tell(sender, refused=refused[0])
     elif must_refuse:
         tell(sender, problems=["refused by nothing"])
-    step("the list of contracts", lambda: [] if isinstance(contracts_in(stage.cache), dict) else ["no list"])
+    step(
+        "the list of contracts",
+        lambda: [] if isinstance(contracts_in(stage.cache), dict) else ["no list"],
+    )
     step("the memo", lambda: [] if isinstance(Memo.load(stage.cache), Memo) else ["no memo"])
     step("a writer", lambda: _write(stage))
     step("repair", lambda: [] if repair(stage.space, progress=lambda _: None) else ["no answer"])
@@ -159,7 +174,10 @@ def _write(stage: Stage) -> list[str]:
 def _contents(folder: Path) -> dict[str, bytes | None]:
     """A folder's files, without opening what is no file."""
     paths = sorted(folder.rglob("*"))
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in paths
+    }
 
 
 @dataclass(frozen=True)
@@ -177,14 +195,18 @@ class _Inotify:
                 place = 0
                 while place < len(data):
                     size = int.from_bytes(data[place + 12 : place + 16], sys.byteorder)
-                    found[data[place + 16 : place + 16 + size].rstrip(b"\0").decode() or "the folder"] = None
+                    found[
+                        data[place + 16 : place + 16 + size].rstrip(b"\0").decode() or "the folder"
+                    ] = None
                     place += 16 + size
         return list(found)
 
 
 @contextmanager
 def _watching(folder: Path) -> Iterator[Callable[[], list[str]]]:
-    """Yields what tells which files in a folder were opened meanwhile. Empty where the system cannot tell."""
+    """Yields what tells which files in a folder were opened meanwhile. Empty where the system
+    cannot tell.
+    """
     if sys.platform != "linux":
         yield list
         return
@@ -195,7 +217,9 @@ def _watching(folder: Path) -> Iterator[Callable[[], list[str]]]:
     watch = _Inotify(handle, folder)
     try:
         (folder / "diary.txt").read_text()
-        assert watch.names(), "nothing is seen of a file that is read: the campaign would see nothing either"
+        assert watch.names(), (
+            "nothing is seen of a file that is read: the campaign would see nothing either"
+        )
         yield watch.names
     finally:
         os.close(handle)

@@ -44,7 +44,8 @@ class Stage:
 Case = Callable[[Stage], None]
 CASES: dict[str, Case] = {}
 SERVED: set[str] = set()
-"""Cases that need not be refused, because they do not concern the rows; nothing may come of them."""
+"""Cases that need not be refused, because they do not concern the rows; nothing may come of them.
+"""
 
 
 def case(build: Case) -> Case:
@@ -58,7 +59,9 @@ def served(build: Case) -> Case:
 
 
 def resealed(data: bytes, fields: dict[str, Any]) -> bytes:
-    """A file with these fields in both headers and every checksum right, as one who knows the format makes it."""
+    """A file with these fields in both headers and every checksum right, as one who knows the
+    format makes it.
+    """
     user_block = PREFIX.unpack_from(data)[2]
     fields = json.loads(json.dumps(fields))
     body = data + bytes(-len(data) % 64)
@@ -189,7 +192,9 @@ def other_dtype_in_hdf5(stage: Stage) -> None:
 
 @case
 def object_references_in_hdf5(stage: Stage) -> None:
-    through_hdf5(stage, lambda file: file.__setitem__("refs", np.array([file.ref], dtype=h5py.ref_dtype)))
+    through_hdf5(
+        stage, lambda file: file.__setitem__("refs", np.array([file.ref], dtype=h5py.ref_dtype))
+    )
 
 
 @case
@@ -242,7 +247,8 @@ _header_case("structured dtype", _set(2, "f2,O"))
 _header_case("wide dtype", _set(2, "float64"))
 _header_case("states as integers", _set(2, "uint8"))
 _header_case(
-    "a name that leaves the file", lambda fields: fields["datasets"].update({"../../x": [0, [1], "uint8", ""]})
+    "a name that leaves the file",
+    lambda fields: fields["datasets"].update({"../../x": [0, [1], "uint8", ""]}),
 )
 _header_case("no datasets", lambda fields: fields.update(datasets={}))
 _header_case("datasets in a list", lambda fields: fields.update(datasets=[]))
@@ -336,10 +342,17 @@ def _other_things(name: str, put: Callable[[Stage, Path], None], *, also: bool =
         CASES[f"{name} in place of {what}"] = build
 
 
-_other_things("a symbolic link to the same outside", lambda stage, path: path.symlink_to(stage.outside / path.name))
-_other_things("a symbolic link to a text", lambda stage, path: path.symlink_to(stage.outside / "diary.txt"))
+_other_things(
+    "a symbolic link to the same outside",
+    lambda stage, path: path.symlink_to(stage.outside / path.name),
+)
+_other_things(
+    "a symbolic link to a text", lambda stage, path: path.symlink_to(stage.outside / "diary.txt")
+)
 _other_things("a symbolic link to itself", lambda _, path: path.symlink_to(path))
-_other_things("a symbolic link to nothing", lambda stage, path: path.symlink_to(stage.outside / "nothing"))
+_other_things(
+    "a symbolic link to nothing", lambda stage, path: path.symlink_to(stage.outside / "nothing")
+)
 _other_things("an endless device", lambda _, path: path.symlink_to("/dev/zero"))
 _other_things("a pipe", lambda _, path: os.mkfifo(path))
 _other_things("a folder", lambda _, path: path.mkdir())
@@ -420,10 +433,18 @@ for _file in (CONTRACT, ORIGIN):
     _text_case("a million digits as", _file, '{"format": ' + "9" * 1_000_000 + "}")
     _text_case("a number as", _file, "3")
     _text_case("nothing as", _file, "")
-_text_case("huge width in", ORIGIN, json.dumps({"backbone": "x", "hidden_size": 1 << 60, "n_layers": 2, "limit": None}))
 _text_case(
-    "a list as width in", ORIGIN, json.dumps({"backbone": "x", "hidden_size": [5], "n_layers": 2, "limit": None})
+    "huge width in",
+    ORIGIN,
+    json.dumps({"backbone": "x", "hidden_size": 1 << 60, "n_layers": 2, "limit": None}),
 )
 _text_case(
-    "a number as backbone in", ORIGIN, json.dumps({"backbone": 3, "hidden_size": 5, "n_layers": "x", "limit": {}})
+    "a list as width in",
+    ORIGIN,
+    json.dumps({"backbone": "x", "hidden_size": [5], "n_layers": 2, "limit": None}),
+)
+_text_case(
+    "a number as backbone in",
+    ORIGIN,
+    json.dumps({"backbone": 3, "hidden_size": 5, "n_layers": "x", "limit": {}}),
 )

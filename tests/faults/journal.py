@@ -1,9 +1,10 @@
 """What a power cut may leave of a sequence of writes: the model behind the campaign `power`.
 
-After Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014 (ALICE), and harsher than any one file
-system. Data of a file are safe once the file has been fsynced, names in a folder once the folder has. Whatever is
-not safe yet may be on the disk or not, each operation for itself and in any order; a write may be there by some
-of its 512-byte sectors, with the file's new size or without. Only a rename is atomic.
+After Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014 (ALICE), and harsher than
+any one file system. Data of a file are safe once the file has been fsynced, names in a folder once
+the folder has. Whatever is not safe yet may be on the disk or not, each operation for itself and in
+any order; a write may be there by some of its 512-byte sectors, with the file's new size or
+without. Only a rename is atomic.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Journal:
 
     def acknowledge(self, numbers: Sequence[int]) -> None:
         """Rows that were promised to be safe at this point."""
-        self.operations.append(Operation(said=tuple(numbers), title=f"{len(numbers)} rows acknowledged"))
+        self.operations.append(
+            Operation(said=tuple(numbers), title=f"{len(numbers)} rows acknowledged")
+        )
 
     def __call__(self, call: Call, go: Callable[[], Any]) -> Any:
         place = os.lseek(call.arguments[0], 0, os.SEEK_CUR) if call.name == "write" else 0
@@ -121,7 +124,8 @@ class Journal:
         self._note(call, synced=self._opened[call.arguments[0]])
 
     def _rename(self, call: Call, _result: None, _place: int) -> None:
-        # The new name lies in the same folder of the same watched tree: the cache moves nothing across folders.
+        # The new name lies in the same folder of the same watched tree: the cache moves nothing
+        # across folders.
         where, name = self._folder(call.path)
         old, new = (os.path.split(os.fspath(one)) for one in call.arguments[:2])
         assert old[0] == new[0], "renamed across folders"
@@ -168,7 +172,8 @@ class Disk:
     def after(self, cut: int, chance: random.Random, keep: float | None) -> Tree:
         """What is on the disk when the power fails before operation number `cut`.
 
-        keep: the share of unsafe operations that are there whole; 1 and 0 for all and none, None for one drawn.
+        keep: the share of unsafe operations that are there whole; 1 and 0 for all and none, None
+        for one drawn.
         """
         share = chance.choice((0.1, 0.5, 0.9)) if keep is None else keep
         data: dict[int, bytearray] = {}
@@ -181,11 +186,19 @@ class Disk:
                 else:
                     names[where][name] = inode
             if one.target is not None:
-                _change(data.setdefault(one.target, bytearray()), one, chance, whole=whole, torn=keep is None)
+                _change(
+                    data.setdefault(one.target, bytearray()),
+                    one,
+                    chance,
+                    whole=whole,
+                    torn=keep is None,
+                )
         return dict(_walk(names, data, _ROOT, ""))
 
 
-def _change(content: bytearray, one: Operation, chance: random.Random, *, whole: bool, torn: bool) -> None:
+def _change(
+    content: bytearray, one: Operation, chance: random.Random, *, whole: bool, torn: bool
+) -> None:
     """Apply a change of data: all of it, or what a power cut leaves."""
     if one.size is not None:
         if whole:
@@ -223,7 +236,9 @@ def _resize(content: bytearray, size: int) -> None:
     content.extend(bytes(size - len(content)))
 
 
-def _walk(names: dict[int, dict[str, int]], data: dict[int, bytearray], folder: int, above: str) -> Iterator[Any]:
+def _walk(
+    names: dict[int, dict[str, int]], data: dict[int, bytearray], folder: int, above: str
+) -> Iterator[Any]:
     for name, inode in names[folder].items():
         path = f"{above}{name}"
         if inode in names:
@@ -245,4 +260,7 @@ def lay_down(tree: Tree, folder: Path) -> None:
 def read_back(folder: Path) -> Tree:
     """A real tree, to compare it with the recorded one."""
     paths = sorted(folder.rglob("*"))
-    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in paths}
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in paths
+    }

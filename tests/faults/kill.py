@@ -1,8 +1,8 @@
 """Campaign `kill`: SIGKILL at random moments of an extraction, then the same extraction again.
 
-A row is acknowledged when the process has reported its shard through a pipe. After the kill every acknowledged
-row has to be there and right, before anything is repaired; after the second run all rows do, and that run
-computes only what the first did not leave.
+A row is acknowledged when the process has reported its shard through a pipe. After the kill every
+acknowledged row has to be there and right, before anything is repaired; after the second run all
+rows do, and that run computes only what the first did not leave.
 """
 
 from __future__ import annotations
@@ -26,14 +26,18 @@ LIMIT = 60.0  # seconds; an undisturbed extraction takes 0.15
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: `delay` seconds after the start, after the space is about to be made, or after a shard."""
+    """When to kill: `delay` seconds after the start, after the space is about to be made, or after
+    a shard.
+    """
 
     after: str | int
     delay: float
 
     @classmethod
     def draw(cls, chance: random.Random, life: float, n_shards: int) -> Moment:
-        """Over the whole life; but making the space and the shards, short parts of it, get their own shares."""
+        """Over the whole life; but making the space and the shards, short parts of it, get their
+        own shares.
+        """
         part = chance.random()
         if part < 0.35:
             return cls("start", chance.uniform(0, life))
@@ -74,7 +78,9 @@ class Bench:
             finished, life = child.finish(LIMIT), time.monotonic() - child.started
             assert finished
             assert child.exit_code == 0
-            assert len(child.rows) == n_texts, "not every durable row was reported: the campaign would see too little"
+            assert len(child.rows) == n_texts, (
+                "not every durable row was reported: the campaign would see too little"
+            )
         truth = Truth.of(folder / "peace", texts)
         return cls(context, model, texts, truth, life, len(child.acknowledged))
 
@@ -91,7 +97,9 @@ def campaign(trials: int = 1_000, seed: int = 0) -> Result:
         while hits < trials and tried < 3 * trials + 10:
             tried += 1
             moment = Moment.draw(chance, bench.life, bench.n_shards)
-            hits += _trial(bench, folder / f"trial-{tried}", moment, f"trial {tried}, {moment}", tally)
+            hits += _trial(
+                bench, folder / f"trial-{tried}", moment, f"trial {tried}, {moment}", tally
+            )
     return tally.result("kill", hits, f"0 lost, 0 wrong in {trials:,} kills")
 
 
@@ -127,7 +135,10 @@ def _again(bench: Bench, cache: Path, n_held: int, where: str, tally: Tally) -> 
     tally.lose(int((~found.held).sum()), f"{where}, second run")
     tally.mistake(f"{where}: {found.wrong} rows differ after the second run", found.wrong)
     # An unfinished memo, which lies beside the spaces and which no lock protects, is left to `gc`.
-    for problem in [*found.problems, *(f"{left} is left" for left in temporaries(cache) if "/" in left)]:
+    for problem in [
+        *found.problems,
+        *(f"{left} is left" for left in temporaries(cache) if "/" in left),
+    ]:
         tally.mistake(f"{where}, after the second run: {problem}")
 
 

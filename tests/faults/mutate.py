@@ -1,7 +1,7 @@
 """Ways to damage a shard, drawn by chance. Each takes a file's bytes and gives others.
 
-Those of the header know its layout: magic, version, size U of the user block, size of the JSON, checksum, JSON;
-the last U bytes of the file are a copy of the first.
+Those of the header know its layout: magic, version, size U of the user block, size of the JSON,
+checksum, JSON; the last U bytes of the file are a copy of the first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def with_header(data: Bytes, text: bytes, *, copies: tuple[bool, bool] = (True, 
 
 def seal(block: Bytes) -> Bytes:
     """A user block with the checksum that it should have."""
-    struct.pack_into("<Q", block, PREFIX.size, xxhash.xxh3_64_intdigest(bytes(block[: PREFIX.size] + block[HEAD:])))
+    struct.pack_into(
+        "<Q",
+        block,
+        PREFIX.size,
+        xxhash.xxh3_64_intdigest(bytes(block[: PREFIX.size] + block[HEAD:])),
+    )
     return block
 
 
@@ -72,7 +77,9 @@ def cut(data: Bytes, chance: random.Random) -> Bytes:
 
 def extend(data: Bytes, chance: random.Random) -> Bytes:
     count = chance.choice((1, 8, 100, 512, 4096))
-    return data + chance.choice((bytes(count), chance.randbytes(count), bytes(data), bytes(data[:count])))
+    return data + chance.choice(
+        (bytes(count), chance.randbytes(count), bytes(data), bytes(data[:count]))
+    )
 
 
 def zero_sectors(data: Bytes, chance: random.Random) -> Bytes:
@@ -92,7 +99,10 @@ def scribble(data: Bytes, chance: random.Random) -> Bytes:
 def swap_blocks(data: Bytes, chance: random.Random) -> Bytes:
     size = chance.choice((16, 64, 512, 4096))
     one, other = (chance.randrange(len(data) // size) * size for _ in range(2))
-    data[one : one + size], data[other : other + size] = data[other : other + size], data[one : one + size]
+    data[one : one + size], data[other : other + size] = (
+        data[other : other + size],
+        data[one : one + size],
+    )
     return data
 
 
@@ -120,12 +130,42 @@ def edit_text(data: Bytes, chance: random.Random) -> Bytes:
 def edit_prefix(data: Bytes, chance: random.Random) -> Bytes:
     """One of the numbers before the JSON, with a checksum that fits where there is still one."""
     block = data[: PREFIX.unpack_from(data)[2]]
-    struct.pack_into("<I", block, chance.choice((8, 12, 16, 20)), chance.choice(_NUMBERS) & 0xFFFFFFFF)
+    struct.pack_into(
+        "<I", block, chance.choice((8, 12, 16, 20)), chance.choice(_NUMBERS) & 0xFFFFFFFF
+    )
     return with_block(data, seal(block), copies=_copies(chance))
 
 
-_NUMBERS = (0, 1, 2, 3, 16, 4095, 4096, 8192, 1 << 31, (1 << 32) - 1, 1 << 61, 1 << 63, (1 << 64) - 1, 1 << 200)
-_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int64", "float16", "float32", "float64", "object", "V4", "<f2", "")
+_NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    16,
+    4095,
+    4096,
+    8192,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 61,
+    1 << 63,
+    (1 << 64) - 1,
+    1 << 200,
+)
+_DTYPES = (
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "object",
+    "V4",
+    "<f2",
+    "",
+)
 
 
 def edit_field(data: Bytes, chance: random.Random) -> Bytes:
@@ -141,7 +181,9 @@ def edit_field(data: Bytes, chance: random.Random) -> Bytes:
         holder[chance.choice(("", "x", "layer_01/mean", "layer_00/last", "index/entries"))] = old
     elif way < 0.6:
         # Of the same kind: an offset for an offset, a hash for a hash.
-        other = chance.choice([where[name] for where, name in leaves if type(where[name]) is type(old)])
+        other = chance.choice(
+            [where[name] for where, name in leaves if type(where[name]) is type(old)]
+        )
         holder[key] = deepcopy(other)
     else:
         holder[key] = _other(old, chance)
@@ -154,23 +196,52 @@ def _copies(chance: random.Random) -> tuple[bool, bool]:
 
 def _leaves(value: Any) -> list[tuple[Any, Any]]:
     """All places in nested dicts and lists, as (container, key)."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else []
+    )
     return [place for key in keys for place in ((value, key), *_leaves(value[key]))]
 
 
 def _other(old: Any, chance: random.Random) -> Any:
     if isinstance(old, int):
-        near = (old + 1, old - 1, old * 2, -old, old + 64, old - 64, old + 4096, old ^ 1, old / 2, float(old))
+        near = (
+            old + 1,
+            old - 1,
+            old * 2,
+            -old,
+            old + 64,
+            old - 64,
+            old + 4096,
+            old ^ 1,
+            old / 2,
+            float(old),
+        )
         return chance.choice((*near, *_NUMBERS, str(old), True, None, float("nan"), [old]))
     if isinstance(old, str):
-        return chance.choice((*_DTYPES, "0" * len(old), old[:-1], old + "0", old.upper(), "é" * 16, 0, None, [], {}))
+        return chance.choice(
+            (*_DTYPES, "0" * len(old), old[:-1], old + "0", old.upper(), "é" * 16, 0, None, [], {})
+        )
     nested: Any = old
     for _ in range(chance.choice((1, 1, 50))):
         nested = [nested]
-    return chance.choice((nested, [], {}, None, 0, "", [*old, *old] if isinstance(old, list) else [old]))
+    return chance.choice(
+        (nested, [], {}, None, 0, "", [*old, *old] if isinstance(old, list) else [old])
+    )
 
 
 BYTES: tuple[Damage, ...] = (
-    flip, cut, extend, zero_sectors, scribble, swap_blocks, copy_block, shift, edit_text
-)  # fmt: skip
+    flip,
+    cut,
+    extend,
+    zero_sectors,
+    scribble,
+    swap_blocks,
+    copy_block,
+    shift,
+    edit_text,
+)
 FORGED: tuple[Damage, ...] = (edit_prefix, edit_field)

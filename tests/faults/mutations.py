@@ -1,8 +1,9 @@
 """Campaign `mutations`: damaged files, each refused with an error of ours or read right.
 
-A space with a sound shard and a damaged one is opened and all its rows are asked for, by key and all at once;
-`verify` has to find every change that is no forgery; and every so often `repair` has to leave a sound space.
-It happens in processes of their own, so that a crash is counted and the next file goes on.
+A space with a sound shard and a damaged one is opened and all its rows are asked for, by key and
+all at once; `verify` has to find every change that is no forgery; and every so often `repair` has
+to leave a sound space. It happens in processes of their own, so that a crash is counted and the
+next file goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _TARGET, _SOUND, _TWIN = "shard-t.h5", "shard-s.h5", "shard-u.h5"
 class _Stock:
     """Sound files, and a space to put damaged ones into. target: the file to damage, by kind.
 
-    spare: files of the same kinds with other rows.  foreign: of another space.  sound: the shard beside the target.
+    spare: files of the same kinds with other rows.  foreign: of another space.  sound: the shard
+    beside the target.
     facts: the other files of a space.
     """
 
@@ -70,14 +72,21 @@ class _Stock:
         sound = written("ordinary", 2)
         foreign = written("foreign", 0, max_length=47).read_bytes()
         stock = cls(
-            sound.parent, truth_of(parts[0], parts[2]), {"ordinary": ordinary, "sealed": sealed("sealed", 0)}, spare,
-            foreign, sound.read_bytes(), {name: (sound.parent / name).read_bytes() for name in (CONTRACT, ORIGIN)},
-        )  # fmt: skip
+            sound.parent,
+            truth_of(parts[0], parts[2]),
+            {"ordinary": ordinary, "sealed": sealed("sealed", 0)},
+            spare,
+            foreign,
+            sound.read_bytes(),
+            {name: (sound.parent / name).read_bytes() for name in (CONTRACT, ORIGIN)},
+        )
         stock.restore()
         return stock
 
     def restore(self) -> None:
-        """The space with the sound shard and nothing else. Files are made anew: maps of old ones stay as they were."""
+        """The space with the sound shard and nothing else. Files are made anew: maps of old ones
+        stay as they were.
+        """
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for name, data in {**self.facts, _SOUND: self.sound}.items():
@@ -85,7 +94,9 @@ class _Stock:
 
 
 def _files(stock: _Stock, kind: str, chance: random.Random) -> tuple[str, dict[str, bytes], bool]:
-    """One damaged space: what was done, the files beside the sound shard, and whether checksums were forged."""
+    """One damaged space: what was done, the files beside the sound shard, and whether checksums
+    were forged.
+    """
     name = _TARGET if kind == "ordinary" else SEALED
     data = bytearray(stock.target[kind])
     way = chance.random()
@@ -98,20 +109,32 @@ def _files(stock: _Stock, kind: str, chance: random.Random) -> tuple[str, dict[s
     return _swapped(stock, kind, name, chance)
 
 
-def _swapped(stock: _Stock, kind: str, name: str, chance: random.Random) -> tuple[str, dict[str, bytes], bool]:
+def _swapped(
+    stock: _Stock, kind: str, name: str, chance: random.Random
+) -> tuple[str, dict[str, bytes], bool]:
     """Whole files or headers in each other's places."""
     other = "sealed" if kind == "ordinary" else "ordinary"
     target, spare = stock.target[kind], stock.spare[kind]
     size = mutate.PREFIX.unpack_from(target)[2]
-    return chance.choice((
-        ("a shard of another space", {name: stock.foreign}, True),
-        ("a shard under another's name", {name: stock.sound, _SOUND: target}, True),
-        ("a sealed file as a shard, or a shard as a sealed file", {SEALED: target, _TARGET: stock.target[other]}, True),
-        ("a shard twice", {name: target, _TWIN: target}, True),
-        ("the header of another shard", {name: spare[:size] + target[size:]}, False),
-        ("both headers of another shard", {name: spare[:size] + target[size:-size] + spare[-size:]}, False),
-        ("the body of another shard", {name: target[:size] + spare[size:]}, False),
-    ))  # fmt: skip
+    return chance.choice(
+        (
+            ("a shard of another space", {name: stock.foreign}, True),
+            ("a shard under another's name", {name: stock.sound, _SOUND: target}, True),
+            (
+                "a sealed file as a shard, or a shard as a sealed file",
+                {SEALED: target, _TARGET: stock.target[other]},
+                True,
+            ),
+            ("a shard twice", {name: target, _TWIN: target}, True),
+            ("the header of another shard", {name: spare[:size] + target[size:]}, False),
+            (
+                "both headers of another shard",
+                {name: spare[:size] + target[size:-size] + spare[-size:]},
+                False,
+            ),
+            ("the body of another shard", {name: target[:size] + spare[size:]}, False),
+        )
+    )
 
 
 def campaign(trials: int = 100_000, seed: int = 0) -> Result:
@@ -131,7 +154,9 @@ def campaign(trials: int = 100_000, seed: int = 0) -> Result:
             else:
                 start = _broken(child, folder, in_time=in_time, tally=tally, start=start)
             shutil.rmtree(folder)
-    return tally.result("mutations", trials, f"0 silent differences, 0 crashes, 0 hangs in {trials:,} files")
+    return tally.result(
+        "mutations", trials, f"0 silent differences, 0 crashes, 0 hangs in {trials:,} files"
+    )
 
 
 def _take(child: Child, tally: Tally) -> None:
@@ -165,7 +190,9 @@ def _batch(sender: Connection, folder: Path, start: int, stop: int, seed: int) -
             progress.write(str(number))
             progress.flush()
             _one(stock, number, seed, tally)
-            if tally.wrong or number % 100 == 0 or number + 1 == stop:  # what is found must outlive a crash
+            if (
+                tally.wrong or number % 100 == 0 or number + 1 == stop
+            ):  # what is found must outlive a crash
                 tell(sender, notes=tally.notes, problems=tally.problems, wrong=tally.wrong)
                 tally = Tally()
 
@@ -177,7 +204,9 @@ def _one(stock: _Stock, number: int, seed: int, tally: Tally) -> None:
     where = f"{kind}, {what}, file {number}"
     for name, data in files.items():
         (stock.folder / name).write_bytes(data)
-    changed = [name for name, data in files.items() if data not in {*stock.target.values(), stock.sound}]
+    changed = [
+        name for name, data in files.items() if data not in {*stock.target.values(), stock.sound}
+    ]
     try:
         served = _read(stock, where, chance, tally)
         tally.notes["read right" if served else "refused"] += 1
@@ -196,14 +225,18 @@ def _one(stock: _Stock, number: int, seed: int, tally: Tally) -> None:
 
 
 def _read(stock: _Stock, where: str, chance: random.Random, tally: Tally) -> bool:
-    """Ask a space for all its rows. Returns whether all were served; those that were have to be right."""
+    """Ask a space for all its rows. Returns whether all were served; those that were have to be
+    right.
+    """
     try:
         space = Space.open(stock.folder)
         positions = space.find(stock.truth.keys)
     except FeatcacheError:
         return False
     held = positions >= 0
-    tally.mistake(f"{where}: {int((~held).sum())} rows are not found, and nothing is said", int((~held).sum()))
+    tally.mistake(
+        f"{where}: {int((~held).sum())} rows are not found, and nothing is said", int((~held).sum())
+    )
     try:
         differing = stock.truth.differing(space, held)
         for view, (layer, pooling) in enumerate(VIEWS):
@@ -217,7 +250,12 @@ def _read(stock: _Stock, where: str, chance: random.Random, tally: Tally) -> boo
 
 
 def _read_singly(
-    stock: _Stock, space: Space, positions: NDArray[np.int64], where: str, chance: random.Random, tally: Tally
+    stock: _Stock,
+    space: Space,
+    positions: NDArray[np.int64],
+    where: str,
+    chance: random.Random,
+    tally: Tally,
 ) -> None:
     """Of a space that does not serve everything, each row alone."""
     view = chance.randrange(len(VIEWS))
@@ -242,7 +280,9 @@ def _verify(path: Path) -> bool:
 
 
 def _repaired(stock: _Stock, where: str, tally: Tally) -> None:
-    """Repair leaves a space in which nothing is damaged, the sound shard is whole and no row is wrong."""
+    """Repair leaves a space in which nothing is damaged, the sound shard is whole and no row is
+    wrong.
+    """
     try:
         done = repair(stock.folder, progress=lambda _: None)
     except FeatcacheError as error:

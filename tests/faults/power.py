@@ -1,9 +1,10 @@
-"""Campaign `power`: a power cut at every point of a cache's life, with every kind of half-done write.
+"""Campaign `power`: a power cut at every point of a cache's life, with every kind of half-done
+write.
 
-A real sequence is recorded call by call: a space in a cache folder that is not there yet, three shards, a merge,
-another shard, another merge, and one more shard. `journal` says what a cut before each call may leave; such
-states are laid down and opened. Rows acknowledged before the cut have to be found, whatever is found has to be
-right to the bit, and the state has to accept a new writer.
+A real sequence is recorded call by call: a space in a cache folder that is not there yet, three
+shards, a merge, another shard, another merge, and one more shard. `journal` says what a cut before
+each call may leave; such states are laid down and opened. Rows acknowledged before the cut have to
+be found, whatever is found has to be right to the bit, and the state has to accept a new writer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from tests.faults.calls import Call, watched
@@ -45,7 +46,9 @@ class _KilledError(BaseException):
 
 @dataclass
 class _Killer:
-    """Passes calls on to a journal, but not those that a killed process no longer makes. kill: which is the first."""
+    """Passes calls on to a journal, but not those that a killed process no longer makes. kill:
+    which is the first.
+    """
 
     journal: Journal
     kill: int | None
@@ -53,26 +56,33 @@ class _Killer:
 
     def __call__(self, call: Call, go: Callable[[], Any]) -> Any:
         self.calls += 1
-        if self.kill is None or self.calls <= self.kill or call.name == "close":  # the kernel closes all files
+        if (
+            self.kill is None or self.calls <= self.kill or call.name == "close"
+        ):  # the kernel closes all files
             return self.journal(call, go)
         if self.calls > self.kill + 1 and call.name in {"unlink", "fsync"}:
-            return None  # what Python does on the way out, so that it closes all it has opened, and no disk sees
+            # What Python does on the way out, so that it closes all it has opened, and no disk sees
+            return None
         raise _KilledError
 
 
 @dataclass(frozen=True)
 class _Story:
-    """The recorded sequence. parts: rows of each shard; `fresh` is never in it. title: what happened in it."""
+    """The recorded sequence. parts: rows of each shard; `fresh` is never in it. title: what
+    happened in it.
+    """
 
     title: str
-    parts: Sequence[Rows]
-    fresh: Rows
+    parts: Sequence[CachedRows]
+    fresh: CachedRows
     truth: Truth
     disk: Disk
 
     @classmethod
     def record(cls, folder: Path, seed: int, kill: int | None) -> _Story:
-        """kill: the number of the call before which a first process is killed; a second one goes on."""
+        """kill: the number of the call before which a first process is killed; a second one goes
+        on.
+        """
         folder.mkdir()
         parts = [rows(N_ROWS, seed=100 * seed + number) for number in range(5)]
         chance = random.Random(seed)
@@ -95,7 +105,7 @@ class _Story:
         return cls(title, parts, rows(N_ROWS, seed=100 * seed + 99), truth_of(*parts), disk)
 
 
-def _live(cache: Path, parts: Sequence[Rows], journal: Journal) -> None:
+def _live(cache: Path, parts: Sequence[CachedRows], journal: Journal) -> None:
     """One life of a cache; where a former one was cut short, it goes on."""
     create(cache)
     _write(cache, parts[:3], journal)
@@ -104,12 +114,16 @@ def _live(cache: Path, parts: Sequence[Rows], journal: Journal) -> None:
         _write(cache, parts[: number + 1], journal)
 
 
-def _write(cache: Path, parts: Sequence[Rows], journal: Journal | None = None) -> None:
-    """Add the parts that are missing as an extraction does, each a shard of its own; then all are acknowledged."""
+def _write(cache: Path, parts: Sequence[CachedRows], journal: Journal | None = None) -> None:
+    """Add the parts that are missing as an extraction does, each a shard of its own; then all are
+    acknowledged.
+    """
     with create(cache).writing() as (_, claims):
         space = create(cache)
         missing = [number for number, part in enumerate(parts) if (space.find(part.keys) < 0).any()]
-        keys = np.concatenate([np.empty((0, 16), np.uint8), *(parts[number].keys for number in missing)])
+        keys = np.concatenate(
+            [np.empty((0, 16), np.uint8), *(parts[number].keys for number in missing)]
+        )
         done = [number for number in range(len(parts)) if number not in missing]
         for chosen, _ in claims.slices(keys, N_ROWS, lambda _: None):
             if len(chosen):
@@ -117,11 +131,19 @@ def _write(cache: Path, parts: Sequence[Rows], journal: Journal | None = None) -
                 assert chosen.tolist() == list(range(chosen[0], chosen[0] + N_ROWS))
                 space.add(parts[done[-1]], {"written": "2026-01-01T00:00:00+00:00"})
             if journal:
-                journal.acknowledge([row for number in done for row in range(number * N_ROWS, (number + 1) * N_ROWS)])
+                journal.acknowledge(
+                    [
+                        row
+                        for number in done
+                        for row in range(number * N_ROWS, (number + 1) * N_ROWS)
+                    ]
+                )
 
 
 def campaign(trials: int = 10_000, seed: int = 0) -> Result:
-    """Half of the states of the undisturbed sequence, half of sequences in which a first process was killed."""
+    """Half of the states of the undisturbed sequence, half of sequences in which a first process
+    was killed.
+    """
     tally, chance = Tally(), random.Random(seed)
     with scratch_folder() as scratch:
         whole = _Story.record(Path(scratch) / "whole", seed, None)
@@ -144,7 +166,9 @@ def _cut(story: _Story, state: Path, chance: random.Random, tally: Tally) -> Non
     keep = chance.choice((1.0, 0.0, None, None, None, None))
     before = operations[cut].title if cut < len(operations) else "the end"
     share = {1.0: "all", 0.0: "nothing", None: "part"}[keep]
-    where = f"{story.title}cut {cut} of {len(operations)}, before {before}, {share} of the unsafe kept"
+    where = (
+        f"{story.title}cut {cut} of {len(operations)}, before {before}, {share} of the unsafe kept"
+    )
     state.mkdir()
     lay_down(story.disk.after(cut, chance, keep), state)
     said = sorted({number for one in operations[:cut] for number in one.said})
@@ -153,7 +177,11 @@ def _cut(story: _Story, state: Path, chance: random.Random, tally: Tally) -> Non
 
 
 def _check(
-    story: _Story, cache: Path, said: np.ndarray[tuple[int], np.dtype[np.int64]], where: str, tally: Tally
+    story: _Story,
+    cache: Path,
+    said: np.ndarray[tuple[int], np.dtype[np.int64]],
+    where: str,
+    tally: Tally,
 ) -> None:
     found = story.truth.check(cache)
     tally.notes["rows found"] += int(found.held.sum())
@@ -172,7 +200,10 @@ def _check(
     after = story.truth.check(cache)
     fresh = truth_of(story.fresh).check(cache)
     tally.lose(int((found.held & ~after.held).sum()), f"{where}, after a new writer")
-    tally.mistake(f"{where}: after a new writer {after.wrong + fresh.wrong} rows differ", after.wrong + fresh.wrong)
+    tally.mistake(
+        f"{where}: after a new writer {after.wrong + fresh.wrong} rows differ",
+        after.wrong + fresh.wrong,
+    )
     if not fresh.held.all():
         tally.mistake(f"{where}: the new writer's rows are not there")
     for name in temporaries(space.path):

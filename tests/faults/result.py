@@ -8,16 +8,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_KEPT, _ALIKE = 60, 2  # problems told in words, and how many that differ in numbers only; all are counted
+_KEPT, _ALIKE = (
+    60,
+    2,
+)  # problems told in words, and how many that differ in numbers only; all are counted
 
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one campaign; all four of `lost`, `wrong`, `crashes` and `hangs` have to be zero.
+    """The figures of one campaign; all four of `lost`, `wrong`, `crashes` and `hangs` have to be
+    zero.
 
-    lost: acknowledged rows that were not found again.  wrong: rows with other values, and everything else that
-    is not as promised.  crashes: processes ended by a signal that nobody sent.  hangs: those past their time.
-    notes: what else was counted, to see what the trials reached.  problems: the first few, in words.
+    lost: acknowledged rows that were not found again.  wrong: rows with other values, and
+    everything else that is not as promised.  crashes: processes ended by a signal that nobody sent.
+    hangs: those past their time.
+    notes: what else was counted, to see what the trials reached.  problems: the first few, in
+    words.
     """
 
     campaign: str

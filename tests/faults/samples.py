@@ -7,34 +7,45 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
-from featcache.cache.space import Origin, Space
+from featcache.cache.space import BackboneOrigin, Space
 from tests.faults.truth import Truth
 
 HIDDEN = 5
-ORIGIN = Origin("models/tiny", HIDDEN, 2, 48)
+ORIGIN = BackboneOrigin("models/tiny", HIDDEN, 2, 48)
 LAYERS, POOLINGS = (0, 2), ("mean", "cls")
 
 
 def contract(**changes: Any) -> Contract:
     fields: dict[str, Any] = {
-        "weights": "a" * 64, "config": {"model_type": "bert"}, "tokenizer": "b" * 64, "code": None,
-        "special_tokens": True, "max_length": 48, "truncation_side": "right", "dtype": "float32",
-        "quantization": None, "layers": LAYERS, "poolings": POOLINGS,
-    }  # fmt: skip
+        "weights": "a" * 64,
+        "config": {"model_type": "bert"},
+        "tokenizer": "b" * 64,
+        "code": None,
+        "special_tokens": True,
+        "max_length": 48,
+        "truncation_side": "right",
+        "dtype": "float32",
+        "quantization": None,
+        "layers": LAYERS,
+        "poolings": POOLINGS,
+    }
     return Contract(**{**fields, **changes})
 
 
-def rows(n: int, seed: int, hidden: int = HIDDEN) -> Rows:
+def rows(n: int, seed: int, hidden: int = HIDDEN) -> CachedRows:
     """Rows of random states that float16 holds exactly, so that they may be compared bit by bit."""
     generator = np.random.default_rng(seed)
     names = [f"layer_{layer:02d}/{pooling}" for layer in LAYERS for pooling in POOLINGS]
-    return Rows(
+    return CachedRows(
         keys=generator.integers(0, 256, (n, 16), dtype=np.uint8),
         n_tokens=generator.integers(1, 48, n).astype(np.uint32),
         truncated=generator.integers(0, 2, n).astype(np.bool_),
-        features={name: generator.standard_normal((n, hidden)).astype(np.float16).astype(np.float32) for name in names},
+        features={
+            name: generator.standard_normal((n, hidden)).astype(np.float16).astype(np.float32)
+            for name in names
+        },
     )
 
 
@@ -42,7 +53,7 @@ def create(cache: Path, **changes: Any) -> Space:
     return Space.create(cache, "tiny", contract(**changes), ORIGIN)
 
 
-def truth_of(*parts: Rows) -> Truth:
+def truth_of(*parts: CachedRows) -> Truth:
     """What a space with these rows has to serve."""
     return Truth(
         np.concatenate([part.keys for part in parts]),

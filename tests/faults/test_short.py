@@ -24,6 +24,6 @@ def test_a_campaign_holds(name: str) -> None:
 
 def test_a_forgotten_sync_of_folders_is_seen() -> None:
     """A campaign that cannot fail shows nothing."""
-    with mock.patch("featcache.files.sync_folder"):
+    with mock.patch("featcache.durable.sync_folder"):
         result = power.campaign(100)
     assert result.lost

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.space import Space, spaces_in
 from featcache.data.keys import row_keys
-from featcache.files import TEMPORARY
+from featcache.durable import TEMPORARY
 
 # The float16 of storage (values up to 4), and products whose order depends on the batch.
 _TOLERANCE = 2e-3
@@ -19,7 +19,9 @@ _TOLERANCE = 2e-3
 
 @dataclass(frozen=True)
 class Findings:
-    """held: whether each row of the truth is found, (N,).  wrong: rows of other values.  problems: in words."""
+    """held: whether each row of the truth is found, (N,).  wrong: rows of other values.  problems:
+    in words.
+    """
 
     held: NDArray[np.bool_]
     wrong: int
@@ -71,17 +73,25 @@ class Truth:
     def differing(self, space: Space, held: NDArray[np.bool_]) -> int:
         """The number of rows in a space that differ from the truth."""
         positions = space.find(self.keys)[held]
-        close = np.isclose(states_in(space, positions), self.states[held], rtol=self.tolerance, atol=self.tolerance)
+        close = np.isclose(
+            states_in(space, positions), self.states[held], rtol=self.tolerance, atol=self.tolerance
+        )
         same = close.all(axis=(1, 2)) & (space.token_counts(positions)[0] == self.n_tokens[held])
         return int((~same).sum())
 
 
 def states_in(space: Space, positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """All views of rows, (M, views, hidden)."""
-    views = [(layer, pooling) for layer in space.contract.layers for pooling in space.contract.poolings]
-    return np.stack([space.gather(positions, layer=layer, pooling=pooling) for layer, pooling in views], axis=1)
+    views = [
+        (layer, pooling) for layer in space.contract.layers for pooling in space.contract.poolings
+    ]
+    return np.stack(
+        [space.gather(positions, layer=layer, pooling=pooling) for layer, pooling in views], axis=1
+    )
 
 
 def temporaries(cache: Path) -> list[str]:
     """Files that a finished write would not have left."""
-    return [str(path.relative_to(cache)) for path in cache.rglob("*") if path.name.endswith(TEMPORARY)]
+    return [
+        str(path.relative_to(cache)) for path in cache.rglob("*") if path.name.endswith(TEMPORARY)
+    ]

@@ -1,8 +1,10 @@
-"""Campaign `writers`: several extractions into one space at once, killed and started again in the midst of it.
+"""Campaign `writers`: several extractions into one space at once, killed and started again in the
+midst of it.
 
-Each round has a fresh space and 4 to 8 writers; pairs of them are given the same texts, the others different
-ones that overlap. A killed writer starts again with the same texts, one that is done takes the next. When the
-kills of the round are used up all run to their end, and then every row that was asked for has to be there.
+Each round has a fresh space and 4 to 8 writers; pairs of them are given the same texts, the others
+different ones that overlap. A killed writer starts again with the same texts, one that is done
+takes the next. When the kills of the round are used up all run to their end, and then every row
+that was asked for has to be there.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def campaign(trials: int = 500, seed: int = 0) -> Result:
             cache = Path(scratch) / f"round-{rounds}"
             kills += _Round(bench, cache, chance, tally, goal, f"round {rounds}").run()
     tally.notes["rounds"] = rounds
-    return tally.result("writers", kills, f"0 lost, 0 wrong, rows twice ≤ kills x {SLICE_ROWS}, in {trials:,} kills")
+    return tally.result(
+        "writers", kills, f"0 lost, 0 wrong, rows twice ≤ kills x {SLICE_ROWS}, in {trials:,} kills"
+    )
 
 
 @dataclass
@@ -83,7 +87,8 @@ class _Round:
         streams = [self.chance.randrange(2**32) for _ in range(n_writers)]
         # The first two pairs share their texts.
         self.writers = [
-            _Writer(_assignments(streams[place // 2 if place < 4 else place])) for place in range(n_writers)
+            _Writer(_assignments(streams[place // 2 if place < 4 else place]))
+            for place in range(n_writers)
         ]
         for writer in self.writers:
             self._next(writer)
@@ -99,7 +104,9 @@ class _Round:
         dues = [due for writer in running if (due := writer.due()) is not None]
         now = time.monotonic()
         timeout = max(0.0, min([LIMIT, *(due - now for due in dues)]))
-        ready = wait([one for writer in running if writer.child for one in writer.child.waitables()], timeout)
+        ready = wait(
+            [one for writer in running if writer.child for one in writer.child.waitables()], timeout
+        )
         if not ready and not dues:
             self.tally.hang(f"{self.where}: no writer has moved for {LIMIT:.0f} s")
             for writer in running:
@@ -119,7 +126,9 @@ class _Round:
         child = self._end(writer)
         if child.kill():
             self.kills += 1
-            self.tally.notes["killed while writing" if child.acknowledged else "killed before the first shard"] += 1
+            self.tally.notes[
+                "killed while writing" if child.acknowledged else "killed before the first shard"
+            ] += 1
             self._start(writer)
         else:
             self._judge(child, writer)
@@ -145,11 +154,16 @@ class _Round:
     def _start(self, writer: _Writer) -> None:
         writer.child = self._writer(writer.asked)
         writer.since = None
-        doomed, life = self.kills < self.goal, self.bench.life * len(self.writers) / (os.cpu_count() or 1)
+        doomed, life = (
+            self.kills < self.goal,
+            self.bench.life * len(self.writers) / (os.cpu_count() or 1),
+        )
         writer.moment = Moment.draw(self.chance, life, ASKED // SHARD_ROWS) if doomed else None
 
     def _writer(self, asked: Sequence[int]) -> Child:
-        return self.bench.start(self.cache, [self.bench.texts[text] for text in asked], SHARD_ROWS, SLICE_ROWS)
+        return self.bench.start(
+            self.cache, [self.bench.texts[text] for text in asked], SHARD_ROWS, SLICE_ROWS
+        )
 
     def _end(self, writer: _Writer) -> Child:
         child, writer.child = writer.child, None
@@ -168,7 +182,9 @@ class _Round:
             self.tally.hang(f"{self.where}: one more writer did not end")
             return
         if last.exit_code != 0 or last.facts[-1]["computed"] != 1:
-            self.tally.mistake(f"{self.where}: one more writer ended with {last.ending}, {last.facts}")
+            self.tally.mistake(
+                f"{self.where}: one more writer ended with {last.ending}, {last.facts}"
+            )
         children = [last, *(child for writer in self.writers for child in writer.ended)]
         acknowledged = set().union(*(child.rows for child in children))
         found, truth = self.bench.truth.check(self.cache), self.bench.truth
@@ -177,9 +193,17 @@ class _Round:
         self.tally.mistake(f"{self.where}: {absent} rows that were asked for are not there", absent)
         self.tally.mistake(f"{self.where}: {found.wrong} rows differ", found.wrong)
         # One of the memo, which no lock protects, is left to `gc`.
-        held_locks = [str(path.name) for path in self.cache.rglob("*") if path.is_file() and not _lockable(path)]
+        held_locks = [
+            str(path.name)
+            for path in self.cache.rglob("*")
+            if path.is_file() and not _lockable(path)
+        ]
         left = [f"{name} is left" for name in temporaries(self.cache) if "/" in name]
-        for problem in [*found.problems, *(f"{name} is still locked" for name in held_locks), *left]:
+        for problem in [
+            *found.problems,
+            *(f"{name} is still locked" for name in held_locks),
+            *left,
+        ]:
             self.tally.mistake(f"{self.where}: {problem}")
         if found.held.any():
             self._count_twice()
@@ -192,7 +216,9 @@ class _Round:
         self.tally.notes["rows"] += len(keys)
         self.tally.notes["rows twice"] += twice
         if twice > self.kills * SLICE_ROWS:
-            self.tally.mistake(f"{self.where}: {twice} rows were computed more than once by {self.kills} kills")
+            self.tally.mistake(
+                f"{self.where}: {twice} rows were computed more than once by {self.kills} kills"
+            )
 
 
 def _assignments(stream: int) -> Iterator[list[int]]:

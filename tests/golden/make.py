@@ -1,8 +1,9 @@
-"""Wrote `format-1/`, the cache that every later featcache has to read, and `format-1.json`, what it has to give.
+"""Wrote `format-1/`, the cache that every later featcache has to read, and `format-1.json`, what it
+has to give.
 
-It was run once, before the first release. NEVER run it again for format 1: the files are kept to prove that what
-an old featcache wrote is still read, and files of today's code prove nothing. A new format gets a folder and a
-script of its own. It refuses to run where the folder exists.
+It was run once, before the first release. NEVER run it again for format 1: the files are kept to
+prove that what an old featcache wrote is still read, and files of today's code prove nothing. A new
+format gets a folder and a script of its own. It refuses to run where the folder exists.
 
     python -m tests.golden.make
 
@@ -20,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from featcache.cache.columns import Rows, write_shard_file
+from featcache.cache.columns import CachedRows, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
 from featcache.cache.provenance import ORIGIN_FIELD, merged
 from featcache.cache.shard import SEALED, Shard
-from featcache.cache.space import Origin, Space
-from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.upkeep.rewrite import RowSource, write_rows
 from featcache.data.keys import row_keys
 
 HERE = Path(__file__).parent
@@ -44,7 +45,12 @@ SEALED_TEXTS = ["in both files", "sealed one", "sealed two", "sealed three", "se
 ABSENT = ["not there", "a good film ", "In both files"]
 CONTRACT = Contract(
     weights=hashlib.sha256(b"golden weights").hexdigest(),
-    config={"model_type": "bert", "hidden_size": WIDTH, "layer_norm_eps": 1e-12, "name_or_path": "größe"},
+    config={
+        "model_type": "bert",
+        "hidden_size": WIDTH,
+        "layer_norm_eps": 1e-12,
+        "name_or_path": "größe",
+    },
     tokenizer=hashlib.sha256(b"golden tokenizer").hexdigest(),
     code=None,
     special_tokens=True,
@@ -55,7 +61,7 @@ CONTRACT = Contract(
     layers=(0, 2),
     poolings=("mean", "cls"),
 )
-ORIGIN = Origin("models/golden", WIDTH, 2, 48)
+ORIGIN = BackboneOrigin("models/golden", WIDTH, 2, 48)
 
 
 def provenance(day: int) -> dict[str, Any]:
@@ -69,14 +75,14 @@ def provenance(day: int) -> dict[str, Any]:
     }
 
 
-def rows_of(texts: list[str], start: int) -> Rows:
+def rows_of(texts: list[str], start: int) -> CachedRows:
     """Rows of texts. start: a number that no value of another call repeats."""
     n = len(texts)
     features = {}
     for number, view in enumerate(CONTRACT.views):
         places = np.arange(n * WIDTH, dtype=np.float32).reshape(n, WIDTH) + 100 * number + start
         features[view] = places / 7 - 40  # sevenths: float16 has to round them
-    return Rows(
+    return CachedRows(
         keys=row_keys(texts),
         n_tokens=np.arange(3, 3 + n, dtype=np.uint32) + start // 1000 * 300,
         truncated=np.arange(n) % 3 == 1,
@@ -84,10 +90,21 @@ def rows_of(texts: list[str], start: int) -> Rows:
     )
 
 
-def shard_rows() -> Rows:
-    """Rows of the ordinary shard: the limits of float16 in one view, and a value beyond them in another."""
+def shard_rows() -> CachedRows:
+    """Rows of the ordinary shard: the limits of float16 in one view, and a value beyond them in
+    another.
+    """
     rows = rows_of(SHARD_TEXTS, 0)
-    rows.features["layer_00/cls"][1] = [0.0, -0.0, 65504.0, -65504.0, 6e-8, 6.1035156e-05, 1.0009766, -1.0]
+    rows.features["layer_00/cls"][1] = [
+        0.0,
+        -0.0,
+        65504.0,
+        -65504.0,
+        6e-8,
+        6.1035156e-05,
+        1.0009766,
+        -1.0,
+    ]
     rows.features["layer_02/mean"][6, 3] = 70_000.0  # makes this view of this file float32
     return rows
 
@@ -97,14 +114,25 @@ def make(cache: Path) -> Path:
     space = Space.create(cache, "golden", CONTRACT, ORIGIN).path
     with tempfile.TemporaryDirectory() as folder:
         path = write_shard_file(
-            Path(folder), "one.h5", rows_of(SEALED_TEXTS, 1000).columns(), contract=CONTRACT, provenance=provenance(1)
+            Path(folder),
+            "one.h5",
+            rows_of(SEALED_TEXTS, 1000).columns(),
+            contract=CONTRACT,
+            provenance=provenance(1),
         )
-        source = Source(Shard.open(path), np.ones(len(SEALED_TEXTS), dtype=np.bool_))
+        source = RowSource(Shard.open(path), np.ones(len(SEALED_TEXTS), dtype=np.bool_))
         write_rows(
-            space, SEALED, [source], contract=CONTRACT, seal=True, progress=lambda _: None,
+            space,
+            SEALED,
+            [source],
+            contract=CONTRACT,
+            seal=True,
+            progress=lambda _: None,
             provenance=merged([source.shard.provenance], [source.n_rows]),
-        )  # fmt: skip
-    write_shard_file(space, SHARD, shard_rows().columns(), contract=CONTRACT, provenance=provenance(2))
+        )
+    write_shard_file(
+        space, SHARD, shard_rows().columns(), contract=CONTRACT, provenance=provenance(2)
+    )
     (space / "lock").unlink()
     return space
 
@@ -113,11 +141,20 @@ def expected(space: Path) -> dict[str, Any]:
     """What reading the cache has to give, from the arrays that were written and not from the files."""
     served: dict[str, Any] = {}
     # features.h5 comes first by name: of a text in both files its row is served.
-    for file, texts, rows in ((SHARD, SHARD_TEXTS, shard_rows()), (SEALED, SEALED_TEXTS, rows_of(SEALED_TEXTS, 1000))):
+    for file, texts, rows in (
+        (SHARD, SHARD_TEXTS, shard_rows()),
+        (SEALED, SEALED_TEXTS, rows_of(SEALED_TEXTS, 1000)),
+    ):
         for row, text in enumerate(texts):
-            wide = {view: np.abs(states).max() > np.finfo(np.float16).max for view, states in rows.features.items()}
+            wide = {
+                view: np.abs(states).max() > np.finfo(np.float16).max
+                for view, states in rows.features.items()
+            }
             states = {
-                view: states[row].astype(np.float32 if wide[view] else np.float16).astype(float).tolist()
+                view: states[row]
+                .astype(np.float32 if wide[view] else np.float16)
+                .astype(float)
+                .tolist()
                 for view, states in rows.features.items()
             }
             served[text] = {
@@ -128,7 +165,9 @@ def expected(space: Path) -> dict[str, Any]:
                 "truncated": bool(rows.truncated[row]),
                 "states": states,
             }
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(space.iterdir())}
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(space.iterdir())
+    }
     return {
         "space": space.name,
         "contract": CONTRACT.digest,

@@ -1,7 +1,8 @@
-"""Wrote `bundle-1/`, a bundle of format 1, and `bundle-1.json`, what it says of the texts of the golden cache.
+"""Wrote `bundle-1/`, a bundle of format 1, and `bundle-1.json`, what it says of the texts of the
+golden cache.
 
-It was run once, with the last code that wrote format 1. NEVER run it again: as for the cache (`make.py`), files of
-today's code prove nothing. It refuses to run with another format.
+It was run once, with the last code that wrote format 1. NEVER run it again: as for the cache
+(`make.py`), files of today's code prove nothing. It refuses to run with another format.
 
     python -m tests.golden.make_bundle
 
@@ -20,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads import bundle
-from featcache.heads.bundle import Description, save_bundle
+from featcache.bundles import bundle
+from featcache.bundles.bundle import Description, save_bundle
 from featcache.heads.network import Network
 from tests.golden import EXPECTED, SPACE
 
@@ -32,11 +33,16 @@ CARD = "# A head for `kind`\n"
 
 
 def weights() -> list[tuple[list[list[float]], list[float]]]:
-    """For each layer its weights (in, out) and biases, all of them numbers that float32 holds exactly."""
+    """For each layer its weights (in, out) and biases, all of them numbers that float32 holds
+    exactly.
+    """
     layers = []
     for number, (n_in, n_out) in enumerate(pairwise(WIDTHS)):
         scale = 1024 if number == 0 else 8
-        matrix = [[((7 * i + 5 * j + 3 * number) % 17 - 8) / scale for j in range(n_out)] for i in range(n_in)]
+        matrix = [
+            [((7 * i + 5 * j + 3 * number) % 17 - 8) / scale for j in range(n_out)]
+            for i in range(n_in)
+        ]
         layers.append((matrix, [((3 * j + number) % 5 - 2) / 4 for j in range(n_out)]))
     return layers
 
@@ -44,7 +50,10 @@ def weights() -> list[tuple[list[list[float]], list[float]]]:
 def inputs(text: dict[str, Any]) -> list[float]:
     """The states of a text, view by view, as the cache serves them."""
     return [
-        value for layer in LAYERS for pooling in POOLINGS for value in text["states"][f"layer_{layer:02d}/{pooling}"]
+        value
+        for layer in LAYERS
+        for pooling in POOLINGS
+        for value in text["states"][f"layer_{layer:02d}/{pooling}"]
     ]
 
 
@@ -69,17 +78,33 @@ def main() -> None:
         tuple(np.array(bias, np.float32) for _, bias in weights()),
     )
     description = Description(
-        head="mlp", classes=CLASSES, label="kind", layers=list(LAYERS), pooling=list(POOLINGS),
-        contract=json.loads((SPACE / "contract.json").read_text("utf-8")), space=SPACE.name, backbone="models/golden",
-        template=None, text=None, scores={"validation": {"macro_f1": 0.75}}, versions={"featcache": "0.1.0"},
-    )  # fmt: skip
+        head="mlp",
+        classes=CLASSES,
+        label="kind",
+        layers=list(LAYERS),
+        pooling=list(POOLINGS),
+        contract=json.loads((SPACE / "contract.json").read_text("utf-8")),
+        space=SPACE.name,
+        backbone="models/golden",
+        template=None,
+        text=None,
+        scores={"validation": {"macro_f1": 0.75}},
+        versions={"featcache": "0.1.0"},
+    )
     save_bundle(folder, network, description, CARD)
     expected = {
         "classes": CLASSES,
-        "probabilities": {text: probabilities(inputs(one)) for text, one in EXPECTED["texts"].items()},
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
+        "probabilities": {
+            text: probabilities(inputs(one)) for text, one in EXPECTED["texts"].items()
+        },
+        "sha256": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.iterdir())
+        },
     }
-    (HERE / "bundle-1.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (HERE / "bundle-1.json").write_text(
+        json.dumps(expected, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
 
 
 if __name__ == "__main__":

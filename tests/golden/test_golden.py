@@ -42,7 +42,9 @@ def as_newer(path: Path) -> None:
 
 
 def as_newer_contract(space: Path) -> None:
-    """Make a space one of the next version: its contract, with a field that is not known yet, and its shards."""
+    """Make a space one of the next version: its contract, with a field that is not known yet, and
+    its shards.
+    """
     fields = json.loads((space / "contract.json").read_text("utf-8"))
     changed = {**fields, "format": FORMAT + 1, "a_new_field": [1]}
     (space / "contract.json").write_text(json.dumps(changed), "utf-8")
@@ -65,16 +67,22 @@ def test_it_is_read_to_the_bit() -> None:
     assert not space.has(EXPECTED["absent"]).any()
     for layer in space.layers:
         for pooling in space.poolings:
-            expected = [one["states"][f"layer_{layer:02d}/{pooling}"] for one in EXPECTED["texts"].values()]
+            expected = [
+                one["states"][f"layer_{layer:02d}/{pooling}"] for one in EXPECTED["texts"].values()
+            ]
             got = space.features(TEXTS, layer=layer, pooling=pooling)
-            np.testing.assert_array_equal(got.view(np.uint32), np.array(expected, np.float32).view(np.uint32))
+            np.testing.assert_array_equal(
+                got.view(np.uint32), np.array(expected, np.float32).view(np.uint32)
+            )
     tokens, truncated = space.space.token_counts(space.space.find(row_keys(TEXTS)))
     assert tokens.tolist() == [one["n_tokens"] for one in EXPECTED["texts"].values()]
     assert truncated.tolist() == [one["truncated"] for one in EXPECTED["texts"].values()]
 
 
 def test_keys_are_what_they_were() -> None:
-    assert [bytes(key).hex() for key in row_keys(TEXTS)] == [one["key"] for one in EXPECTED["texts"].values()]
+    assert [bytes(key).hex() for key in row_keys(TEXTS)] == [
+        one["key"] for one in EXPECTED["texts"].values()
+    ]
 
 
 def test_verify_finds_nothing(run: Run) -> None:
@@ -98,7 +106,9 @@ def test_it_can_be_merged(cache: Path, run: Run) -> None:
     assert (shard.n_rows, shard.sealed) == (11, True)
     space = open_space("golden", cache=cache)
     expected = [one["states"]["layer_02/mean"] for one in EXPECTED["texts"].values()]
-    np.testing.assert_array_equal(space.features(TEXTS, layer=2, pooling="mean"), np.array(expected, np.float32))
+    np.testing.assert_array_equal(
+        space.features(TEXTS, layer=2, pooling="mean"), np.array(expected, np.float32)
+    )
 
 
 @pytest.mark.parametrize("what", ["an ordinary shard", "a sealed file", "the space"])
@@ -118,7 +128,9 @@ def test_an_older_reader_leaves_a_newer_version_alone(cache: Path, run: Run, wha
         assert NEWER in " ".join(told.stderr.split())
         assert "Upgrade" in told.stderr
         assert "tiny-" in told.stdout, f"{command} says nothing of the other space"
-    after = {name: data for name, data in everything_below(cache).items() if not name.endswith("/lock")}
+    after = {
+        name: data for name, data in everything_below(cache).items() if not name.endswith("/lock")
+    }
     assert after == {name: data for name, data in before.items() if not name.endswith("/lock")}
 
 

@@ -16,23 +16,30 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.errors import BundleError, InputError
-from featcache.heads.bundle import read_bundle, save_bundle
-from featcache.heads.custom import CustomHead, Factory, name_of, train_custom
+from featcache.features.standardize import Standardization
+from featcache.heads.kinds.custom import CustomHead, Factory, name_of, train_custom
 from featcache.heads.network import Head
 from featcache.heads.recipe import Examples, Recipe
-from featcache.heads.standardize import Standardization
-from tests.heads.test_bundle import description, network
+from tests.bundles.test_bundle import description, network
 from tests.heads.test_train import METRIC, examples
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=10, max_epochs=30)
 
 
 def bottleneck(n_inputs: int, n_classes: int) -> nn.Module:
-    """What a Network cannot be: dropout, batch norm (whose buffers are state, too) and a layer used twice."""
+    """What a Network cannot be: dropout, batch norm (whose buffers are state, too) and a layer used
+    twice.
+    """
     shared = nn.Linear(n_inputs, n_inputs)
     return nn.Sequential(
-        shared, nn.Tanh(), shared, nn.BatchNorm1d(n_inputs), nn.Dropout(0.2), nn.Linear(n_inputs, n_classes)
+        shared,
+        nn.Tanh(),
+        shared,
+        nn.BatchNorm1d(n_inputs),
+        nn.Dropout(0.2),
+        nn.Linear(n_inputs, n_classes),
     )
 
 
@@ -41,7 +48,9 @@ def linear(n_inputs: int, n_classes: int) -> nn.Module:
 
 
 def trained(factory: Factory = bottleneck, recipe: Recipe = RECIPE) -> CustomHead:
-    return train_custom(factory, examples(), examples(seed=1), n_classes=3, recipe=recipe, metric=METRIC)[0]
+    return train_custom(
+        factory, examples(), examples(seed=1), n_classes=3, recipe=recipe, metric=METRIC
+    )[0]
 
 
 def test_it_learns_and_the_weights_of_the_best_epoch_are_kept() -> None:
@@ -52,16 +61,24 @@ def test_it_learns_and_the_weights_of_the_best_epoch_are_kept() -> None:
     scores = curves.validation_score
     assert max(scores) > 0.8
     assert scores[epochs - 1] == max(scores)
-    ties = [-loss for loss, score in zip(curves.validation_loss, scores, strict=True) if score == max(scores)]
+    ties = [
+        -loss
+        for loss, score in zip(curves.validation_loss, scores, strict=True)
+        if score == max(scores)
+    ]
     assert -curves.validation_loss[epochs - 1] == max(ties)
     assert len(scores) == len(curves.train_loss) == len(curves.train_score) <= 30
-    assert METRIC(held.labels, head.logits(held.features).argmax(axis=1)[None]) == pytest.approx(max(scores))
+    assert METRIC(held.labels, head.logits(held.features).argmax(axis=1)[None]) == pytest.approx(
+        max(scores)
+    )
 
 
 def test_it_is_torch_s_adamw_on_standardised_features() -> None:
     data = examples(n=60)
     recipe = Recipe(learning_rate=1e-2, weight_decay=0.3, max_epochs=20, batch_size=60, seed=4)
-    head, epochs, curves = train_custom(linear, data, None, n_classes=3, recipe=recipe, metric=METRIC)
+    head, epochs, curves = train_custom(
+        linear, data, None, n_classes=3, recipe=recipe, metric=METRIC
+    )
     assert (epochs, curves.validation_score) == (20, [])
     x = torch.from_numpy(Standardization.of(data.features).apply(data.features))
     with torch.random.fork_rng():
@@ -89,9 +106,14 @@ def test_the_same_seed_gives_the_same_head_and_torch_s_own_stream_is_left_alone(
 
 
 def test_patience_ends_it_by_the_rule_of_the_other_heads() -> None:
-    noise, held = (Examples(examples(seed=s).features, np.random.default_rng(s).integers(0, 3, 150)) for s in (0, 1))
+    noise, held = (
+        Examples(examples(seed=s).features, np.random.default_rng(s).integers(0, 3, 150))
+        for s in (0, 1)
+    )
     recipe = Recipe(patience=3, learning_rate=1e-2)
-    _, epochs, curves = train_custom(bottleneck, noise, held, n_classes=3, recipe=recipe, metric=METRIC)
+    _, epochs, curves = train_custom(
+        bottleneck, noise, held, n_classes=3, recipe=recipe, metric=METRIC
+    )
     scores = curves.validation_score
     assert len(scores) == 1 + scores.index(max(scores)) + 3 < 60
     assert scores[epochs - 1] == max(scores)
@@ -119,13 +141,15 @@ def test_it_has_the_face_of_a_head() -> None:
     assert logits.shape == (150, 3)
     assert head.logits(features[:0]).shape == (0, 3)
     np.testing.assert_allclose(head.probabilities(features).sum(axis=1), 1)
-    np.testing.assert_array_equal(logits, head.logits(features))  # no dropout, no batch's own statistics
+    np.testing.assert_array_equal(
+        logits, head.logits(features)
+    )  # no dropout, no batch's own statistics
     np.testing.assert_allclose(head.logits(features[:1]), logits[:1], atol=1e-5)
     with pytest.raises(ValueError, match=r"shape \(1, 5\) where \(N, 11\)"):
         head.logits(np.ones((1, 5), np.float32))
 
 
-# -- what is wrong with a factory -----------------------------------------------------------------------------------
+# -- what is wrong with a factory ------------------------------------------------------------------
 
 
 class TooNarrow(nn.Linear):
@@ -139,7 +163,7 @@ class Undefined(nn.Linear):
 
 
 class Twofold(nn.Linear):
-    def forward(self, input: Tensor) -> Any:  # noqa: A002
+    def forward(self, input: Tensor) -> Any:  # noqa: A002 - torch's name
         return super().forward(input), input
 
 
@@ -154,7 +178,10 @@ class WithExtras(nn.Linear):
 @pytest.mark.parametrize(
     ("factory", "what"),
     [
-        (TooNarrow, r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), where \(10, 3\) is expected"),
+        (
+            TooNarrow,
+            r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), where \(10, 3\) is expected",
+        ),
         (Undefined, "Undefined gives NaN or infinity"),
         (Twofold, "Twofold gives a tuple"),
         (WithExtras, "keeps '_extra_state', which is no tensor"),
@@ -175,7 +202,7 @@ def test_a_factory_is_named_by_its_module_and_qualified_name() -> None:
     assert name_of(partial(bottleneck)) == "functools:partial"
 
 
-# -- bundles --------------------------------------------------------------------------------------------------------
+# -- bundles ---------------------------------------------------------------------------------------
 
 
 def saved(folder: Path) -> CustomHead:
@@ -198,36 +225,56 @@ def test_a_bundle_gives_the_same_head_back_to_whoever_has_the_factory(tmp_path: 
 
 def test_a_bundle_keeps_tensors_and_a_name_and_no_code(tmp_path: Path) -> None:
     saved(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "head.json", "head.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md",
+        "head.json",
+        "head.safetensors",
+    ]
     arrays = load_file(tmp_path / "head.safetensors")
-    assert {"scale.mean", "scale.std", "module.0.weight", "module.2.weight", "module.3.running_mean"} <= set(arrays)
+    assert {
+        "scale.mean",
+        "scale.std",
+        "module.0.weight",
+        "module.2.weight",
+        "module.3.running_mean",
+    } <= set(arrays)
     fields = json.loads((tmp_path / "head.json").read_text())
     assert (fields["head"], fields["factory"]) == ("custom", "tests.heads.test_custom:bottleneck")
 
 
 def test_nothing_is_imported_or_run_to_read_a_bundle_whose_factory_is_named(tmp_path: Path) -> None:
     """The named module would leave a file behind."""
-    (tmp_path / "trap.py").write_text("open('sprung', 'w')\ndef factory(n, c): open('sprung', 'w')\n")
+    (tmp_path / "trap.py").write_text(
+        "open('sprung', 'w')\ndef factory(n, c): open('sprung', 'w')\n"
+    )
     head = trained()
     save_bundle(tmp_path / "bundle", replace(head, factory="trap:factory"), description(), "# card")
     code = (
         "import sys\nfrom pathlib import Path\nfrom featcache.errors import BundleError\n"
-        "from featcache.heads.bundle import read_bundle\n"
+        "from featcache.bundles.bundle import read_bundle\n"
         "try:\n    read_bundle(Path('bundle'))\nexcept BundleError as error:\n    print(error)\n"
         "assert not {'trap', 'torch'} & set(sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, '.')\n{code}"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "the head of bundle is code, made by trap:factory, and a bundle holds no code" in done.stdout
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        "the head of bundle is code, made by trap:factory, and a bundle holds no code"
+        in done.stdout
+    )
     assert "featcache.load_bundle('bundle', factory=...)" in done.stdout
     assert not (tmp_path / "sprung").exists()
 
 
 def test_another_factory_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
-    with pytest.raises(BundleError, match="test_custom:linear does not take the weights of") as caught:
+    with pytest.raises(
+        BundleError, match="test_custom:linear does not take the weights of"
+    ) as caught:
         read_bundle(tmp_path, linear)
     assert "3.running_mean" in caught.value.what
     assert caught.value.cure

@@ -11,16 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from featcache.features.standardize import Standardization
 from featcache.heads.network import Head, Network, folded
 from featcache.heads.shape import ACTIVATIONS, HeadShape
-from featcache.heads.standardize import Standardization
 
 Arrays = list[NDArray[np.float64]]
 Activation = Callable[[torch.Tensor], torch.Tensor]
-ACTIVATE: dict[str, Activation] = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
+ACTIVATE: dict[str, Activation] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
 
 
-def drawn(depth: int, n_inputs: int = 11, width: int = 7, n_classes: int = 3) -> tuple[Arrays, Arrays]:
+def drawn(
+    depth: int, n_inputs: int = 11, width: int = 7, n_classes: int = 3
+) -> tuple[Arrays, Arrays]:
     generator = np.random.default_rng(depth)
     sizes = [n_inputs, *[width] * depth, n_classes]
     weights = [generator.standard_normal(shape) for shape in pairwise(sizes)]
@@ -28,7 +34,13 @@ def drawn(depth: int, n_inputs: int = 11, width: int = 7, n_classes: int = 3) ->
 
 
 def in_torch(
-    x: NDArray[np.floating], weights: Arrays, biases: Arrays, activation: str, *, layer_norm: bool, residual: bool
+    x: NDArray[np.floating],
+    weights: Arrays,
+    biases: Arrays,
+    activation: str,
+    *,
+    layer_norm: bool,
+    residual: bool,
 ) -> NDArray[np.float64]:
     """In float64, with torch's own layers."""
     hidden = torch.from_numpy(x.astype(np.float64))
@@ -46,8 +58,12 @@ def in_torch(
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", range(9))
-def test_every_shape_is_what_torch_makes_of_it(depth: int, activation: str, layer_norm: bool, residual: bool) -> None:
-    """Also with standardisation folded in: layer norm comes after the first product, so that stays exact."""
+def test_every_shape_is_what_torch_makes_of_it(
+    depth: int, activation: str, layer_norm: bool, residual: bool
+) -> None:
+    """Also with standardisation folded in: layer norm comes after the first product, so that stays
+    exact.
+    """
     weights, biases = drawn(depth)
     raw = np.random.default_rng(9).standard_normal((13, 11)).astype(np.float32) * 3 + 20
     scale = Standardization.of(raw)
@@ -59,8 +75,9 @@ def test_every_shape_is_what_torch_makes_of_it(depth: int, activation: str, laye
     plain = Network(
         tuple(weight.astype(np.float32) for weight in weights),
         tuple(bias.astype(np.float32) for bias in biases),
-        activation, **options,
-    )  # fmt: skip
+        activation,
+        **options,
+    )
     found = plain.logits(scale.apply(raw))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-5 * size)
@@ -71,7 +88,10 @@ def test_a_shape_matters() -> None:
     """Each of the options changes what a deep network says, so that the comparison above is one."""
     weights, biases = drawn(3)
     x = np.random.default_rng(0).standard_normal((5, 11)).astype(np.float32)
-    arrays = tuple(one.astype(np.float32) for one in weights), tuple(one.astype(np.float32) for one in biases)
+    arrays = (
+        tuple(one.astype(np.float32) for one in weights),
+        tuple(one.astype(np.float32) for one in biases),
+    )
     made = [Network(*arrays, "gelu"), Network(*arrays, "relu"), Network(*arrays, "silu")]
     made += [Network(*arrays, layer_norm=True), Network(*arrays, residual=True)]
     said = [one.logits(x) for one in made]
@@ -87,7 +107,9 @@ def test_large_values_overflow_nowhere() -> None:
 
 
 def test_a_constant_row_is_normalised_to_zeros() -> None:
-    """Width 1, too: its deviation is 0, and the small number under the root keeps it from dividing by that."""
+    """Width 1, too: its deviation is 0, and the small number under the root keeps it from dividing
+    by that.
+    """
     ones, zeros = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
     head = Network((ones, ones), (zeros, zeros), layer_norm=True)
     assert head.logits(np.full((2, 1), 5, np.float32)).tolist() == [[0.0], [0.0]]
@@ -110,7 +132,10 @@ def test_a_network_has_the_face_of_a_head() -> None:
         (HeadShape("logreg"), "logreg"),
         (HeadShape("linear", residual=True), "linear"),
         (HeadShape("mlp", 2, 256), "mlp 2×256"),
-        (HeadShape("mlp", 2, 256, "relu", layer_norm=True, residual=True), "mlp 2×256 relu norm residual"),
+        (
+            HeadShape("mlp", 2, 256, "relu", layer_norm=True, residual=True),
+            "mlp 2×256 relu norm residual",
+        ),
         (HeadShape("mlp", 1, 8, layer_norm=True), "mlp 1×8 norm"),
         (HeadShape("mlp", 4, 8, "silu", residual=True), "mlp 4×8 silu residual"),
     ],

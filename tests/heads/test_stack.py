@@ -1,4 +1,6 @@
-"""Stacks of heads on several views against each head alone, their optimiser, losses and dropout against torch."""
+"""Stacks of heads on several views against each head alone, their optimiser, losses and dropout
+against torch.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional
 
+from featcache.features.standardize import Standardization
 from featcache.heads.adamw import AdamW
 from featcache.heads.recipe import Metric, Recipe
 from featcache.heads.shape import HeadShape
 from featcache.heads.stack import Architecture, Dropout, Losses
-from featcache.heads.standardize import Standardization
-from featcache.heads.train import Seen, Training
-from featcache.select.metrics import scores_of_many
+from featcache.heads.train import StackRows, StackTraining
+from featcache.tasks.metrics import scores_of_many
 
 N_CLASSES, N_INPUTS, N_MIXED = 3, 11, 4
 METRIC: Metric = partial(scores_of_many, "macro_f1", n_classes=N_CLASSES)
@@ -40,24 +42,38 @@ RECIPES = [
     Recipe(learning_rate=1e-3, weight_decay=0.5, seed=1, label_smoothing=0.1, average_epochs=0.0),
     Recipe(learning_rate=3e-3, weight_decay=0.01, seed=2, balanced=True),
     Recipe(learning_rate=5e-3, weight_decay=0.1, seed=3, focal=2.0, patience=2),
-    Recipe(learning_rate=2e-2, weight_decay=0.02, seed=4, label_smoothing=0.2, balanced=True, focal=0.5, max_epochs=6),
+    Recipe(
+        learning_rate=2e-2,
+        weight_decay=0.02,
+        seed=4,
+        label_smoothing=0.2,
+        balanced=True,
+        focal=0.5,
+        max_epochs=6,
+    ),
     Recipe(learning_rate=4e-3, weight_decay=0.01, seed=2),
 ]
-RECIPES = [replace(one, dropout=0.0, batch_size=30, max_epochs=min(10, one.max_epochs)) for one in RECIPES]
+RECIPES = [
+    replace(one, dropout=0.0, batch_size=30, max_epochs=min(10, one.max_epochs)) for one in RECIPES
+]
 VIEW_OF = [0, 0, 1, 2, 2, 2]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Three views of one set of rows: raw (in), or (L, N, in) where layers are mixed, and as heads see them."""
+    """Three views of one set of rows: raw (in), or (L, N, in) where layers are mixed, and as heads
+    see them.
+    """
 
     scales: list[list[Standardization]]
     raw: list[list[np.ndarray]]
-    train: Seen
-    held: Seen
+    train: StackRows
+    held: StackRows
 
 
-def task(n_mixed: int = 0, *, dtype: torch.dtype = torch.float64, n_rows: int = 210, n_train: int = 150) -> Task:
+def task(
+    n_mixed: int = 0, *, dtype: torch.dtype = torch.float64, n_rows: int = 210, n_train: int = 150
+) -> Task:
     """Unequal classes whose means lie apart, more on some views than on others."""
     generator = np.random.default_rng(0)
     labels = generator.choice(N_CLASSES, n_rows, p=[0.6, 0.3, 0.1])
@@ -69,31 +85,39 @@ def task(n_mixed: int = 0, *, dtype: torch.dtype = torch.float64, n_rows: int = 
             x[:, :N_CLASSES] += (1 + view + layer) * np.eye(N_CLASSES)[labels]
             layers.append(x.astype(np.float32))
         of_view = [Standardization.of(x[:n_train]) for x in layers]
-        standardized = [torch.from_numpy(s.apply(x)).to(dtype) for s, x in zip(of_view, layers, strict=True)]
+        standardized = [
+            torch.from_numpy(s.apply(x)).to(dtype) for s, x in zip(of_view, layers, strict=True)
+        ]
         raw.append(layers)
         scales.append(of_view)
         seen.append(torch.stack(standardized) if n_mixed else standardized[0])
     truth = torch.from_numpy(labels)
     train, held = (
-        Seen([x[..., part, :] for x in seen], truth[part]) for part in (slice(n_train), slice(n_train, None))
+        StackRows([x[..., part, :] for x in seen], truth[part])
+        for part in (slice(n_train), slice(n_train, None))
     )
     return Task(scales, raw, train, held)
 
 
-def one_view(seen: Seen, view: int) -> Seen:
-    return Seen([seen.views[view]], seen.labels)
+def one_view(seen: StackRows, view: int) -> StackRows:
+    return StackRows([seen.views[view]], seen.labels)
 
 
 def training(
-    given: Task, shape: HeadShape, heads: Sequence[tuple[int, Recipe]], n_mixed: int = 0,
+    given: Task,
+    shape: HeadShape,
+    heads: Sequence[tuple[int, Recipe]],
+    n_mixed: int = 0,
     dtype: torch.dtype = torch.float64,
-) -> Training:  # fmt: skip
+) -> StackTraining:
     """With the seed 9 for the order of rows, whatever the heads' own."""
     architecture = Architecture(shape, N_INPUTS, N_CLASSES, n_mixed)
-    return Training(architecture, given.train, given.held, heads, metric=METRIC, seed=9, dtype=dtype)
+    return StackTraining(
+        architecture, given.train, given.held, heads, metric=METRIC, seed=9, dtype=dtype
+    )
 
 
-def alone(given: Task, shape: HeadShape, head: int, n_mixed: int, epochs: int) -> Training:
+def alone(given: Task, shape: HeadShape, head: int, n_mixed: int, epochs: int) -> StackTraining:
     view = VIEW_OF[head]
     single = replace(given, train=one_view(given.train, view), held=one_view(given.held, view))
     found = training(single, shape, [(0, RECIPES[head])], n_mixed)
@@ -101,7 +125,7 @@ def alone(given: Task, shape: HeadShape, head: int, n_mixed: int, epochs: int) -
     return found
 
 
-def same_head(together: Training, head: int, single: Training, held: Seen) -> None:
+def same_head(together: StackTraining, head: int, single: StackTraining, held: StackRows) -> None:
     mine, theirs = together.trained(head), single.trained(0)
     assert mine.epochs == theirs.epochs
     np.testing.assert_allclose(mine.mixing, theirs.mixing, atol=1e-8, rtol=0)
@@ -142,7 +166,12 @@ def test_heads_that_are_dropped_change_nothing_for_the_others(gone: set[int], n_
     together.advance(5)
     together.advance(10)
     for head in range(len(RECIPES)):
-        same_head(together, head, alone(given_task, shape, head, n_mixed, 3 if head in gone else 10), given_task.held)
+        same_head(
+            together,
+            head,
+            alone(given_task, shape, head, n_mixed, 3 if head in gone else 10),
+            given_task.held,
+        )
 
 
 @pytest.mark.parametrize("n_mixed", [0, N_MIXED])
@@ -160,13 +189,15 @@ def test_a_head_with_a_rate_of_nought_stays_as_it_began(n_mixed: int) -> None:
     assert not np.array_equal(together.trained(0).arrays[0], began[0].numpy().T)
 
 
-# -- what is saved ----------------------------------------------------------------------------------------------------
+# -- what is saved ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_mixed", [0, N_MIXED])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_network_saved_predicts_what_the_training_does(shape: HeadShape, n_mixed: int) -> None:
-    """On features as cached, standardisation and mixing folded in; rows that are all but level may fall either way."""
+    """On features as cached, standardisation and mixing folded in; rows that are all but level may
+    fall either way.
+    """
     given_task = task(n_mixed, dtype=torch.float32, n_rows=600)
     heads = [(view, replace(RECIPES[2], dropout=0.2, learning_rate=2e-2)) for view in range(3)]
     together = training(given_task, shape, heads, n_mixed, torch.float32)
@@ -175,8 +206,10 @@ def test_the_network_saved_predicts_what_the_training_does(shape: HeadShape, n_m
     for head, (view, _) in enumerate(heads):
         network = together.trained(head).network(given_task.scales[view])
         assert (network.activation, network.layer_norm, network.residual) == (
-            shape.activation, shape.layer_norm, shape.residual,
-        )  # fmt: skip
+            shape.activation,
+            shape.layer_norm,
+            shape.residual,
+        )
         logits = network.logits(np.concatenate(given_task.raw[view], axis=1)[150:])
         ordered = np.sort(logits, axis=1)
         clear = ordered[:, -1] - ordered[:, -2] > 1e-3
@@ -188,7 +221,9 @@ def test_the_network_saved_predicts_what_the_training_does(shape: HeadShape, n_m
     assert len(share) == n_mixed
 
 
-@pytest.mark.parametrize("shape", [HeadShape("linear"), HeadShape("mlp", 3, 5, layer_norm=True)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [HeadShape("linear"), HeadShape("mlp", 3, 5, layer_norm=True)], ids=str
+)
 def test_parameters_are_counted_as_they_are(shape: HeadShape) -> None:
     architecture = Architecture(shape, N_INPUTS, N_CLASSES, N_MIXED)
     parameters = architecture.initial([Recipe()], torch.float32)
@@ -196,9 +231,13 @@ def test_parameters_are_counted_as_they_are(shape: HeadShape) -> None:
 
 
 def test_heads_begin_as_torch_s_linear_layers_do() -> None:
-    """Uniform within one over the root of the inputs; the same seed, the same weights, whoever is beside it."""
+    """Uniform within one over the root of the inputs; the same seed, the same weights, whoever is
+    beside it.
+    """
     architecture = Architecture(HeadShape("mlp", 1, 64), 100, 3)
-    weight, bias, second, _ = architecture.initial([Recipe(seed=5), Recipe(seed=6), Recipe(seed=5)], torch.float32)
+    weight, bias, second, _ = architecture.initial(
+        [Recipe(seed=5), Recipe(seed=6), Recipe(seed=5)], torch.float32
+    )
     assert weight.shape == (3, 64, 100)
     assert 0.0995 < float(weight.abs().max()) <= 0.1
     assert float(weight.mean()) == pytest.approx(0, abs=2e-3)
@@ -212,22 +251,30 @@ def test_products_in_bfloat16_score_as_those_in_float32() -> None:
     """Within 0.3 points; weights, gradients' sums and losses stay in float32."""
     given_task = task(dtype=torch.float32, n_rows=3000, n_train=1000)
     sides = (given_task.train, given_task.held)
-    train, held = (Seen([x.to(torch.bfloat16) for x in seen.views], seen.labels) for seen in sides)
+    train, held = (
+        StackRows([x.to(torch.bfloat16) for x in seen.views], seen.labels) for seen in sides
+    )
     half = replace(given_task, train=train, held=held)
-    recipes = [replace(RECIPES[0], learning_rate=rate, seed=seed) for rate in (1e-2, 3e-3) for seed in (0, 1)]
+    recipes = [
+        replace(RECIPES[0], learning_rate=rate, seed=seed)
+        for rate in (1e-2, 3e-3)
+        for seed in (0, 1)
+    ]
     heads = [(2, recipe) for recipe in recipes]
     best = []
     for one in (given_task, half):
         found = training(one, HeadShape("mlp", 2, 32), heads, dtype=torch.float32)
         found.advance(10)
-        assert {value.dtype for value in map(torch.from_numpy, found.trained(0).arrays)} == {torch.float32}
+        assert {value.dtype for value in map(torch.from_numpy, found.trained(0).arrays)} == {
+            torch.float32
+        }
         best.append([score for score, _ in found.best_score])
     assert min(best[0]) > 0.6
     assert best[0] != best[1]  # else nothing was rounded
     np.testing.assert_allclose(best[1], best[0], atol=3e-3)
 
 
-# -- the optimiser ----------------------------------------------------------------------------------------------------
+# -- the optimiser ---------------------------------------------------------------------------------
 
 
 def drawn(generator: torch.Generator, *shape: int) -> Tensor:
@@ -280,11 +327,13 @@ def test_the_average_is_the_mean_of_the_first_steps_and_then_moves() -> None:
     torch.testing.assert_close(ours.average[0][0], before + (ours.parameters[0][0] - before) / 8)
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------
+# -- losses ----------------------------------------------------------------------------------------
 
 
 def focal(logits: Tensor, target: Tensor, weight: Tensor, exponent: float) -> Tensor:
-    """Row by row, as in the paper (Lin et al., equation 5), with the weighted mean of torch's cross-entropy."""
+    """Row by row, as in the paper (Lin et al., equation 5), with the weighted mean of torch's
+    cross-entropy.
+    """
     rows = []
     for row, truth in zip(logits, target.tolist(), strict=True):
         p = torch.softmax(row, dim=0)[truth]
@@ -302,7 +351,9 @@ def test_losses_are_torch_s_cross_entropy_and_the_focal_loss_of_its_paper(
     labels = np.concatenate([np.arange(n_classes), generator.integers(0, n_classes, 20)])
     counts = torch.bincount(torch.from_numpy(labels))
     target = torch.from_numpy(generator.choice(labels, n_rows))
-    balanced = torch.from_numpy(compute_class_weight("balanced", classes=np.arange(n_classes), y=labels))
+    balanced = torch.from_numpy(
+        compute_class_weight("balanced", classes=np.arange(n_classes), y=labels)
+    )
     even = torch.ones(n_classes, dtype=torch.float64)
     recipes = [
         Recipe(),
@@ -312,7 +363,9 @@ def test_losses_are_torch_s_cross_entropy_and_the_focal_loss_of_its_paper(
         Recipe(focal=2.0),
         Recipe(focal=0.7, balanced=True),
     ]
-    logits = torch.from_numpy(3 * generator.standard_normal((len(recipes), n_classes, n_rows))).requires_grad_()
+    logits = torch.from_numpy(
+        3 * generator.standard_normal((len(recipes), n_classes, n_rows))
+    ).requires_grad_()
     expected = []
     for head, recipe in enumerate(recipes):
         rows, weight = logits[head].t(), balanced if recipe.balanced else even
@@ -320,7 +373,9 @@ def test_losses_are_torch_s_cross_entropy_and_the_focal_loss_of_its_paper(
             expected.append(focal(rows, target, weight, recipe.focal))
         else:
             expected.append(
-                functional.cross_entropy(rows, target, weight=weight, label_smoothing=recipe.label_smoothing)
+                functional.cross_entropy(
+                    rows, target, weight=weight, label_smoothing=recipe.label_smoothing
+                )
             )
     (theirs,) = torch.autograd.grad(torch.stack(expected).sum(), logits)
     found = Losses(recipes, counts, torch.float64)(logits, target)
@@ -341,7 +396,7 @@ def test_a_certain_row_has_a_focal_loss_and_gradient_that_are_finite() -> None:
     assert bool(torch.isfinite(logits.grad).all())
 
 
-# -- dropout ----------------------------------------------------------------------------------------------------------
+# -- dropout ---------------------------------------------------------------------------------------
 
 
 def test_dropout_keeps_its_rates_and_leaves_expectations_as_they_are() -> None:
@@ -354,13 +409,18 @@ def test_dropout_keeps_its_rates_and_leaves_expectations_as_they_are() -> None:
         assert lost == pytest.approx(rate, abs=0.5 / 256 + 5 * np.sqrt(0.25 / 200_500))
         assert float(found[head].mean()) == pytest.approx(3.0, rel=0.01)
         assert len(np.unique(found[head].numpy())) == (2 if rate else 1)
-    for lower, higher in ((1, 3), (3, 2)):  # one draw for all: who loses more loses what the others lose, too
+    for lower, higher in (
+        (1, 3),
+        (3, 2),
+    ):  # one draw for all: who loses more loses what the others lose, too
         assert bool((found[higher][found[lower] == 0] == 0).all())
 
 
 def test_dropout_is_drawn_anew_at_every_call_and_by_the_generator_s_seed() -> None:
     hidden = torch.ones(1, 20, 31)
-    first, again = (Dropout([0.5], torch.Generator().manual_seed(3), torch.float32) for _ in range(2))
+    first, again = (
+        Dropout([0.5], torch.Generator().manual_seed(3), torch.float32) for _ in range(2)
+    )
     one, two = first(hidden), first(hidden)
     assert not torch.equal(one, two)
     assert torch.equal(again(hidden), one)

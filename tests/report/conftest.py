@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import featcache
-from featcache.select.outcome import FitResult
+from featcache.runs.result import FitResult
 from tests.report.example import HOSTILE_LABELS, HOSTILE_TEXTS, enrich, write_made
 from tests.verbs.test_fit_predict import rated
 
@@ -21,7 +21,13 @@ def fitted(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult
     data = rated(180, seed=5)
     featcache.extract(data, backbone=encoder, cache=folder / "cache", dtype="float32")
     return featcache.fit_heads(
-        data, label="label", cache=folder / "cache", widths=[8], depths=[1], trials=24, out=folder / "moods-label"
+        data,
+        label="label",
+        cache=folder / "cache",
+        widths=[8],
+        depths=[1],
+        trials=24,
+        out=folder / "moods-label",
     )
 
 
@@ -42,7 +48,9 @@ def full(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels and texts that try to leave their place."""
-    return enrich(write_made(tmp_path_factory.mktemp("page") / "hostile", HOSTILE_LABELS), HOSTILE_TEXTS)
+    return enrich(
+        write_made(tmp_path_factory.mktemp("page") / "hostile", HOSTILE_LABELS), HOSTILE_TEXTS
+    )
 
 
 @pytest.fixture

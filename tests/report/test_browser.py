@@ -1,4 +1,6 @@
-"""The page in a real headless Chromium: drawn whole, in both palettes, on a phone and a desk, without a network."""
+"""The page in a real headless Chromium: drawn whole, in both palettes, on a phone and a desk,
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from featcache.report.page import write_page, write_report
+from featcache.report.page import write_page
+from featcache.verbs.report import write_report
 from tests.report.example import enrich, write_made
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WIDTHS = {"phone": 390, "desk": 1280}
 
-# Lines of text with too little contrast (WCAG 2.2, 1.4.3: 4.5:1, or 3:1 from 24 px or bold 18.66 px on), as
-# "text: colour on colour". What is below a text is found by looking through the page at the middle of its box; text in
-# charts is painted by `fill`.
+# Lines of text with too little contrast (WCAG 2.2, 1.4.3: 4.5:1, or 3:1 from 24 px or bold 18.66 px
+# on), as "text: colour on colour". What is below a text is found by looking through the page at the
+# middle of its box; text in charts is painted by `fill`.
 CONTRAST = """() => {
   const style = document.createElement("style");
   style.textContent = "* { pointer-events: auto !important; }";
@@ -72,7 +75,8 @@ CONTRAST = """() => {
   style.remove();
   return { checked, low };
 }"""
-# Of each figure: how many shapes are drawn in it, and whether it has its text alternative and its table.
+# Of each figure: how many shapes are drawn in it, and whether it has its text alternative and its
+# table.
 FIGURES = """() => [...document.querySelectorAll("figure")].map((figure) => ({
   key: figure.dataset.figure,
   marks: figure.querySelectorAll("svg .mark-symbol path, svg .mark-rect path, svg .mark-line path, svg .mark-rule line")
@@ -84,7 +88,9 @@ FIGURES = """() => [...document.querySelectorAll("figure")].map((figure) => ({
 
 
 class Browser:
-    """One Chromium. Whatever a page says on its console, and whatever it asks of a network, is kept."""
+    """One Chromium. Whatever a page says on its console, and whatever it asks of a network, is
+    kept.
+    """
 
     def __init__(self, chromium: Any) -> None:
         self._chromium = chromium
@@ -93,7 +99,9 @@ class Browser:
 
     def open(self, path: Path, *, width: int = 1280, scheme: str = "light") -> Any:
         """A page with all its charts drawn."""
-        context = self._chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context = self._chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
         page = context.new_page()
         page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -134,7 +142,9 @@ def page_of_full(full: Path) -> Path:
 
 def unfold(page: Any) -> None:
     """Open everything that can be opened, and wait for what is drawn then."""
-    page.evaluate("() => document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.evaluate(
+        "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+    )
     page.wait_for_function(
         "() => document.documentElement.dataset.drawn === String(document.querySelectorAll('.chart').length)"
     )
@@ -149,9 +159,16 @@ def test_every_figure_is_drawn_fits_and_can_be_read(
     page = browser.open(page_of_full, width=width, scheme=scheme)
     unfold(page)
     figures = page.evaluate(FIGURES)
-    assert {"scores", "experiments", "layers", "shapes", "learning", "confusion", "classes", "calibration"} <= {
-        figure["key"] for figure in figures
-    }
+    assert {
+        "scores",
+        "experiments",
+        "layers",
+        "shapes",
+        "learning",
+        "confusion",
+        "classes",
+        "calibration",
+    } <= {figure["key"] for figure in figures}
     for figure in figures:
         assert figure["marks"] >= 2, figure
         assert figure["size"]["width"] > 200, figure
@@ -159,20 +176,24 @@ def test_every_figure_is_drawn_fits_and_can_be_read(
         assert figure["size"]["right"] <= width, figure
         assert len(figure["says"]) > 20, figure
         assert figure["rows"] > 0, figure
-    names = (
-        "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label text')].map((e) => e.textContent)"
-    )
+    names = "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label text')].map((e) => e.textContent)"
     assert [name for name in page.evaluate(names) if not name[0].isdigit()][:3] == [
-        "majority class", "TF-IDF", "linear head",
-    ]  # fmt: skip
+        "majority class",
+        "TF-IDF",
+        "linear head",
+    ]
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    page.set_viewport_size({"width": width, "height": page.evaluate("() => document.documentElement.scrollHeight")})
+    page.set_viewport_size(
+        {"width": width, "height": page.evaluate("() => document.documentElement.scrollHeight")}
+    )
     contrast = page.evaluate(CONTRAST)
     assert contrast["checked"] > 200
     assert contrast["low"] == []
 
 
-def test_the_palette_follows_the_system_while_the_page_is_open(browser: Browser, page_of_full: Path) -> None:
+def test_the_palette_follows_the_system_while_the_page_is_open(
+    browser: Browser, page_of_full: Path
+) -> None:
     page = browser.open(page_of_full, scheme="light")
     colour = "() => getComputedStyle(document.querySelector('[data-figure=scores] svg .mark-text text')).fill"
     before = page.evaluate(colour)
@@ -181,7 +202,9 @@ def test_the_palette_follows_the_system_while_the_page_is_open(browser: Browser,
     assert page.evaluate(colour) != before
 
 
-def test_values_are_shown_under_the_pointer_and_texts_stay_texts(browser: Browser, hostile: Path) -> None:
+def test_values_are_shown_under_the_pointer_and_texts_stay_texts(
+    browser: Browser, hostile: Path
+) -> None:
     page = browser.open(write_page(hostile), width=390)
     unfold(page)
     assert page.evaluate("() => window.broken") is None
@@ -198,7 +221,9 @@ def test_values_are_shown_under_the_pointer_and_texts_stay_texts(browser: Browse
 
 
 def test_many_classes_and_layers_fit_on_a_phone(browser: Browser, tmp_path: Path) -> None:
-    folder = enrich(write_made(tmp_path / "many", [f"intent number {n}" for n in range(150)], n_layers=33))
+    folder = enrich(
+        write_made(tmp_path / "many", [f"intent number {n}" for n in range(150)], n_layers=33)
+    )
     path = write_page(folder)
     assert path.stat().st_size <= 3e6
     page = browser.open(path, width=390)
@@ -207,19 +232,23 @@ def test_many_classes_and_layers_fit_on_a_phone(browser: Browser, tmp_path: Path
     assert page.locator("[data-figure=confusion] svg .mark-rect path").count() == 20
 
 
-def test_a_run_of_an_early_version_is_drawn_without_intervals(browser: Browser, tmp_path: Path) -> None:
+def test_a_run_of_an_early_version_is_drawn_without_intervals(
+    browser: Browser, tmp_path: Path
+) -> None:
     page = browser.open(write_page(write_made(tmp_path / "old", ["a", "b", "c"])))
     unfold(page)
     assert all(figure["marks"] for figure in page.evaluate(FIGURES))
 
 
-def test_runs_are_sorted_from_the_keyboard(browser: Browser, full: Path, hostile: Path, tmp_path: Path) -> None:
+def test_runs_are_sorted_from_the_keyboard(
+    browser: Browser, full: Path, hostile: Path, tmp_path: Path
+) -> None:
     made = enrich(write_made(tmp_path / "made", ["a", "b"]))
-    page = browser.open(write_report([full, hostile, made], out=tmp_path / "all runs.html"), width=390)
-    table = page.locator("#runs table")
-    scores = (
-        "() => [...document.querySelectorAll('#runs tbody tr')].map((row) => Number(row.children[1].dataset.value))"
+    page = browser.open(
+        write_report([full, hostile, made], out=tmp_path / "all runs.html"), width=390
     )
+    table = page.locator("#runs table")
+    scores = "() => [...document.querySelectorAll('#runs tbody tr')].map((row) => Number(row.children[1].dataset.value))"
     for _ in range(20):  # the skip link, the table that scrolls, its headings
         page.keyboard.press("Tab")
         if page.evaluate("() => document.activeElement.textContent") == "score":

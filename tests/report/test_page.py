@@ -1,4 +1,6 @@
-"""The page as HTML, without a browser: whole, self-contained, escaped, small, and honest about what is missing."""
+"""The page as HTML, without a browser: whole, self-contained, escaped, small, and honest about what
+is missing.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ import pytest
 import featcache
 from featcache.errors import DamageError, InputError
 from featcache.report.figures import figure_learning
-from featcache.report.page import write_page, write_report
-from featcache.report.record import LearningCurve, SizePoint
+from featcache.report.page import write_page
+from featcache.runs.record import LearningCurve, SizePoint
+from featcache.verbs.report import write_report
 from tests.report.example import HOSTILE_LABELS, HOSTILE_TEXTS, enrich, write_predictions
 
 _VOID = {"meta", "br", "link", "img", "input", "hr", "col"}
@@ -25,7 +28,9 @@ Made = Callable[..., Path]
 
 
 class Parsed(HTMLParser):
-    """Elements, their attributes, the text outside scripts and styles; complains about what is not nested."""
+    """Elements, their attributes, the text outside scripts and styles; complains about what is not
+    nested.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -56,7 +61,11 @@ class Parsed(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
     def figures(self) -> list[str]:
-        return [str(attributes["data-figure"]) for _, attributes in self.found if "data-figure" in attributes]
+        return [
+            str(attributes["data-figure"])
+            for _, attributes in self.found
+            if "data-figure" in attributes
+        ]
 
 
 def page_of(folder: Path) -> str:
@@ -78,17 +87,30 @@ def edited(folder: Path, copy: Path, **changes: Any) -> Path:
 def test_a_whole_run_has_every_part(full: Path) -> None:
     page = page_of(full)
     parsed = Parsed(page)
-    assert {"scores", "experiments", "layers", "shapes", "learning", "confusion", "classes", "calibration"} <= set(
-        parsed.figures()
-    )
+    assert {
+        "scores",
+        "experiments",
+        "layers",
+        "shapes",
+        "learning",
+        "confusion",
+        "classes",
+        "calibration",
+    } <= set(parsed.figures())
     assert "training0-score" in parsed.figures()
     assert any(re.fullmatch(r"training\d-loss", one) for one in parsed.figures())  # of the nets
     for part in (
-        "Another layer or pooling holds more.", "featcache predict runs/reviews-stars/bundle DATA", "+8.6 ± 0.9 points",
-        "Most confident mistakes", "Labels that may be wrong", "403 texts of the file are repeated", "Versions",
+        "Another layer or pooling holds more.",
+        "featcache predict runs/reviews-stars/bundle DATA",
+        "+8.6 ± 0.9 points",
+        "Most confident mistakes",
+        "Labels that may be wrong",
+        "403 texts of the file are repeated",
+        "Versions",
         "featcache fit-heads reviews.csv --test 'my reviews/<1>.csv' --label stars",
-        "successive halving", "the test rows were read once",
-    ):  # fmt: skip
+        "successive halving",
+        "the test rows were read once",
+    ):
         assert part in parsed.text, part
     result = json.loads((full / "result.json").read_text("utf-8"))
     assert f"{result['best']['test']['macro_f1']['value']:.3f}" in parsed.text
@@ -104,7 +126,9 @@ def test_every_figure_says_its_numbers_and_has_them_as_a_table(full: Path) -> No
         (says,) = re.findall(r'role="img" aria-label="([^"]+)"', figure)
         assert re.search(r"\d", says)
         assert figure.count("<tr>") >= 2
-        (spec,) = re.findall(r'<script type="application/json">(.*?)</script>', figure, flags=re.DOTALL)
+        (spec,) = re.findall(
+            r'<script type="application/json">(.*?)</script>', figure, flags=re.DOTALL
+        )
         assert json.loads(spec)["data"]["values"]
 
 
@@ -114,7 +138,9 @@ def test_the_page_asks_for_nothing_and_is_small(full: Path) -> None:
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|@import|url\(""", outside)
     assert "default-src 'none'" in page
-    assert str(full.parent.parent) not in page or str(full) in page  # only the run's own folder is named
+    assert (
+        str(full.parent.parent) not in page or str(full) in page
+    )  # only the run's own folder is named
 
 
 def test_texts_and_labels_cannot_leave_their_place(hostile: Path) -> None:
@@ -135,9 +161,17 @@ def test_texts_and_labels_cannot_leave_their_place(hostile: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "classes", [[1, "1", True], [0, 1], [True, False], [0.5, 1.5, 2.5], ["", " "], [f"class {n}" for n in range(150)]],
+    "classes",
+    [
+        [1, "1", True],
+        [0, 1],
+        [True, False],
+        [0.5, 1.5, 2.5],
+        ["", " "],
+        [f"class {n}" for n in range(150)],
+    ],
     ids=["alike", "numbers", "booleans", "floats", "blank", "many"],
-)  # fmt: skip
+)
 def test_labels_of_any_kind_and_number(made: Made, classes: list[Any]) -> None:
     parsed = Parsed(page_of(enrich(made("odd", classes))))
     assert {"confusion", "classes"} <= set(parsed.figures())
@@ -166,7 +200,9 @@ def test_of_one_size_no_learning_curve_is_drawn_that_is_not_there() -> None:
     assert "too few rows for a curve" in found.reads
 
 
-def test_a_run_without_test_rows_says_that_its_scores_are_too_good(full: Path, tmp_path: Path) -> None:
+def test_a_run_without_test_rows_says_that_its_scores_are_too_good(
+    full: Path, tmp_path: Path
+) -> None:
     result = json.loads((full / "result.json").read_text("utf-8"))
     for name in ("best", "linear"):
         result[name] = {**result[name], "test": None}
@@ -188,7 +224,15 @@ def test_nothing_found_and_a_fit_without_a_limit_read_well(full: Path, tmp_path:
         "experiments": [],
     }
     none: dict[str, Any] = {"count": 0, "path": None, "examples": []}
-    folder = edited(full, tmp_path / "run", verdict=verdict, findings=[], mislabelled=none, mistakes=[], command=None)
+    folder = edited(
+        full,
+        tmp_path / "run",
+        verdict=verdict,
+        findings=[],
+        mislabelled=none,
+        mistakes=[],
+        command=None,
+    )
     parsed = Parsed(page_of(folder))
     assert "It fits." in parsed.text
     assert "Nothing suspicious was found" in parsed.text
@@ -196,21 +240,30 @@ def test_nothing_found_and_a_fit_without_a_limit_read_well(full: Path, tmp_path:
     assert "experiments" not in parsed.figures()
 
 
-def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(made: Made, tmp_path: Path) -> None:
+def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(
+    made: Made, tmp_path: Path
+) -> None:
     classes = ["no", "yes"]
     runs = [made(name, classes) for name in ("one", "two", "other rows", "other classes")]
     write_predictions(runs[0], [[90, 10], [10, 90]], seed=1)
     write_predictions(runs[1], [[60, 40], [40, 60]], seed=2)
     write_predictions(runs[2], [[60, 40], [40, 60]], seed=2, rows="else")
     shutil.rmtree(runs[3])
-    write_predictions(made("other classes", ["no", "yes", "perhaps"]), [[9, 1, 0], [1, 9, 0], [0, 0, 9]])
+    write_predictions(
+        made("other classes", ["no", "yes", "perhaps"]), [[9, 1, 0], [1, 9, 0], [0, 0, 9]]
+    )
     for run in runs:
         result = json.loads((run / "result.json").read_text("utf-8"))
         (run / "result.json").write_text(json.dumps({**result, "label": "label"}), "utf-8")
     parsed = Parsed(write_report(runs, out=tmp_path / "all.html").read_text("utf-8"))
     # 0.9 and 0.6 are right: the second is 30 points of macro-F1 below the first.
-    assert re.search(r"two one -30\.0 ± \d\.\d -\d\d\.\d … -\d\d\.\d macro_f1 200 test worse", parsed.text)
-    assert "other rows and one : they are scored on different test rows (200 and 200; 0 texts in both)." in parsed.text
+    assert re.search(
+        r"two one -30\.0 ± \d\.\d -\d\d\.\d … -\d\d\.\d macro_f1 200 test worse", parsed.text
+    )
+    assert (
+        "other rows and one : they are scored on different test rows (200 and 200; 0 texts in both)."
+        in parsed.text
+    )
     assert "other classes and one : their classes differ." in parsed.text
     assert parsed.figures().count("scores") == 4
     identifiers = [attributes["id"] for _, attributes in parsed.found if "id" in attributes]
@@ -219,8 +272,13 @@ def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(made: Made, 
     assert set(targets) <= set(identifiers)
 
 
-def test_many_runs_keep_their_verdicts_and_the_page_small(full: Path, hostile: Path, tmp_path: Path) -> None:
-    runs = [shutil.copytree(hostile if number % 2 else full, tmp_path / f"run {number}") for number in range(11)]
+def test_many_runs_keep_their_verdicts_and_the_page_small(
+    full: Path, hostile: Path, tmp_path: Path
+) -> None:
+    runs = [
+        shutil.copytree(hostile if number % 2 else full, tmp_path / f"run {number}")
+        for number in range(11)
+    ]
     few, many = (write_report(runs[:count], out=tmp_path / f"{count}.html") for count in (10, 11))
     assert many.stat().st_size < few.stat().st_size <= 3e6
     parsed = Parsed(many.read_text("utf-8"))
@@ -268,21 +326,30 @@ def test_a_damaged_file_beside_it_is_named(full: Path, tmp_path: Path) -> None:
 def test_numbers_that_are_none_are_damage_where_one_is_needed(full: Path, tmp_path: Path) -> None:
     result = json.loads((full / "result.json").read_text("utf-8"))
     folder = edited(full, tmp_path / "run", gain={**result["gain"], "high": float("nan")})
-    assert "points of macro_f1 over the linear head on the same test rows" in Parsed(page_of(folder)).text
+    assert (
+        "points of macro_f1 over the linear head on the same test rows"
+        in Parsed(page_of(folder)).text
+    )
     curve, calibration = result["learning_curve"], result["reliability"]
     curve["points"][1]["mean"] = float("inf")
     calibration["bins"][0]["accuracy"] = 2
-    for number, changes in enumerate(({"learning_curve": curve}, {"reliability": calibration}, {"seconds": "soon"})):
+    for number, changes in enumerate(
+        ({"learning_curve": curve}, {"reliability": calibration}, {"seconds": "soon"})
+    ):
         with pytest.raises(DamageError, match=r"result\.json is not what a run writes"):
             write_page(edited(full, tmp_path / str(number), **changes))
 
 
-def test_any_part_that_is_missing_or_of_another_kind_is_damage_or_left_out(full: Path, tmp_path: Path) -> None:
+def test_any_part_that_is_missing_or_of_another_kind_is_damage_or_left_out(
+    full: Path, tmp_path: Path
+) -> None:
     result = json.loads((full / "result.json").read_text("utf-8"))
     folder = edited(full, tmp_path / "run")
     for name in result:
         for wrong in (KeyError, 7, "seven", [7], {"seven": 7}, None):
-            changed = {one: value for one, value in result.items() if one != name or wrong is not KeyError}
+            changed = {
+                one: value for one, value in result.items() if one != name or wrong is not KeyError
+            }
             if wrong is not KeyError:
                 changed[name] = wrong
             (folder / "result.json").write_text(json.dumps(changed), "utf-8")

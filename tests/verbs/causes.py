@@ -1,7 +1,7 @@
 """Planted cases: features and labels of which is known why the subject stops where it stops.
 
-Each is drawn anew for every seed. `expected` is the cause that was planted; where another is true as well, the verdict
-may put it first, but has to list this one.
+Each is drawn anew for every seed. `expected` is the cause that was planted; where another is true
+as well, the verdict may put it first, but has to list this one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.diagnose import diagnose
-from featcache.select.verdict import Verdict
+from featcache.evidence.verdict import Verdict
+from featcache.verbs.diagnose import diagnose
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Case:
-    """features, labels: as `diagnose` takes them. options: of its subject. also: causes that may come first."""
+    """features, labels: as `diagnose` takes them. options: of its subject. also: causes that may
+    come first.
+    """
 
     expected: str
     features: Array | Mapping[tuple[int, str], Array]
@@ -35,11 +37,17 @@ class Case:
     def right(self, verdict: Verdict) -> bool:
         """Whether the planted cause is first, or listed behind one that is true as well."""
         listed = [one.kind for one in verdict.causes]
-        return verdict.kind == self.expected or (verdict.kind in self.also and self.expected in listed)
+        return verdict.kind == self.expected or (
+            verdict.kind in self.also and self.expected in listed
+        )
 
 
-def two_clouds(generator: np.random.Generator, labels: NDArray[np.int64], inputs: int, apart: float) -> Array:
-    """Two classes, so many standard deviations from the middle in five dimensions together: Phi(apart) can be right."""
+def two_clouds(
+    generator: np.random.Generator, labels: NDArray[np.int64], inputs: int, apart: float
+) -> Array:
+    """Two classes, so many standard deviations from the middle in five dimensions together:
+    Phi(apart) can be right.
+    """
     x = generator.standard_normal((len(labels), inputs))
     x[:, :5] += apart * (2 * labels - 1)[:, None] / np.sqrt(5)
     return x
@@ -93,7 +101,13 @@ def huge_dimension(seed: int) -> Case:
 def huge_dimension_by_descent(seed: int) -> Case:
     """The same for a head that is trained by gradient descent."""
     case = huge_dimension(seed)
-    return Case("unscaled", case.features, case.labels, {"scale": False, "lr": 1e-3}, ("not-converged", "overfits"))
+    return Case(
+        "unscaled",
+        case.features,
+        case.labels,
+        {"scale": False, "lr": 1e-3},
+        ("not-converged", "overfits"),
+    )
 
 
 def random_labels(seed: int) -> Case:
@@ -106,9 +120,9 @@ def few_rows(seed: int, rows: int = 200) -> Case:
     """A linear task in 60 dimensions: 200 rows leave 0.82, 2,000 rows 0.95."""
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((rows, 60))
-    labels = (x @ generator.standard_normal(60) / np.sqrt(60) + 0.1 * generator.standard_normal(rows) > 0).astype(
-        np.int64
-    )
+    labels = (
+        x @ generator.standard_normal(60) / np.sqrt(60) + 0.1 * generator.standard_normal(rows) > 0
+    ).astype(np.int64)
     return Case("data-limited", x, labels, also=("backbone",))
 
 
@@ -118,11 +132,19 @@ def big_head(seed: int) -> Case:
     labels = generator.integers(0, 2, 200)
     x = two_clouds(generator, labels, 30, 2.2)
     noisy = labels ^ (generator.random(200) < 0.2)
-    return Case("overfits", x, noisy.astype(np.int64), {"head": "mlp 2×256"}, ("data-limited", "features", "capacity"))
+    return Case(
+        "overfits",
+        x,
+        noisy.astype(np.int64),
+        {"head": "mlp 2×256"},
+        ("data-limited", "features", "capacity"),
+    )
 
 
 def easy(seed: int) -> Case:
-    """Every layer holds the same: with noise of their own, three side by side would truly be better than one."""
+    """Every layer holds the same: with noise of their own, three side by side would truly be better
+    than one.
+    """
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 3, 600)
     x = generator.standard_normal((600, 24))
@@ -143,7 +165,16 @@ def weak_everywhere(seed: int) -> Case:
 CASES: dict[str, Callable[[int], Case]] = {
     one.__name__: one
     for one in (
-        xor, one_middle_layer, last_token_at_padding, tiny_rate, huge_dimension, huge_dimension_by_descent,
-        random_labels, few_rows, big_head, easy, weak_everywhere,
+        xor,
+        one_middle_layer,
+        last_token_at_padding,
+        tiny_rate,
+        huge_dimension,
+        huge_dimension_by_descent,
+        random_labels,
+        few_rows,
+        big_head,
+        easy,
+        weak_everywhere,
     )
-}  # fmt: skip
+}

@@ -1,8 +1,9 @@
 """Every input that changes a feature misses when it changes; what changes none hits.
 
-Each case is one small change of a real tiny model or of the request, shown end to end: the features of one run
-lie in the cache, the change is made, and the next run must find nothing of them. Where the change is of the
-model's folder, the features themselves are compared too, so that no case tests an input that does not matter.
+Each case is one small change of a real tiny model or of the request, shown end to end: the features
+of one run lie in the cache, the change is made, and the next run must find nothing of them. Where
+the change is of the model's folder, the features themselves are compared too, so that no case tests
+an input that does not matter.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from featcache.data.keys import row_keys
 from featcache.errors import BackboneError
 from tests.conftest import Run, save_encoder
 
-# Upper case, punctuation, unknown words, one text longer than the model: each change below shows in one of them.
+# Upper case, punctuation, unknown words, one text longer than the model: each change below shows in
+# one of them.
 TEXTS = [
     "The cat sat on a mat",
     "the cat, always happy!",
@@ -49,7 +51,9 @@ TEXTS = [
 
 def extract(backbone: Path, cache: Path, **options: Any) -> featcache.Extraction:
     request = {"dtype": "float32", "trust_remote_code": True, **options}
-    return featcache.extract({"text": request.pop("texts", TEXTS)}, backbone=backbone, cache=cache, **request)
+    return featcache.extract(
+        {"text": request.pop("texts", TEXTS)}, backbone=backbone, cache=cache, **request
+    )
 
 
 def states(done: featcache.Extraction, cache: Path) -> NDArray[np.float32]:
@@ -63,7 +67,7 @@ def copy(folder: Path, to: Path) -> Path:
     return Path(shutil.copytree(folder, to))
 
 
-# -- changes of a model's folder --------------------------------------------------------------------------------
+# -- changes of a model's folder -------------------------------------------------------------------
 
 
 def edit(name: str, **changes: Any) -> Callable[[Path], None]:
@@ -99,10 +103,18 @@ def another_word_order(folder: Path) -> None:
 
 def template(first: str) -> dict[str, Any]:
     """A post-processor that puts another token first."""
-    pieces = [{"SpecialToken": {"id": first, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    pieces = [
+        {"SpecialToken": {"id": first, "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ]
     ids = {"[CLS]": 2, "[SEP]": 3}
     tokens = {first: {"id": first, "ids": [ids[first]], "tokens": [first]}}
-    return {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": tokens}
+    return {
+        "type": "TemplateProcessing",
+        "single": pieces,
+        "pair": pieces,
+        "special_tokens": tokens,
+    }
 
 
 def added_token(folder: Path) -> None:
@@ -110,10 +122,15 @@ def added_token(folder: Path) -> None:
     words = json.loads(path.read_text())
     words["added_tokens"].append(
         {
-            "id": 9, "content": "zebra", "single_word": False, "lstrip": False, "rstrip": False,
-            "normalized": False, "special": False,
+            "id": 9,
+            "content": "zebra",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": False,
         }
-    )  # fmt: skip
+    )
     path.write_text(json.dumps(words))
 
 
@@ -135,13 +152,17 @@ MODEL_CHANGES: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights large enough for every setting to show, and embeddings for a few words more than there are."""
+    """Weights large enough for every setting to show, and embeddings for a few words more than
+    there are.
+    """
     folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     return save_encoder(folder, vocab_size=64, initializer_range=0.2)
 
 
 @pytest.fixture(scope="session")
-def first_run(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, featcache.Extraction]:
+def first_run(
+    encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, featcache.Extraction]:
     """A cache with the features of the unchanged encoder, to be copied."""
     cache = tmp_path_factory.mktemp("inputs") / "cache"
     return cache, extract(encoder, cache)
@@ -160,20 +181,29 @@ def test_each_input_from_the_model_s_folder_misses(
     two = extract(folder, cache)
     assert (two.hits, two.computed) == (0, len(TEXTS))
     assert two.space != one.space
-    assert np.abs(states(one, cache) - states(two, cache)).max() > 1e-3, "the change does not matter"
+    assert np.abs(states(one, cache) - states(two, cache)).max() > 1e-3, (
+        "the change does not matter"
+    )
     assert extract(encoder, cache).space == one.space
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"max_length": 8}, {"max_length": 47}, {"dtype": "bfloat16"}, {"dtype": "float16"}, {"pool": "mean,cls,max"},
+        {"max_length": 8},
+        {"max_length": 47},
+        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        {"pool": "mean,cls,max"},
         {"pool": "last"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_each_option_of_the_contract_misses(
-    encoder: Path, first_run: tuple[Path, featcache.Extraction], tmp_path: Path, change: dict[str, Any]
+    encoder: Path,
+    first_run: tuple[Path, featcache.Extraction],
+    tmp_path: Path,
+    change: dict[str, Any],
 ) -> None:
     cache = copy(first_run[0], tmp_path / "cache")
     two = extract(encoder, cache, **change)
@@ -189,7 +219,9 @@ def test_more_layers_than_a_space_has_miss(encoder: Path, tmp_path: Path) -> Non
 
 
 def test_a_tokenizer_made_of_word_files_misses_when_one_of_them_changes(tmp_path: Path) -> None:
-    """Without tokenizer.json: vocab.txt and, beside it, special_tokens_map.json and added_tokens.json."""
+    """Without tokenizer.json: vocab.txt and, beside it, special_tokens_map.json and
+    added_tokens.json.
+    """
     folder, cache = save_encoder(tmp_path / "words", vocab_size=64), tmp_path / "cache"
     ids: dict[str, int] = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     (folder / "tokenizer.json").unlink()
@@ -201,7 +233,9 @@ def test_a_tokenizer_made_of_word_files_misses_when_one_of_them_changes(tmp_path
     (folder / "special_tokens_map.json").write_text(json.dumps({"cls_token": "[SEP]"}))
     seen.append(extract(folder, cache))
     text = (folder / "vocab.txt").read_text()
-    (folder / "vocab.txt").write_text(text.replace("\ncat\n", "\n#\n").replace("\ndog\n", "\ncat\n"))
+    (folder / "vocab.txt").write_text(
+        text.replace("\ncat\n", "\n#\n").replace("\ndog\n", "\ncat\n")
+    )
     seen.append(extract(folder, cache))
     edit("tokenizer_config.json", do_lower_case=False)(folder)
     seen.append(extract(folder, cache))
@@ -215,7 +249,9 @@ def test_what_a_setting_puts_before_a_text_counts(tmp_path: Path, setting: str) 
     folder, cache = save_encoder(tmp_path / "letters", vocab_size=300), tmp_path / "cache"
     (folder / "tokenizer.json").unlink()
     letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    (folder / "vocab.json").write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
+    (folder / "vocab.json").write_text(
+        json.dumps({letter: number for number, letter in enumerate(letters)})
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n")
     settings = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<|endoftext|>", setting: False}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -251,7 +287,9 @@ def test_each_shard_of_the_weights_counts(encoder: Path, tmp_path: Path) -> None
     assert len(set(spaces)) == len(parts) + 1
 
 
-def test_weights_named_by_the_configuration_are_the_ones_that_count(encoder: Path, tmp_path: Path) -> None:
+def test_weights_named_by_the_configuration_are_the_ones_that_count(
+    encoder: Path, tmp_path: Path
+) -> None:
     """`transformers_weights` makes Transformers load another file than model.safetensors."""
     folder, cache = copy(encoder, tmp_path / "named"), tmp_path / "cache"
     edit("config.json", transformers_weights="other.safetensors")(folder)
@@ -293,7 +331,7 @@ def test_files_named_for_newer_libraries_count(encoder: Path, tmp_path: Path, na
     assert np.abs(states(one, cache) - states(two, cache)).max() > 1e-3
 
 
-# -- code that comes with a model -------------------------------------------------------------------------------
+# -- code that comes with a model ------------------------------------------------------------------
 
 MODEL_CODE = """
 from transformers import BertModel
@@ -324,7 +362,9 @@ def test_code_that_comes_with_a_model_counts(encoder: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(states(two, cache), states(one, cache) * 1.5, atol=2e-2)
 
 
-def test_code_that_comes_with_a_tokenizer_counts_and_needs_trust(encoder: Path, tmp_path: Path) -> None:
+def test_code_that_comes_with_a_tokenizer_counts_and_needs_trust(
+    encoder: Path, tmp_path: Path
+) -> None:
     """A model without code of its own can have a tokenizer with some."""
     folder, cache = copy(encoder, tmp_path / "coded_tokenizer"), tmp_path / "cache"
     edit("tokenizer_config.json", auto_map={"AutoTokenizer": [None, "own_tokenizer.Own"]})(folder)
@@ -340,17 +380,27 @@ def test_code_that_comes_with_a_tokenizer_counts_and_needs_trust(encoder: Path, 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
 def test_code_of_another_repository_is_refused(encoder: Path, tmp_path: Path, name: str) -> None:
-    """No file of the folder would tell when it changes. Without the option, the library's own code runs."""
+    """No file of the folder would tell when it changes. Without the option, the library's own code
+    runs.
+    """
     folder = copy(encoder, tmp_path / "foreign")
-    kind, entry = ("AutoModel", "a/b--own.Own") if name == "config.json" else ("AutoTokenizer", ["a/b--own.Own", None])
+    kind, entry = (
+        ("AutoModel", "a/b--own.Own")
+        if name == "config.json"
+        else ("AutoTokenizer", ["a/b--own.Own", None])
+    )
     edit(name, auto_map={kind: entry})(folder)
-    with pytest.raises(BackboneError, match=r"code from another repository \(a/b--own.Own\)") as caught:
+    with pytest.raises(
+        BackboneError, match=r"code from another repository \(a/b--own.Own\)"
+    ) as caught:
         load_backbone(folder, dtype="float32", device="cpu", trust_remote_code=True)
     assert "Copy those Python files into the folder" in caught.value.cure
 
 
 def test_an_adapter_beside_the_weights_is_refused(encoder: Path, tmp_path: Path) -> None:
-    """Transformers applies it only where the library peft is installed: nothing in the contract could say so."""
+    """Transformers applies it only where the library peft is installed: nothing in the contract
+    could say so.
+    """
     folder = copy(encoder, tmp_path / "adapted")
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(BackboneError, match="holds an adapter") as caught:
@@ -359,7 +409,7 @@ def test_an_adapter_beside_the_weights_is_refused(encoder: Path, tmp_path: Path)
     assert not (tmp_path / "cache").exists()
 
 
-# -- files that no tiny model here has ----------------------------------------------------------------------------
+# -- files that no tiny model here has -------------------------------------------------------------
 
 
 def _tokenizer_file_names() -> set[str]:
@@ -373,13 +423,20 @@ def _tokenizer_file_names() -> set[str]:
             if (
                 isinstance(node, ast.Assign)
                 and isinstance(node.value, ast.Dict)
-                and any(isinstance(one, ast.Name) and one.id == "VOCAB_FILES_NAMES" for one in node.targets)
+                and any(
+                    isinstance(one, ast.Name) and one.id == "VOCAB_FILES_NAMES"
+                    for one in node.targets
+                )
             ):
-                names |= {str(one.value) for one in node.value.values if isinstance(one, ast.Constant)}
+                names |= {
+                    str(one.value) for one in node.value.values if isinstance(one, ast.Constant)
+                }
     return names
 
 
-def test_every_file_that_some_tokenizer_of_transformers_reads_is_in_the_contract(encoder: Path, tmp_path: Path) -> None:
+def test_every_file_that_some_tokenizer_of_transformers_reads_is_in_the_contract(
+    encoder: Path, tmp_path: Path
+) -> None:
     names = _tokenizer_file_names()
     assert {"vocab.txt", "merges.txt", "spiece.model", "tokenizer.json"} <= names
     folder = copy(encoder, tmp_path / "files")
@@ -390,10 +447,14 @@ def test_every_file_that_some_tokenizer_of_transformers_reads_is_in_the_contract
         (folder / name).write_text("first")
         added = fingerprint(folder, Memo()).tokenizer
         (folder / name).write_text("other")
-        assert len({before, added, fingerprint(folder, Memo()).tokenizer}) == 3, f"{name} is not hashed"
+        assert len({before, added, fingerprint(folder, Memo()).tokenizer}) == 3, (
+            f"{name} is not hashed"
+        )
 
 
-def test_the_version_that_saved_a_model_counts_where_the_tokenizer_asks_for_it(encoder: Path, tmp_path: Path) -> None:
+def test_the_version_that_saved_a_model_counts_where_the_tokenizer_asks_for_it(
+    encoder: Path, tmp_path: Path
+) -> None:
     """`fix_mistral_regex` is obeyed for models that a library older than 5.0 saved."""
     folder = copy(encoder, tmp_path / "mistral")
     edit("tokenizer_config.json", fix_mistral_regex=True)(folder)
@@ -403,7 +464,7 @@ def test_the_version_that_saved_a_model_counts_where_the_tokenizer_asks_for_it(e
     assert fingerprint(folder, Memo()).tokenizer != before.tokenizer
 
 
-# -- what must not miss -----------------------------------------------------------------------------------------
+# -- what must not miss ----------------------------------------------------------------------------
 
 
 def touched(folder: Path) -> None:
@@ -438,14 +499,20 @@ HARMLESS: dict[str, Callable[[Path], None]] = {
     "nothing but the folder's name": lambda folder: None,  # noqa: ARG005 - the copy has another name
     "_name_or_path": edit("config.json", _name_or_path="elsewhere", _commit_hash="f00"),
     "transformers_version": edit("config.json", transformers_version="4.1.0"),
-    "class names": edit("config.json", id2label={"0": "good", "1": "bad"}, num_labels=2, problem_type="regression"),
-    "architectures and stored dtype": edit("config.json", architectures=["BertForMaskedLM"], dtype="bfloat16"),
-    "the tokenizer's origin": edit("tokenizer_config.json", name_or_path="elsewhere", chat_template="{{ x }}"),
+    "class names": edit(
+        "config.json", id2label={"0": "good", "1": "bad"}, num_labels=2, problem_type="regression"
+    ),
+    "architectures and stored dtype": edit(
+        "config.json", architectures=["BertForMaskedLM"], dtype="bfloat16"
+    ),
+    "the tokenizer's origin": edit(
+        "tokenizer_config.json", name_or_path="elsewhere", chat_template="{{ x }}"
+    ),
     "order of keys": keys_reversed,
     "other files": other_files,
     "times": touched,
     "another inode": weights_written_anew,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS.keys())
@@ -462,8 +529,12 @@ def test_what_changes_no_feature_hits(
     assert (two.space, two.hits, two.computed) == (one.space, len(TEXTS), 0)
 
 
-def test_a_relative_path_that_reads_like_a_hub_id_changes_no_tokenizer(encoder: Path, in_folder: Path) -> None:
-    """Transformers goes by a list of ids (`google/umt5-small`) and compares it with whatever it is given."""
+def test_a_relative_path_that_reads_like_a_hub_id_changes_no_tokenizer(
+    encoder: Path, in_folder: Path
+) -> None:
+    """Transformers goes by a list of ids (`google/umt5-small`) and compares it with whatever it is
+    given.
+    """
     folder = copy(encoder, in_folder / "google" / "umt5-small").relative_to(in_folder)
     edit("tokenizer_config.json", tokenizer_class="BertTokenizer")(folder)
     (folder / "vocab.txt").write_text("[UNK]\n[PAD]\n[CLS]\n[SEP]\nthe\ncat\n")
@@ -474,10 +545,16 @@ def test_a_relative_path_that_reads_like_a_hub_id_changes_no_tokenizer(encoder: 
 
 
 def test_order_repeats_files_and_labels_of_the_data_hit(run: Run, encoder: Path) -> None:
-    Path("one.jsonl").write_text("".join(json.dumps({"text": text, "label": "a"}) + "\n" for text in TEXTS))
-    Path("two.csv").write_text("mood,body\n" + "".join(f'b,"{text}"\n' for text in [*reversed(TEXTS), TEXTS[0]]))
+    Path("one.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": "a"}) + "\n" for text in TEXTS)
+    )
+    Path("two.csv").write_text(
+        "mood,body\n" + "".join(f'b,"{text}"\n' for text in [*reversed(TEXTS), TEXTS[0]])
+    )
     first = run("extract", "one.jsonl", "--backbone", encoder, "--json")
-    second = run("extract", "two.csv", "--text", "body", "--backbone", encoder, "--device", "cpu", "--json")
+    second = run(
+        "extract", "two.csv", "--text", "body", "--backbone", encoder, "--device", "cpu", "--json"
+    )
     one, two = json.loads(first.stdout), json.loads(second.stdout)
     assert (one["computed"], two["rows"], two["hits"], two["computed"]) == (5, 6, 5, 0)
     assert one["space"] == two["space"]
@@ -486,31 +563,41 @@ def test_order_repeats_files_and_labels_of_the_data_hit(run: Run, encoder: Path)
 def test_rows_that_another_environment_wrote_hit(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Library versions, device, machine and time are provenance: told with each shard, part of no contract."""
+    """Library versions, device, machine and time are provenance: told with each shard, part of no
+    contract.
+    """
     monkeypatch.setattr(platform, "machine", lambda: "another")
     one = extract(encoder, tmp_path)
     monkeypatch.undo()
     space = featcache.open_space(cache=tmp_path).space
     (shard,) = space.shards
     assert shard.provenance["machine"] == "another"
-    assert {"featcache", "torch", "transformers", "tokenizers", "device", "written"} <= set(shard.provenance)
+    assert {"featcache", "torch", "transformers", "tokenizers", "device", "written"} <= set(
+        shard.provenance
+    )
     assert not set(shard.provenance) & set(json.loads(space.contract.to_json()))
     two = extract(encoder, tmp_path)
     assert (two.space, two.hits, two.computed) == (one.space, len(TEXTS), 0)
 
 
-# -- any two contracts ------------------------------------------------------------------------------------------
+# -- any two contracts -----------------------------------------------------------------------------
 
 DIGESTS = st.sampled_from(["a" * 64, "b" * 64])
 VALUES = st.recursive(
-    st.sampled_from([None, True, False, 0, 1, 1.0, 1e-12, float("inf"), float("nan"), "1", "(not set)", ""]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2),
+    st.sampled_from(
+        [None, True, False, 0, 1, 1.0, 1e-12, float("inf"), float("nan"), "1", "(not set)", ""]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2)
+    ),
     max_leaves=3,
 )
 CONTRACTS = st.builds(
     Contract,
     weights=DIGESTS,
-    config=st.dictionaries(st.sampled_from(["model_type", "layer_norm_eps", "rope"]), VALUES, max_size=3),
+    config=st.dictionaries(
+        st.sampled_from(["model_type", "layer_norm_eps", "rope"]), VALUES, max_size=3
+    ),
     tokenizer=DIGESTS,
     code=st.none() | DIGESTS,
     special_tokens=st.booleans(),
@@ -526,15 +613,21 @@ FIELDS = [field.name for field in fields(Contract)]
 
 
 @settings(max_examples=300, deadline=None)
-@given(one=CONTRACTS, other=CONTRACTS, kept=st.sets(st.sampled_from(FIELDS), min_size=len(FIELDS) - 2))
+@given(
+    one=CONTRACTS, other=CONTRACTS, kept=st.sets(st.sampled_from(FIELDS), min_size=len(FIELDS) - 2)
+)
 def test_two_contracts_share_rows_only_where_nothing_but_views_differs(
     one: Contract, other: Contract, kept: set[str]
 ) -> None:
-    """`kept` fields are made equal, so that one or two differ, as in life; equality is decided by the JSON."""
+    """`kept` fields are made equal, so that one or two differ, as in life; equality is decided by
+    the JSON.
+    """
     other = replace(other, **{name: getattr(one, name) for name in kept})
     mine, theirs = json.loads(one.to_json()), json.loads(other.to_json())
     unequal = {
-        name for name in FIELDS if json.dumps(mine[name], sort_keys=True) != json.dumps(theirs[name], sort_keys=True)
+        name
+        for name in FIELDS
+        if json.dumps(mine[name], sort_keys=True) != json.dumps(theirs[name], sort_keys=True)
     }
     assert {name.partition(".")[0] for name in one.differences(other)} == unequal
     assert (one == other) == (one.digest == other.digest) == (not unequal)
@@ -561,13 +654,21 @@ def test_another_format_version_is_never_read_as_this_one(encoder: Path, tmp_pat
 
 
 def test_spaces_that_differ_in_one_field_never_share_a_row(encoder: Path, tmp_path: Path) -> None:
-    """Many spaces in one cache, each of one field changed, filled with one text of its own; none has another's."""
+    """Many spaces in one cache, each of one field changed, filled with one text of its own; none
+    has another's.
+    """
     requests: list[dict[str, Any]] = [
-        {}, {"max_length": 9}, {"dtype": "bfloat16"}, {"pool": "max"}, {"pool": "last"},
+        {},
+        {"max_length": 9},
+        {"dtype": "bfloat16"},
+        {"pool": "max"},
+        {"pool": "last"},
         {"layers": "0", "max_length": 8},
-    ]  # fmt: skip
+    ]
     folders = [encoder] * len(requests)
-    for number, change in enumerate((one_weight, edit("config.json", hidden_act="relu"), another_word_order)):
+    for number, change in enumerate(
+        (one_weight, edit("config.json", hidden_act="relu"), another_word_order)
+    ):
         folder = copy(encoder, tmp_path / str(number) / encoder.name)
         change(folder)
         folders.append(folder)

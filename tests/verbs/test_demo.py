@@ -29,12 +29,21 @@ def test_labels_are_what_the_libraries_say(described: list[Described]) -> None:
     by_text = {one.text: one for one in described}
     kinds = {one.kind for one in described}
     assert kinds == {"class", "function", "method", "property"}
-    assert by_text["Return the Discrete Cosine Transform of arbitrary type sequence x."].kind == "function"
+    assert (
+        by_text["Return the Discrete Cosine Transform of arbitrary type sequence x."].kind
+        == "function"
+    )
     assert by_text["Implicit method based on backward-differentiation formulas."].kind == "class"
     assert by_text["Compute the roots of the rational approximation."].kind == "method"
     assert by_text["Frequencies values of the STFT."].kind == "property"
     assert by_text["Frequencies values of the STFT."].topic == "signal"
-    assert {one.topic for one in described if one.topic} >= {"stats", "signal", "optimize", "sparse", "special"}
+    assert {one.topic for one in described if one.topic} >= {
+        "stats",
+        "signal",
+        "optimize",
+        "sparse",
+        "special",
+    }
 
 
 def test_two_looks_give_the_same_texts_in_the_same_order(described: list[Described]) -> None:
@@ -55,5 +64,7 @@ def test_without_the_extra_the_install_command_is_named(monkeypatch: pytest.Monk
 
 
 def test_python_m_featcache_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "featcache", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "featcache", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("featcache, version 0.")

@@ -1,4 +1,6 @@
-"""diagnose: a planted cause is found, said with numbers, and cured; what makes no sense is refused in a sentence."""
+"""diagnose: a planted cause is found, said with numbers, and cured; what makes no sense is refused
+in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ import pytest
 import featcache
 from featcache.cli.main import main
 from featcache.errors import InputError, LabelError
-from featcache.select.verdict import KINDS, Verdict
+from featcache.evidence.verdict import KINDS, Verdict
 from tests.verbs.causes import CASES, Case, few_rows
 
-# Heads with hidden layers as subject or cure take 20 s each: `benchmarks/verdicts.py` has them, and many seeds of all.
+# Heads with hidden layers as subject or cure take 20 s each: `benchmarks/verdicts.py` has them, and
+# many seeds of all.
 SHORT = [name for name in CASES if name not in ("xor", "big_head")]
 
 
@@ -45,7 +48,10 @@ def test_a_verdict_says_its_numbers_and_ranks_its_causes(name: str) -> None:
     for one in verdict.causes:
         assert one.why in verdict.why
         if one.points is not None:
-            assert f"{100 * one.points:+.1f} ± {100 * (one.standard_error or 0):.1f} points" in verdict.why
+            assert (
+                f"{100 * one.points:+.1f} ± {100 * (one.standard_error or 0):.1f} points"
+                in verdict.why
+            )
     assert verdict.subject in verdict.why
 
 
@@ -70,7 +76,16 @@ def test_experiments_tell_what_each_gained_and_over_what() -> None:
     assert by_name["views"].gain == pytest.approx(verdict.causes[0].points)
     assert "layer 3 mean" in by_name["views"].what
     assert by_name["views"].against == "the subject"
-    assert {"subject", "unscaled", "held-back", "views", "larger", "everything", "shuffled", "guessing"} <= set(by_name)
+    assert {
+        "subject",
+        "unscaled",
+        "held-back",
+        "views",
+        "larger",
+        "everything",
+        "shuffled",
+        "guessing",
+    } <= set(by_name)
     assert by_name["subject"].gain is None
     assert abs(by_name["shuffled"].score - 0.5) < 0.1
     assert sum(name.startswith("rows-") for name in by_name) >= 3
@@ -102,7 +117,10 @@ def test_the_same_call_gives_the_same_verdict() -> None:
 
 def test_labels_of_any_type_and_texts_beside_them() -> None:
     case, plain = judged("huge_dimension")
-    words = [("good film " if one else "bad film ") + f"number {row}" for row, one in enumerate(case.labels)]
+    words = [
+        ("good film " if one else "bad film ") + f"number {row}"
+        for row, one in enumerate(case.labels)
+    ]
     named = [["no", "yes"][one] for one in case.labels]
     told = featcache.diagnose(case.features, named, metric="accuracy", scale=False, texts=words)
     assert told.causes[0] == plain.causes[0]
@@ -124,7 +142,12 @@ X, Y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 2
         (X[:, 0], Y, {}, "features of shape (30,)"),
         ({(0, "mean"): X, (1, "mean"): X[:, :2]}, Y, {}, "features of shape (30, 2), (30, 4)"),
         ({}, Y, {}, "no features are given"),
-        (np.where(np.arange(30)[:, None] == 7, np.nan, X), Y, {}, "row 7 of layer 0 mean is not finite"),
+        (
+            np.where(np.arange(30)[:, None] == 7, np.nan, X),
+            Y,
+            {},
+            "row 7 of layer 0 mean is not finite",
+        ),
         (X, Y, {"head": "forest"}, "no head 'forest'"),
         (X, Y, {"head": "mlp 0x4"}, "no head 'mlp 0x4'"),
         (X, Y, {"head": "logreg", "lr": 0.1}, "a learning rate of 0.1 for logreg makes no sense"),
@@ -139,7 +162,9 @@ X, Y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 2
         (X * 1e39, Y, {}, "row 0 of layer 0 mean is not finite"),
     ],
 )
-def test_what_makes_no_sense_is_refused(features: Any, labels: Any, options: dict[str, Any], says: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    features: Any, labels: Any, options: dict[str, Any], says: str
+) -> None:
     with pytest.raises(InputError) as caught:
         featcache.diagnose(features, labels, **options)
     assert says in caught.value.what
@@ -168,7 +193,9 @@ def test_a_class_of_which_all_rows_are_equal_is_named() -> None:
 
 
 def test_a_class_of_two_rows_is_not_lost_where_labels_are_shuffled() -> None:
-    """Two folds of ten rows: a shuffle of all labels leaves one of them without the class, and nothing to learn."""
+    """Two folds of ten rows: a shuffle of all labels leaves one of them without the class, and
+    nothing to learn.
+    """
     labels = np.repeat([0, 1], [18, 2])
     centres = np.random.default_rng(0).standard_normal((2, 8)) * 3
     features = np.random.default_rng(0).standard_normal((20, 8)) + centres[labels]
@@ -176,8 +203,12 @@ def test_a_class_of_two_rows_is_not_lost_where_labels_are_shuffled() -> None:
 
 
 def test_rows_that_are_equal_do_not_lie_on_both_sides_of_a_fold() -> None:
-    """Each row twice, with random labels that are the same for both: only a leak could make them known."""
+    """Each row twice, with random labels that are the same for both: only a leak could make them
+    known.
+    """
     generator = np.random.default_rng(4)
     x, labels = generator.standard_normal((150, 24)), generator.integers(0, 2, 150)
-    verdict = featcache.diagnose(np.concatenate([x, x]), np.concatenate([labels, labels]), metric="accuracy")
+    verdict = featcache.diagnose(
+        np.concatenate([x, x]), np.concatenate([labels, labels]), metric="accuracy"
+    )
     assert verdict.kind == "no-signal", verdict.why

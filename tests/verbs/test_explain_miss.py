@@ -1,4 +1,6 @@
-"""explain-miss: which field differs from which space, or which texts are new; and the cure that then works."""
+"""explain-miss: which field differs from which space, or which texts are new; and the cure that
+then works.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 import featcache
-from featcache.explain import Explanation, explain_miss
+from featcache.verbs.explain_miss import Explanation, explain_miss
 from tests.conftest import Run, everything_below, save_decoder, save_encoder, sentences
 
 TEXTS = sentences(12, seed=3)
@@ -44,7 +46,9 @@ def cached(run: Run, data: Path, backbone: Path) -> str:
 
 
 def told(run: Run, *arguments: object) -> dict[str, Any]:
-    """The explanation as JSON; the sentences must come without an error, too, and nothing may be written."""
+    """The explanation as JSON; the sentences must come without an error, too, and nothing may be
+    written.
+    """
     before = everything_below(Path())
     result = run("explain-miss", *arguments, "--json")
     assert result.exit_code == 0, result.stderr
@@ -80,8 +84,13 @@ def test_all_found(run: Run, data: Path, backbone: Path, cached: str) -> None:
     assert f"all of them are in {cached}: nothing misses" in said(run, *asked)
 
 
-def test_new_texts_are_counted_and_the_first_ones_shown(run: Run, in_folder: Path, backbone: Path, cached: str) -> None:
-    more = write(in_folder / "more.jsonl", [*TEXTS, "a new one", f"  {TEXTS[4]}\n", f" {TEXTS[5]}", "a new one"])
+def test_new_texts_are_counted_and_the_first_ones_shown(
+    run: Run, in_folder: Path, backbone: Path, cached: str
+) -> None:
+    more = write(
+        in_folder / "more.jsonl",
+        [*TEXTS, "a new one", f"  {TEXTS[4]}\n", f" {TEXTS[5]}", "a new one"],
+    )
     asked = (more, "--backbone", backbone, "--dtype", "float32")
     facts = told(run, *asked)
     assert (facts["space"], facts["rows"], facts["hits"], facts["new"]) == (cached, 16, 12, 3)
@@ -89,9 +98,12 @@ def test_new_texts_are_counted_and_the_first_ones_shown(run: Run, in_folder: Pat
     assert facts["examples"][0] == {"source": "more.jsonl", "row": 13, "text": "a new one"}
     text = said(run, *asked)
     for part in (
-        "12 texts found, 3 new", "more.jsonl, row 13: 'a new one'", "row 14", "and 1 more",
+        "12 texts found, 3 new",
+        "more.jsonl, row 13: 'a new one'",
+        "row 14",
+        "and 1 more",
         "2 of them are cached without the white space around it",
-    ):  # fmt: skip
+    ):
         assert part in text
     assert facts["command"] in text
     assert extracted(run, facts["command"])["computed"] == 3
@@ -107,16 +119,36 @@ def test_new_texts_are_counted_and_the_first_ones_shown(run: Run, in_folder: Pat
     ids=str,
 )
 def test_an_option_that_differs_is_named_with_both_values_and_the_cure_hits(
-    run: Run, data: Path, backbone: Path, cached: str, option: tuple[str, str], field: str, there: Any, asked: Any
+    run: Run,
+    data: Path,
+    backbone: Path,
+    cached: str,
+    option: tuple[str, str],
+    field: str,
+    there: Any,
+    asked: Any,
 ) -> None:
-    arguments = (data, "--backbone", backbone, *(() if option[0] == "--dtype" else ("--dtype", "float32")), *option)
+    arguments = (
+        data,
+        "--backbone",
+        backbone,
+        *(() if option[0] == "--dtype" else ("--dtype", "float32")),
+        *option,
+    )
     facts = told(run, *arguments)
     assert (facts["space"], facts["hits"], facts["new"]) == (None, 0, 12)
     (nearest,) = facts["others"]
     assert (nearest["space"], nearest["held"]) == (cached, 12)
     assert nearest["differences"] == [{"field": field, "there": there, "asked": asked}]
     text = said(run, *arguments)
-    for part in ("holds all 12 texts", field, "→", f"finds 12 texts in {cached}", nearest["command"], facts["command"]):
+    for part in (
+        "holds all 12 texts",
+        field,
+        "→",
+        f"finds 12 texts in {cached}",
+        nearest["command"],
+        facts["command"],
+    ):
         assert part in text
     by_option = extracted(run, nearest["command"])
     assert (by_option["space"], by_option["hits"], by_option["computed"]) == (cached, 12, 0)
@@ -124,17 +156,23 @@ def test_an_option_that_differs_is_named_with_both_values_and_the_cure_hits(
     assert (anew["hits"], anew["computed"]) == (0, 12)
 
 
-def test_layers_are_named_only_where_the_space_lacks_some(run: Run, data: Path, backbone: Path) -> None:
+def test_layers_are_named_only_where_the_space_lacks_some(
+    run: Run, data: Path, backbone: Path
+) -> None:
     run("extract", data, "--backbone", backbone, "--layers", "0,2")
     facts = told(run, data, "--backbone", backbone)
-    assert facts["others"][0]["differences"] == [{"field": "layers", "there": [0, 2], "asked": [0, 1, 2]}]
+    assert facts["others"][0]["differences"] == [
+        {"field": "layers", "there": [0, 2], "asked": [0, 1, 2]}
+    ]
     assert facts["others"][0]["options"] == ["--layers", "0,2"]
     assert "layers  0,2 → 0–2" in said(run, data, "--backbone", backbone)
     fewer = told(run, data, "--backbone", backbone, "--layers", "2", "--max-length", "9")
     assert [each["field"] for each in fewer["others"][0]["differences"]] == ["max_length"]
 
 
-def test_same_name_other_weights_is_said_in_these_words(run: Run, data: Path, backbone: Path, cached: str) -> None:
+def test_same_name_other_weights_is_said_in_these_words(
+    run: Run, data: Path, backbone: Path, cached: str
+) -> None:
     elsewhere = save_encoder(Path("other") / "tiny", seed=1)
     (nearest,) = told(run, data, "--backbone", elsewhere, "--dtype", "float32")["others"]
     assert (nearest["space"], nearest["same_name"], nearest["same_place"]) == (cached, True, False)
@@ -152,7 +190,9 @@ def test_same_name_other_weights_is_said_in_these_words(run: Run, data: Path, ba
     assert "same name, other weights: the files in that place have changed" in text
 
 
-def test_a_key_of_the_configuration_is_named(run: Run, data: Path, backbone: Path, cached: str) -> None:
+def test_a_key_of_the_configuration_is_named(
+    run: Run, data: Path, backbone: Path, cached: str
+) -> None:
     config = json.loads((backbone / "config.json").read_text())
     (backbone / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}))
     arguments = (data, "--backbone", backbone, "--dtype", "float32")
@@ -165,14 +205,18 @@ def test_a_key_of_the_configuration_is_named(run: Run, data: Path, backbone: Pat
     assert "the model's files differ; compute them" in text
 
 
-def test_nearest_is_first_and_another_model_is_called_so(run: Run, data: Path, backbone: Path, cached: str) -> None:
+def test_nearest_is_first_and_another_model_is_called_so(
+    run: Run, data: Path, backbone: Path, cached: str
+) -> None:
     run("extract", data, "--backbone", save_decoder(Path("llama")), "--dtype", "float32")
     shorter = ("--max-length", "9", "--dtype", "float32")
     run("extract", write(Path.cwd() / "some.jsonl", TEXTS[:5]), "--backbone", backbone, *shorter)
     facts = told(run, data, "--backbone", backbone, "--dtype", "float32", "--max-length", "20")
     assert [(one["held"], len(one["differences"]) > 1) for one in facts["others"]] == [
-        (12, False), (5, False), (12, True)
-    ]  # fmt: skip
+        (12, False),
+        (5, False),
+        (12, True),
+    ]
     assert facts["others"][0]["space"] == cached
     text = said(run, data, "--backbone", backbone, "--dtype", "float32", "--max-length", "20")
     assert "another model" in text
@@ -202,16 +246,22 @@ def test_no_cache_and_an_empty_one(run: Run, data: Path, backbone: Path) -> None
     assert f"featcache extract texts.jsonl --backbone {backbone}" in text
 
 
-def test_damaged_spaces_are_told_of_and_left_out(run: Run, data: Path, backbone: Path, cached: str) -> None:
+def test_damaged_spaces_are_told_of_and_left_out(
+    run: Run, data: Path, backbone: Path, cached: str
+) -> None:
     run("extract", data, "--backbone", backbone, "--dtype", "float32", "--max-length", "9")
     (Path("cache") / cached / "contract.json").write_text("{")
     facts = told(run, data, "--backbone", backbone, "--dtype", "float32", "--max-length", "9")
     assert (facts["hits"], facts["others"]) == (12, [])
     assert cached in facts["damaged"][0]
-    assert "damaged" in said(run, data, "--backbone", backbone, "--dtype", "float32", "--max-length", "9")
+    assert "damaged" in said(
+        run, data, "--backbone", backbone, "--dtype", "float32", "--max-length", "9"
+    )
 
 
-def test_the_serving_space_itself_can_be_damaged(run: Run, data: Path, backbone: Path, cached: str) -> None:
+def test_the_serving_space_itself_can_be_damaged(
+    run: Run, data: Path, backbone: Path, cached: str
+) -> None:
     (Path("cache") / cached / "origin.json").write_text("{")
     facts = told(run, data, "--backbone", backbone, "--dtype", "float32")
     assert (facts["space"], facts["serving_damaged"]) == (None, True)
@@ -225,7 +275,10 @@ def test_the_serving_space_itself_can_be_damaged(run: Run, data: Path, backbone:
     [
         (("texts.jsonl", "--backbone", "models/tinny"), "models/tinny"),
         (("texts.jsonl", "--backbone", "models/tiny", "--text", "body"), "has no column 'body'"),
-        (("texts.jsonl", "--backbone", "models/tiny", "--max-length", "49"), "above the model's limit"),
+        (
+            ("texts.jsonl", "--backbone", "models/tiny", "--max-length", "49"),
+            "above the model's limit",
+        ),
         (("missing.jsonl", "--backbone", "models/tiny"), "missing.jsonl does not exist"),
     ],
 )
@@ -248,7 +301,9 @@ def test_options_of_reading_stay_in_the_commands(run: Run, in_folder: Path, back
 
 def test_python_has_the_same_words_and_loads_no_model(encoder: Path, tmp_path: Path) -> None:
     featcache.extract({"text": TEXTS}, backbone=encoder, cache=tmp_path, dtype="float32")
-    explained = explain_miss({"text": [*TEXTS, "new"]}, backbone=encoder, cache=tmp_path, dtype="float32")
+    explained = explain_miss(
+        {"text": [*TEXTS, "new"]}, backbone=encoder, cache=tmp_path, dtype="float32"
+    )
     assert (explained.hits, explained.new, explained.examples[0].text) == (12, 1, "new")
     assert explained.command.startswith("featcache extract DATA --backbone")
     code = (

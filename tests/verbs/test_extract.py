@@ -23,8 +23,8 @@ import featcache
 from featcache.cache.contract import dataset_name
 from featcache.data.keys import row_keys
 from featcache.errors import BackboneError, CacheMissError, ContractError, InputError
-from featcache.plan import plan
-from featcache.report.progress import Silent
+from featcache.progress import Silent
+from featcache.verbs.plan import plan
 from tests.conftest import everything_below, save_encoder, sentences
 
 TEXTS = sentences(40, seed=1)
@@ -32,11 +32,15 @@ POOL = TEXTS[:14]
 
 
 def extract(texts: Any, backbone: Path, cache: Path, **options: Any) -> featcache.Extraction:
-    return featcache.extract({"text": texts}, backbone=backbone, cache=cache, **{"dtype": "float32", **options})
+    return featcache.extract(
+        {"text": texts}, backbone=backbone, cache=cache, **{"dtype": "float32", **options}
+    )
 
 
 @pytest.fixture(scope="session")
-def uncached(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.float32]]:
+def uncached(
+    encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, NDArray[np.float32]]:
     """Every text's states from a cache of its own: text -> (views, H)."""
     cache = tmp_path_factory.mktemp("uncached")
     states = {}
@@ -49,11 +53,17 @@ def uncached(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def all_views(cache: Path, texts: list[str]) -> NDArray[np.float32]:
     space = featcache.open_space(cache=cache)
-    views = [space.features(texts, layer=layer, pooling=name) for layer in space.layers for name in space.poolings]
+    views = [
+        space.features(texts, layer=layer, pooling=name)
+        for layer in space.layers
+        for name in space.poolings
+    ]
     return np.stack(views, axis=1)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     runs=st.lists(st.lists(st.sampled_from(POOL), min_size=1, max_size=15), min_size=1, max_size=4),
     shard_rows=st.sampled_from([None, 1, 3]),
@@ -73,7 +83,9 @@ def test_any_mix_of_hits_misses_and_repeats_gives_what_an_uncached_run_gives(
         assert (done.hits, done.computed) == (len(set(texts) & seen), len(set(texts) - seen))
         seen |= set(texts)
         expected = np.stack([uncached[text] for text in texts])
-        np.testing.assert_allclose(all_views(cache, texts), expected, atol=2e-3)  # float16 of values up to 4
+        np.testing.assert_allclose(
+            all_views(cache, texts), expected, atol=2e-3
+        )  # float16 of values up to 4
 
 
 def test_what_extract_wrote_is_what_the_model_says(encoder: Path, tmp_path: Path) -> None:
@@ -87,11 +99,15 @@ def test_what_extract_wrote_is_what_the_model_says(encoder: Path, tmp_path: Path
         with h5py.File(path) as file:
             for number, key in enumerate(file["keys"][:]):
                 rows[key.tobytes()] = {
-                    "mean": file["layer_02/mean"][number], "cls": file["layer_00/cls"][number],
+                    "mean": file["layer_02/mean"][number],
+                    "cls": file["layer_00/cls"][number],
                     "n_tokens": file["n_tokens"][number],
-                }  # fmt: skip
+                }
     assert len(rows) == len(TEXTS)
-    tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(encoder),
+        AutoModel.from_pretrained(encoder).eval(),
+    )
     for text, key in zip(TEXTS, row_keys(TEXTS), strict=True):
         ids = tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.no_grad():
@@ -107,18 +123,29 @@ def test_the_facts_of_an_extraction_are_told(encoder: Path, tmp_path: Path) -> N
     assert (done.rows, done.unique, done.hits, done.computed, done.truncated) == (42, 41, 0, 41, 1)
     assert done.layers == (0, 1, 2)
     assert done.poolings == ("mean", "cls")
-    assert (done.hidden_size, done.dtype, done.attention, done.device) == (32, "float32", "packed", "cpu")
+    assert (done.hidden_size, done.dtype, done.attention, done.device) == (
+        32,
+        "float32",
+        "packed",
+        "cpu",
+    )
     assert done.why_padded is None
     assert done.tokens == sum(len(text.split()) + 2 for text in TEXTS) + 48
     assert done.tokens_per_second is not None
     assert done.path == str(tmp_path / done.space)
     again = extract(TEXTS, encoder, tmp_path)
     assert (again.hits, again.computed, again.tokens) == (40, 0, 0)
-    assert (again.texts_per_second, again.tokens_per_second, again.load_seconds) == (None, None, 0.0)
+    assert (again.texts_per_second, again.tokens_per_second, again.load_seconds) == (
+        None,
+        None,
+        0.0,
+    )
     assert extract(["cat " * 60], encoder, tmp_path).truncated == 1
 
 
-def test_packed_and_padded_batches_give_the_same_features_under_one_contract(encoder: Path, tmp_path: Path) -> None:
+def test_packed_and_padded_batches_give_the_same_features_under_one_contract(
+    encoder: Path, tmp_path: Path
+) -> None:
     packed = extract(TEXTS, encoder, tmp_path / "packed", attention="packed")
     padded = extract(TEXTS, encoder, tmp_path / "padded", attention="padded")
     assert (packed.attention, padded.attention, packed.space) == ("packed", "padded", padded.space)
@@ -126,8 +153,13 @@ def test_packed_and_padded_batches_give_the_same_features_under_one_contract(enc
     for layer in one.layers:
         for pooling in one.poolings:
             states = one.features(TEXTS, layer=layer, pooling=pooling)
-            np.testing.assert_allclose(states, other.features(TEXTS, layer=layer, pooling=pooling), atol=2e-3)
-    assert extract(sentences(60, seed=9), encoder, tmp_path / "packed").attention in {"packed", "padded"}
+            np.testing.assert_allclose(
+                states, other.features(TEXTS, layer=layer, pooling=pooling), atol=2e-3
+            )
+    assert extract(sentences(60, seed=9), encoder, tmp_path / "packed").attention in {
+        "packed",
+        "padded",
+    }
     for wrong in ({"attention": "flash"}, {"compile": "maybe"}):
         with pytest.raises(InputError, match="means nothing"):
             extract(TEXTS, encoder, tmp_path / "packed", **wrong)
@@ -147,7 +179,9 @@ def test_a_compiled_model_gives_the_same_features(
         return original(self, backbone, rows)
 
     monkeypatch.setattr(Compiled, "states", counted)
-    compiled = extract(texts, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last")
+    compiled = extract(
+        texts, encoder, tmp_path / "compiled", compile="on", layers="1", pool="mean,last"
+    )
     assert len(batches) == 3, "two of the trial, and one of the two batches, which is full"
     assert batches[-1] > 300
     assert (compiled.compiled, compiled.why_not_compiled) == (True, None)
@@ -157,14 +191,16 @@ def test_a_compiled_model_gives_the_same_features(
     one, other = (featcache.open_space(cache=tmp_path / name) for name in ("compiled", "eager"))
     for pooling in one.poolings:
         states = one.features(texts, layer=1, pooling=pooling)
-        np.testing.assert_allclose(states, other.features(texts, layer=1, pooling=pooling), atol=2e-3)
+        np.testing.assert_allclose(
+            states, other.features(texts, layer=1, pooling=pooling), atol=2e-3
+        )
 
 
 LITTLE_MEMORY = """
 import json, resource, sys
 import featcache
 from featcache.backbone import forward, load, linear, gelu  # what is loaded takes room, too
-from featcache.report.progress import Silent
+from featcache.progress import Silent
 class Notes(Silent):
     def note(self, message): print(message, file=sys.stderr)
 model, cache, spare = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -178,16 +214,23 @@ print(json.dumps(vars(done)))
 """
 
 
-def run_with_little_memory(model: Path, cache: Path, spare: int) -> subprocess.CompletedProcess[str]:
+def run_with_little_memory(
+    model: Path, cache: Path, spare: int
+) -> subprocess.CompletedProcess[str]:
     """An extraction of 90 long texts in a process whose memory may grow by `spare` bytes more."""
     return subprocess.run(
         [sys.executable, "-c", LITTLE_MEMORY, str(model), str(cache), str(spare)],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_memory_that_really_runs_out_halves_the_batches_and_is_told(tmp_path: Path) -> None:
-    model = save_encoder(tmp_path / "wide", intermediate_size=20_000)  # a state of 20,000 numbers for each token
+    model = save_encoder(
+        tmp_path / "wide", intermediate_size=20_000
+    )  # a state of 20,000 numbers for each token
     done = run_with_little_memory(model, tmp_path / "cache", 260 << 20)  # 4,096 tokens take 327 MB
     assert done.returncode == 0, done.stderr
     assert "memory ran out: batches now hold 2,048 tokens" in done.stderr
@@ -198,11 +241,16 @@ def test_why_a_model_is_not_compiled_is_told(encoder: Path, tmp_path: Path) -> N
     import torch._inductor.config
 
     padded = extract(TEXTS, encoder, tmp_path / "padded", compile="on", attention="padded")
-    assert padded.why_not_compiled == "only texts that are packed on a CPU come in batches of one size"
+    assert (
+        padded.why_not_compiled == "only texts that are packed on a CPU come in batches of one size"
+    )
     with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
         done = extract(TEXTS, encoder, tmp_path / "none", compile="on")
     assert done.computed == len(TEXTS)
-    assert (done.compiled, done.why_not_compiled) == (False, "there is no C++ compiler on this machine")
+    assert (done.compiled, done.why_not_compiled) == (
+        False,
+        "there is no C++ compiler on this machine",
+    )
 
 
 def test_a_model_that_cannot_be_packed_is_run_in_padded_batches_and_the_reason_is_told(
@@ -217,7 +265,9 @@ def test_a_model_that_cannot_be_packed_is_run_in_padded_batches_and_the_reason_i
             self.told.append(message)
 
     model = build("mpnet", encoder, tmp_path / "mpnet")
-    done = featcache.extract(TEXTS, backbone=model, cache=tmp_path / "cache", attention="packed", progress=Notes())
+    done = featcache.extract(
+        TEXTS, backbone=model, cache=tmp_path / "cache", attention="packed", progress=Notes()
+    )
     assert (done.attention, done.why_padded) == ("padded", "it has no attention interface")
     assert Notes.told == ["padded     texts are not packed: it has no attention interface"]
     memo = json.loads((tmp_path / "cache" / "memo.json").read_text())
@@ -244,16 +294,23 @@ def test_a_decoder_without_a_padding_token_goes_through(decoder: Path, tmp_path:
     alone = extract([TEXTS[5]], decoder, tmp_path / "alone")
     assert alone.hidden_size == 24
     for pooling in done.poolings:
-        batched = featcache.open_space(cache=tmp_path).features([TEXTS[5]], layer=2, pooling=pooling)
-        by_itself = featcache.open_space(cache=tmp_path / "alone").features([TEXTS[5]], layer=2, pooling=pooling)
+        batched = featcache.open_space(cache=tmp_path).features(
+            [TEXTS[5]], layer=2, pooling=pooling
+        )
+        by_itself = featcache.open_space(cache=tmp_path / "alone").features(
+            [TEXTS[5]], layer=2, pooling=pooling
+        )
         np.testing.assert_allclose(batched, by_itself, atol=2e-3)
 
 
-# -- never each other's features ------------------------------------------------------------------------------
+# -- never each other's features -------------------------------------------------------------------
 
 
 def test_two_models_in_folders_of_the_same_name_never_share_features(tmp_path: Path) -> None:
-    first, second = save_encoder(tmp_path / "a" / "bert", seed=0), save_encoder(tmp_path / "b" / "bert", seed=1)
+    first, second = (
+        save_encoder(tmp_path / "a" / "bert", seed=0),
+        save_encoder(tmp_path / "b" / "bert", seed=1),
+    )
     one, two = extract(TEXTS, first, tmp_path / "cache"), extract(TEXTS, second, tmp_path / "cache")
     assert (one.computed, two.hits, two.computed) == (40, 0, 40)
     assert one.space != two.space
@@ -273,12 +330,16 @@ def test_changed_weights_in_the_same_folder_miss(tmp_path: Path) -> None:
 
 def test_the_same_weights_under_another_name_hit(encoder: Path, tmp_path: Path) -> None:
     one = extract(TEXTS, encoder, tmp_path / "cache")
-    two = extract(TEXTS, Path(shutil.copytree(encoder, tmp_path / "another-name")), tmp_path / "cache")
+    two = extract(
+        TEXTS, Path(shutil.copytree(encoder, tmp_path / "another-name")), tmp_path / "cache"
+    )
     assert (two.space, two.hits) == (one.space, 40)
 
 
 @pytest.mark.parametrize(
-    "change", [{"max_length": 7}, {"pool": "max"}, {"dtype": "bfloat16"}, {"pool": "mean,last"}], ids=str
+    "change",
+    [{"max_length": 7}, {"pool": "max"}, {"dtype": "bfloat16"}, {"pool": "mean,last"}],
+    ids=str,
 )
 def test_another_length_pooling_or_dtype_is_another_space(
     encoder: Path, tmp_path: Path, change: dict[str, Any]
@@ -299,7 +360,9 @@ def test_another_template_is_other_rows_of_the_same_space(encoder: Path, tmp_pat
     assert np.abs(plain - rendered).max() > 0.1
 
 
-def test_a_subset_of_layers_and_poolings_hits_and_more_starts_a_new_space(encoder: Path, tmp_path: Path) -> None:
+def test_a_subset_of_layers_and_poolings_hits_and_more_starts_a_new_space(
+    encoder: Path, tmp_path: Path
+) -> None:
     one = extract(TEXTS, encoder, tmp_path, layers="0,2")
     subset = extract(TEXTS, encoder, tmp_path, layers="last", pool="cls")
     assert (subset.space, subset.hits, subset.layers) == (one.space, 40, (0, 2))
@@ -317,33 +380,44 @@ def test_auto_dtype_takes_that_of_the_only_space_there_is(encoder: Path, tmp_pat
 def test_features_do_not_depend_on_where_the_tokenizer_pads(encoder: Path, tmp_path: Path) -> None:
     left = Path(shutil.copytree(encoder, tmp_path / "left"))
     settings_file = left / "tokenizer_config.json"
-    settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), "padding_side": "left"}))
+    settings_file.write_text(
+        json.dumps({**json.loads(settings_file.read_text()), "padding_side": "left"})
+    )
     extract(TEXTS, encoder, tmp_path / "one", pool="mean,last,cls,max")
     extract(TEXTS, left, tmp_path / "two", pool="mean,last,cls,max")
-    np.testing.assert_allclose(all_views(tmp_path / "one", TEXTS), all_views(tmp_path / "two", TEXTS), atol=2e-3)
+    np.testing.assert_allclose(
+        all_views(tmp_path / "one", TEXTS), all_views(tmp_path / "two", TEXTS), atol=2e-3
+    )
 
 
 def test_an_environment_that_gives_other_features_is_noticed(encoder: Path, tmp_path: Path) -> None:
     """The drift is planted in the cache: rows of another model, written under this one's contract."""
     done = extract(TEXTS[:20], encoder, tmp_path / "cache")
     other = extract(TEXTS[:20], save_encoder(tmp_path / "other", seed=1), tmp_path / "else")
-    from featcache.cache.columns import Rows
+    from featcache.cache.columns import CachedRows
     from featcache.cache.space import Space
 
     space = Space.open(Path(done.path))
     foreign = Space.open(Path(other.path))
     (shard,) = foreign.shards
-    names = [dataset_name(layer, name) for layer in space.contract.layers for name in space.contract.poolings]
-    rows = Rows(
-        shard.read("keys"), shard.read("n_tokens"), shard.read("truncated") != 0,
+    names = [
+        dataset_name(layer, name)
+        for layer in space.contract.layers
+        for name in space.contract.poolings
+    ]
+    rows = CachedRows(
+        shard.read("keys"),
+        shard.read("n_tokens"),
+        shard.read("truncated") != 0,
         {name: shard.gather(name, np.arange(20)) for name in names},
-    )  # fmt: skip
+    )
     for path in Path(done.path).glob("*.h5"):
         path.unlink()
     space.add(rows, space.shards[0].provenance)
     before = everything_below(tmp_path / "cache")
     with pytest.raises(
-        ContractError, match=r"layer 0 mean of rows that are in tiny-bert.* comes out differently now"
+        ContractError,
+        match=r"layer 0 mean of rows that are in tiny-bert.* comes out differently now",
     ) as e:
         extract(TEXTS, encoder, tmp_path / "cache")
     assert "--cache" in e.value.cure
@@ -362,20 +436,39 @@ def test_a_model_that_gives_nan_is_an_error_naming_the_row(encoder: Path, tmp_pa
     assert not (tmp_path / "cache").exists()
 
 
-# -- interrupted and killed -------------------------------------------------------------------------------------
+# -- interrupted and killed ------------------------------------------------------------------------
 
 
 def _start(encoder: Path, folder: Path, code: str = "", n_shards: int = 3) -> subprocess.Popen[str]:
-    """An extraction of 3,000 texts that has written some shards. code: runs in the process before it."""
+    """An extraction of 3,000 texts that has written some shards. code: runs in the process before
+    it.
+    """
     texts = sentences(3000, seed=9, longest=30)
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    )
     command = [
-        sys.executable, "-c", f"{code}\nfrom featcache.cli import main\nmain()", "extract", "texts.jsonl",
-        "--backbone", str(encoder), "--shard-rows", "20", "--dtype", "float32",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        sys.executable,
+        "-c",
+        f"{code}\nfrom featcache.cli import main\nmain()",
+        "extract",
+        "texts.jsonl",
+        "--backbone",
+        str(encoder),
+        "--shard-rows",
+        "20",
+        "--dtype",
+        "float32",
+    ]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("cache/*/*.h5"))) < n_shards and time.monotonic() < deadline and process.poll() is None:
+    while (
+        len(list(folder.glob("cache/*/*.h5"))) < n_shards
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.005)
     return process
 
@@ -390,7 +483,7 @@ def _rows_kept(folder: Path) -> int:
 
 
 # Small slices: some are written, one is computed, one is tokenised when the signal comes.
-SMALL_SLICES = "import featcache.pipeline as p; p.SLICE_ROWS, p.FIRST_ROWS = 100, 20"
+SMALL_SLICES = "import featcache.extraction.engine as p; p.SLICE_ROWS, p.FIRST_ROWS = 100, 20"
 
 
 @pytest.mark.parametrize(("code", "n_shards"), [("", 3), (SMALL_SLICES, 3), (SMALL_SLICES, 30)])
@@ -409,7 +502,9 @@ def test_ctrl_c_keeps_finished_rows_and_a_rerun_goes_on(
     assert f"{kept:,} of 3,000" in talk
     assert not list(tmp_path.glob("cache/*/*.partial"))
     assert [path.name for path in tmp_path.glob("cache/*/claims/*")] == ["lock"]
-    done = featcache.extract(tmp_path / "texts.jsonl", backbone=encoder, cache=tmp_path / "cache", dtype="float32")
+    done = featcache.extract(
+        tmp_path / "texts.jsonl", backbone=encoder, cache=tmp_path / "cache", dtype="float32"
+    )
     assert (done.hits, done.computed) == (kept, 3000 - kept)
 
 
@@ -419,12 +514,14 @@ def test_kill_9_loses_no_written_row_and_a_rerun_goes_on(encoder: Path, tmp_path
     process.communicate(timeout=60)
     kept = _rows_kept(tmp_path)
     assert 0 < kept < 3000
-    done = featcache.extract(tmp_path / "texts.jsonl", backbone=encoder, cache=tmp_path / "cache", dtype="float32")
+    done = featcache.extract(
+        tmp_path / "texts.jsonl", backbone=encoder, cache=tmp_path / "cache", dtype="float32"
+    )
     assert (done.hits, done.computed) == (kept, 3000 - kept)
     assert not list(tmp_path.glob("cache/*/*.partial"))
 
 
-# -- asking first -------------------------------------------------------------------------------------------------
+# -- asking first ----------------------------------------------------------------------------------
 
 
 def test_a_plan_counts_and_writes_nothing(encoder: Path, tmp_path: Path) -> None:
@@ -432,7 +529,13 @@ def test_a_plan_counts_and_writes_nothing(encoder: Path, tmp_path: Path) -> None
     data = {"text": [*TEXTS, TEXTS[0], "cat " * 60]}
     planned = plan(data, backbone=encoder, cache=cache, dtype="float32")
     assert not cache.exists()
-    assert (planned.rows, planned.unique, planned.hits, planned.misses, planned.truncated) == (42, 41, 0, 41, 1)
+    assert (planned.rows, planned.unique, planned.hits, planned.misses, planned.truncated) == (
+        42,
+        41,
+        0,
+        41,
+        1,
+    )
     assert planned.seconds >= 0
     done = featcache.extract(data, backbone=encoder, cache=cache, dtype="float32")
     assert planned.tokens == done.tokens
@@ -440,15 +543,29 @@ def test_a_plan_counts_and_writes_nothing(encoder: Path, tmp_path: Path) -> None
     assert planned.n_bytes <= written <= planned.n_bytes + 40_000  # headers and alignment
     before = everything_below(cache)
     again = plan(data, backbone=encoder, cache=cache, dtype="float32")
-    assert (again.hits, again.misses, again.tokens, again.n_bytes, again.space) == (41, 0, 0, 0, done.space)
+    assert (again.hits, again.misses, again.tokens, again.n_bytes, again.space) == (
+        41,
+        0,
+        0,
+        0,
+        done.space,
+    )
     assert everything_below(cache) == before
 
 
 @pytest.mark.parametrize(
     ("options", "what", "cure"),
     [
-        ({"max_length": 49}, "--max-length 49 is above the model's limit of 48 tokens", "--max-length 48 or less"),
-        ({"max_length": 2}, "--max-length 2 leaves no room: 2 tokens are special ones", "at least 3"),
+        (
+            {"max_length": 49},
+            "--max-length 49 is above the model's limit of 48 tokens",
+            "--max-length 48 or less",
+        ),
+        (
+            {"max_length": 2},
+            "--max-length 2 leaves no room: 2 tokens are special ones",
+            "at least 3",
+        ),
         ({"layers": "9"}, "the model has layers 0 (embeddings) to 2", "say all"),
         ({"layers": "x"}, "--layers 'x' is not a list of layer numbers", "0,3,6"),
         ({"pool": "avg"}, "there is no pooling 'avg'", "mean, cls, last, max"),
@@ -465,11 +582,15 @@ def test_bad_options_are_refused_and_nothing_is_written(
     assert not (tmp_path / "cache").exists()
 
 
-def test_missing_texts_are_counted_with_the_command_that_adds_them(encoder: Path, tmp_path: Path) -> None:
+def test_missing_texts_are_counted_with_the_command_that_adds_them(
+    encoder: Path, tmp_path: Path
+) -> None:
     extract(TEXTS[:10], encoder, tmp_path)
     space = featcache.open_space(cache=tmp_path)
     assert space.has(TEXTS[8:12]).tolist() == [True, True, False, False]
-    with pytest.raises(CacheMissError, match=r"30 of 40 texts are not in space tiny-bert-") as caught:
+    with pytest.raises(
+        CacheMissError, match=r"30 of 40 texts are not in space tiny-bert-"
+    ) as caught:
         space.features(TEXTS, layer=0, pooling="mean")
     assert "featcache extract DATA --backbone" in caught.value.cure
     assert caught.value.exit_code == 3
@@ -488,7 +609,9 @@ def test_two_processes_at_once_end_with_every_row_once(encoder: Path, tmp_path: 
         "--dtype",
         "float32",
     ]
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))
+    second = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
     _, talk = first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), talk + second.stderr
     assert _rows_kept(tmp_path) == 3000

@@ -1,4 +1,6 @@
-"""What fit-heads leaves behind beside a head: verdict, findings, doubted labels, answers, the page, the command."""
+"""What fit-heads leaves behind beside a head: verdict, findings, doubted labels, answers, the page,
+the command.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from sklearn.metrics import accuracy_score
 import featcache
 from featcache.data.keys import row_keys
 from featcache.errors import LeakError
-from featcache.fit import _cures
-from featcache.report.command import command_of
-from featcache.select.outcome import FitResult
-from featcache.select.verdict import KINDS
+from featcache.evidence.verdict import KINDS
+from featcache.runs.command import command_of
+from featcache.runs.result import FitResult
+from featcache.verbs.fit import _cures
 from tests.cli.test_commands import write_csv
 from tests.conftest import Run
 from tests.verbs.test_fit_predict import rated
@@ -46,13 +48,23 @@ def run_of_files(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     write_csv(folder / "train.csv", {**TRAIN, "label": labels})
     write_csv(folder / "test.csv", TEST)
     result = featcache.fit_heads(
-        folder / "train.csv", test=folder / "test.csv", label="label", cache=cache, depths=(1,), widths=(8,),
-        layers="1,2", pool="mean", search="grid", out=folder / "run",
-    )  # fmt: skip
+        folder / "train.csv",
+        test=folder / "test.csv",
+        label="label",
+        cache=cache,
+        depths=(1,),
+        widths=(8,),
+        layers="1,2",
+        pool="mean",
+        search="grid",
+        out=folder / "run",
+    )
     return result, folder
 
 
-def test_a_fit_ends_in_a_verdict_about_the_linear_reference(run_of_files: tuple[FitResult, Path]) -> None:
+def test_a_fit_ends_in_a_verdict_about_the_linear_reference(
+    run_of_files: tuple[FitResult, Path],
+) -> None:
     result, folder = run_of_files
     written = json.loads((folder / "run" / "result.json").read_text())
     assert result.verdict is not None
@@ -75,12 +87,16 @@ def test_answers_are_kept_row_by_row(run_of_files: tuple[FitResult, Path]) -> No
     assert [result.classes[one] for one in label] == TEST["label"]
     for given, scored in ((best, result.best), (linear, result.linear)):
         assert scored.test is not None
-        assert accuracy_score(label, given) == pytest.approx(scored.test["accuracy"].value, abs=1e-6)
+        assert accuracy_score(label, given) == pytest.approx(
+            scored.test["accuracy"].value, abs=1e-6
+        )
     assert table["key"].to_pylist() == [bytes(key) for key in row_keys(TEST["text"])]
     predictor = featcache.load_bundle(result.bundle, cache=result_cache(result))
     said = predictor.predict(TEST["text"][:20])
     np.testing.assert_allclose(
-        [max(one.probabilities.values()) for one in said], table["confidence"].to_numpy()[:20], atol=2e-3
+        [max(one.probabilities.values()) for one in said],
+        table["confidence"].to_numpy()[:20],
+        atol=2e-3,
     )
 
 
@@ -90,7 +106,9 @@ def result_cache(result: FitResult) -> str:
     return words[words.index("--cache") + 1]
 
 
-def test_mistakes_are_the_most_confident_wrong_answers(run_of_files: tuple[FitResult, Path]) -> None:
+def test_mistakes_are_the_most_confident_wrong_answers(
+    run_of_files: tuple[FitResult, Path],
+) -> None:
     result, folder = run_of_files
     wrong = [(text, label) for text, label in zip(TEST["text"], TEST["label"], strict=True)]
     for one in result.mistakes:
@@ -104,7 +122,9 @@ def test_mistakes_are_the_most_confident_wrong_answers(run_of_files: tuple[FitRe
     assert len(result.mistakes) == min(20, n_wrong)
 
 
-def test_labels_that_were_turned_over_are_listed_with_their_rows(run_of_files: tuple[FitResult, Path]) -> None:
+def test_labels_that_were_turned_over_are_listed_with_their_rows(
+    run_of_files: tuple[FitResult, Path],
+) -> None:
     result, folder = run_of_files
     with (folder / "run" / "mislabelled.csv").open(newline="") as file:
         listed = list(csv.DictReader(file))
@@ -118,7 +138,9 @@ def test_labels_that_were_turned_over_are_listed_with_their_rows(run_of_files: t
         assert one["label"] != one["predicted"]
 
 
-def test_the_command_of_a_run_repeats_it(run_of_files: tuple[FitResult, Path], run: Run, in_folder: Path) -> None:
+def test_the_command_of_a_run_repeats_it(
+    run_of_files: tuple[FitResult, Path], run: Run, in_folder: Path
+) -> None:
     result, _ = run_of_files
     assert result.origin.command is not None
     words = shlex.split(result.origin.command)
@@ -132,14 +154,25 @@ def test_the_command_of_a_run_repeats_it(run_of_files: tuple[FitResult, Path], r
 
 def test_a_command_leaves_out_what_is_usual_and_quotes_the_rest() -> None:
     def verb(
-        data: Any, *, label: Any, split: Any = None, seconds: Any = None, thresholds: Any = False, evidence: Any = True
+        data: Any,
+        *,
+        label: Any,
+        split: Any = None,
+        seconds: Any = None,
+        thresholds: Any = False,
+        evidence: Any = True,
     ) -> None:
         del data, label, split, seconds, thresholds, evidence
 
     usual = {"split": None, "seconds": None, "thresholds": False, "evidence": True}
-    assert command_of("featcache x", verb, {"data": "a.csv", "label": "y", **usual}) == "featcache x a.csv --label y"
+    assert (
+        command_of("featcache x", verb, {"data": "a.csv", "label": "y", **usual})
+        == "featcache x a.csv --label y"
+    )
     other = {"split": "0.8/0.2", "seconds": 60, "thresholds": True, "evidence": False}
-    assert command_of("featcache x", verb, {"data": [Path("a b.csv"), "c"], "label": ["y", "z"], **other}) == (
+    assert command_of(
+        "featcache x", verb, {"data": [Path("a b.csv"), "c"], "label": ["y", "z"], **other}
+    ) == (
         "featcache x 'a b.csv' c --label y --label z --split 0.8/0.2 --time 60 --thresholds --no-evidence"
     )
     assert command_of("featcache x", verb, {"data": {"text": ["a"]}, "label": "y", **usual}) is None
@@ -150,22 +183,40 @@ def test_a_list_that_is_as_usual_is_left_out_however_it_was_given() -> None:
         del data, heads
 
     for heads in ("mlp,logreg", ("mlp", "logreg")):
-        assert command_of("featcache x", verb, {"data": "a.csv", "heads": heads}) == "featcache x a.csv"
+        assert (
+            command_of("featcache x", verb, {"data": "a.csv", "heads": heads})
+            == "featcache x a.csv"
+        )
 
 
-def test_cures_are_commands_that_read_the_same_rows(encoder: Path, in_folder: Path, run: Run) -> None:
-    """The texts' column, which nobody could guess, a template, the cache and files with spaces go along."""
+def test_cures_are_commands_that_read_the_same_rows(
+    encoder: Path, in_folder: Path, run: Run
+) -> None:
+    """The texts' column, which nobody could guess, a template, the cache and files with spaces go
+    along.
+    """
     data = rated(150, seed=11)
-    columns = {"body": data["text"], "note": [f"row {row} a" for row in range(150)], "my label": data["label"]}
+    columns = {
+        "body": data["text"],
+        "note": [f"row {row} a" for row in range(150)],
+        "my label": data["label"],
+    }
     write_csv(in_folder / "my data.csv", columns)
     template = "{body} ({note})"
     reading: dict[str, Any] = {"template": template, "cache": "there"}
     featcache.extract(in_folder / "my data.csv", backbone=encoder, dtype="float32", **reading)
     options = shlex.join(["--template", template, "--cache", "there", "--label", "my label"])
-    asked = {name: one.default for name, one in inspect.signature(featcache.fit_heads).parameters.items()}
-    cures = _cures({**asked, "train": [Path("my data.csv")], **reading}, "my label", Path("my run"), deep=True)
+    asked = {
+        name: one.default for name, one in inspect.signature(featcache.fit_heads).parameters.items()
+    }
+    cures = _cures(
+        {**asked, "train": [Path("my data.csv")], **reading}, "my label", Path("my run"), deep=True
+    )
     assert shlex.split(cures["fits"]) == ["featcache", "predict", "my run/bundle", "DATA"]
-    for kind, extra in (("no-signal", []), ("data-limited", ["--heads", "logreg", "--depths", "0", "--layers", "2"])):
+    for kind, extra in (
+        ("no-signal", []),
+        ("data-limited", ["--heads", "logreg", "--depths", "0", "--layers", "2"]),
+    ):
         words = shlex.split(cures[kind])
         assert set(words[3:]) == set(shlex.split(options))
         told = run(*words[1:], *extra, "--json")
@@ -174,14 +225,26 @@ def test_cures_are_commands_that_read_the_same_rows(encoder: Path, in_folder: Pa
     words = shlex.split(cures["backbone"].replace("ANOTHER", str(encoder)))
     told = run(*words[1:], "--dtype", "float32", "--json")
     assert json.loads(told.stdout)["hits"] == 150, told.stderr
-    assert _cures({**asked, "train": data}, "y", Path("r"), deep=True)["no-signal"] == "featcache check DATA --label y"
+    assert (
+        _cures({**asked, "train": data}, "y", Path("r"), deep=True)["no-signal"]
+        == "featcache check DATA --label y"
+    )
 
 
-def test_without_evidence_a_run_has_no_verdict_and_says_nothing_of_it(cache: Path, tmp_path: Path) -> None:
+def test_without_evidence_a_run_has_no_verdict_and_says_nothing_of_it(
+    cache: Path, tmp_path: Path
+) -> None:
     result = featcache.fit_heads(
-        TRAIN, label="label", cache=cache, heads="logreg", layers="2", pool="mean", split="0.8/0.2", evidence=False,
+        TRAIN,
+        label="label",
+        cache=cache,
+        heads="logreg",
+        layers="2",
+        pool="mean",
+        split="0.8/0.2",
+        evidence=False,
         out=tmp_path / "run",
-    )  # fmt: skip
+    )
     assert result.verdict is None
     assert result.origin.command is None  # the data were given in Python
     written = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -197,16 +260,28 @@ def test_without_evidence_a_run_has_no_verdict_and_says_nothing_of_it(cache: Pat
     assert "Labels that may be wrong" not in told  # nobody looked
 
 
-def test_answers_of_validation_rows_are_by_heads_that_did_not_see_them(cache: Path, tmp_path: Path) -> None:
+def test_answers_of_validation_rows_are_by_heads_that_did_not_see_them(
+    cache: Path, tmp_path: Path
+) -> None:
     result = featcache.fit_heads(
-        TRAIN, label="label", cache=cache, heads="logreg", layers="2", pool="mean", split="0.8/0.2", evidence=False,
+        TRAIN,
+        label="label",
+        cache=cache,
+        heads="logreg",
+        layers="2",
+        pool="mean",
+        split="0.8/0.2",
+        evidence=False,
         out=tmp_path / "run",
-    )  # fmt: skip
+    )
     assert result.answers.part == "validation"
     score = accuracy_score(result.answers.truth, result.answers.best)
     assert score == pytest.approx(result.best.trial.validation["accuracy"], abs=0.02)
     table = pq.read_table(tmp_path / "run" / "predictions.parquet")
-    keys = {bytes(key): label for key, label in zip(row_keys(TRAIN["text"]), TRAIN["label"], strict=True)}
+    keys = {
+        bytes(key): label
+        for key, label in zip(row_keys(TRAIN["text"]), TRAIN["label"], strict=True)
+    }
     assert [keys[key] for key in table["key"].to_pylist()] == [
         result.classes[one] for one in table["label"].to_pylist()
     ]
@@ -221,9 +296,14 @@ def test_strict_refuses_labels_that_a_prefix_gives_away(encoder: Path, tmp_path:
     ]
     featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32")
     options: dict[str, Any] = {
-        "label": "label", "cache": tmp_path / "cache", "heads": "logreg", "layers": "2", "pool": "mean",
-        "evidence": False, "out": tmp_path / "run",
-    }  # fmt: skip
+        "label": "label",
+        "cache": tmp_path / "cache",
+        "heads": "logreg",
+        "layers": "2",
+        "pool": "mean",
+        "evidence": False,
+        "out": tmp_path / "run",
+    }
     with pytest.raises(LeakError, match="##") as caught:
         featcache.fit_heads(data, strict=True, **options)
     assert "--strict" in caught.value.cure

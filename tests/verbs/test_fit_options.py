@@ -1,9 +1,12 @@
-"""What fit-heads does beyond its defaults: searches, folds, seeds, several labels, code, calibration, the ledger."""
+"""What fit-heads does beyond its defaults: searches, folds, seeds, several labels, code,
+calibration, the ledger.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,19 +18,23 @@ from sklearn import metrics as oracle
 from torch import nn
 
 import featcache
+from featcache.bundles.bundle import read_bundle
 from featcache.cache.space import Space
 from featcache.errors import BundleError, InputError, LabelError, MachineError
-from featcache.heads.bundle import read_bundle
-from featcache.report.progress import Silent
-from featcache.select.outcome import FitResult
+from featcache.progress import Silent
+from featcache.runs.result import FitResult
 from tests.conftest import everything_below
 from tests.verbs.test_fit_predict import rated, refused
 
 TRAIN, TEST = rated(300, seed=1), rated(120, seed=2)
 TINY: dict[str, Any] = {
-    "heads": "logreg,linear", "layers": "1,2", "pool": "mean", "views": "single", "search": "grid",
+    "heads": "logreg,linear",
+    "layers": "1,2",
+    "pool": "mean",
+    "views": "single",
+    "search": "grid",
     "evidence": False,
-}  # fmt: skip
+}
 
 
 def two_labels(data: dict[str, list[str]]) -> dict[str, list[Any]]:
@@ -55,21 +62,35 @@ class Notes(Silent):
 @pytest.fixture
 def fit(cache: Path, tmp_path: Path) -> Any:
     def call(data: Any = None, **options: Any) -> Any:
-        options = {"label": "label", "text": "text", "cache": cache, "out": tmp_path / "run", **TINY, **options}
+        options = {
+            "label": "label",
+            "text": "text",
+            "cache": cache,
+            "out": tmp_path / "run",
+            **TINY,
+            **options,
+        }
         return featcache.fit_heads(TRAIN if data is None else data, **options)
 
     return call
 
 
-# -- searches ---------------------------------------------------------------------------------------------------------
+# -- searches --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("search", ["halving", "grid", "random", "optuna"])
 def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, search: str) -> None:
     """The linear reference, which was not, is none of them. The same call again finds the same."""
-    options = {"heads": "linear,mlp", "depths": (1,), "widths": (8,), "views": "single,layers,mix", "seconds": 600}
+    options = {
+        "heads": "linear,mlp",
+        "depths": (1,),
+        "widths": (8,),
+        "views": "single,layers,mix",
+        "seconds": 600,
+    }
     first, again = (
-        fit(search=search, trials=10 if search != "grid" else 5, out=tmp_path / name, **options) for name in "ab"
+        fit(search=search, trials=10 if search != "grid" else 5, out=tmp_path / name, **options)
+        for name in "ab"
     )
     assert len(first.trials) == (5 if search == "grid" else 10)
     assert len({trial.candidate for trial in first.trials}) == len(first.trials)
@@ -88,14 +109,26 @@ def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, s
 
 @pytest.mark.parametrize("search", ["halving", "random", "optuna"])
 def test_no_time_is_enough_for_a_usable_result(fit: Any, cache: Path, search: str) -> None:
-    result = fit(search=search, seconds=1e-9, heads="linear,mlp", widths=(8,), views="single,layers", test=TEST)
+    result = fit(
+        search=search,
+        seconds=1e-9,
+        heads="linear,mlp",
+        widths=(8,),
+        views="single,layers",
+        test=TEST,
+    )
     assert result.linear.trial.ended == "done"
-    assert (str(result.linear.trial.head), str(result.linear.trial.view)) == ("logreg", "layer 2 mean")
+    assert (str(result.linear.trial.head), str(result.linear.trial.view)) == (
+        "logreg",
+        "layer 2 mean",
+    )
     assert result.linear.test is not None
     predictor = featcache.load_bundle(result.bundle, cache=cache)
     right = [one.label for one in predictor.predict(TEST["text"])]
     assert result.best.test is not None
-    assert result.best.test["accuracy"].value == pytest.approx(np.mean(np.array(right) == TEST["label"]), abs=1e-6)
+    assert result.best.test["accuracy"].value == pytest.approx(
+        np.mean(np.array(right) == TEST["label"]), abs=1e-6
+    )
 
 
 def test_no_time_and_another_view_than_the_reference_s_leave_the_reference(fit: Any) -> None:
@@ -137,20 +170,31 @@ def test_what_scores_depend_on_is_in_the_signature(fit: Any, tmp_path: Path) -> 
     assert len({str(one.best.trial.view) + str(one.best.trial.head) for one in found}) < len(found)
     by_signature: dict[str, set[str]] = {}
     for one in found:
-        by_signature.setdefault(one.signature, set()).add(json.dumps(one.best.to_json(), sort_keys=True))
+        by_signature.setdefault(one.signature, set()).add(
+            json.dumps(one.best.to_json(), sort_keys=True)
+        )
     assert all(len(scores) == 1 for scores in by_signature.values())
 
 
 def test_other_labels_of_the_same_rows_have_another_signature(fit: Any, tmp_path: Path) -> None:
-    held = [{name: values[half] for name, values in TEST.items()} for half in (slice(60), slice(60, None))]
+    held = [
+        {name: values[half] for name, values in TEST.items()}
+        for half in (slice(60), slice(60, None))
+    ]
     options = {"heads": "logreg", "layers": "2", "validation": held[0], "test": held[1]}
-    wrong = {name: values[1:] + values[:1] if name == "label" else values for name, values in TRAIN.items()}
-    one, other = (fit(data, out=tmp_path / name, **options) for name, data in (("one", TRAIN), ("other", wrong)))
+    wrong = {
+        name: values[1:] + values[:1] if name == "label" else values
+        for name, values in TRAIN.items()
+    }
+    one, other = (
+        fit(data, out=tmp_path / name, **options)
+        for name, data in (("one", TRAIN), ("other", wrong))
+    )
     assert one.best.test["macro_f1"] != other.best.test["macro_f1"]
     assert one.signature.split("|rows:")[1][:12] != other.signature.split("|rows:")[1][:12]
 
 
-# -- folds and seeds --------------------------------------------------------------------------------------------------
+# -- folds and seeds -------------------------------------------------------------------------------
 
 
 def test_folds_choose_on_all_rows_but_those_of_the_test(fit: Any) -> None:
@@ -170,23 +214,32 @@ def test_a_validation_file_that_folds_do_not_keep_apart_is_said(fit: Any) -> Non
     assert sum("folds are made of training and validation rows" in note for note in notes.told) == 1
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
-def test_memory_that_runs_out_in_the_refit_is_said(fit: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str
+)
+def test_memory_that_runs_out_in_the_refit_is_said(
+    fit: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("featcache.select.final.refit", fail)
+    monkeypatch.setattr("featcache.search.finalise.refit", fail)
     with pytest.raises(MachineError, match="memory ran out while heads were trained"):
         fit(layers="2", heads="logreg")
 
 
 def test_a_class_with_fewer_texts_than_folds_is_refused(fit: Any) -> None:
-    data = {**TRAIN, "label": ["rare" if row < 3 else label for row, label in enumerate(TRAIN["label"])]}
-    with pytest.raises(LabelError, match="the class 'rare' has 2 different texts, and each of 5 folds needs one"):
+    data = {
+        **TRAIN,
+        "label": ["rare" if row < 3 else label for row, label in enumerate(TRAIN["label"])],
+    }
+    with pytest.raises(
+        LabelError, match="the class 'rare' has 2 different texts, and each of 5 folds needs one"
+    ):
         fit(data, cv=5, split="0.67/0.33", test={name: values[:1] for name, values in data.items()})
 
 
-# -- several labels ---------------------------------------------------------------------------------------------------
+# -- several labels --------------------------------------------------------------------------------
 
 
 def test_two_labels_are_fitted_on_one_read_of_the_cache(
@@ -196,11 +249,15 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
     data, asked = two_labels(TRAIN), Counter[tuple[int, str]]()
     plain = Space.gather
 
-    def counted(self: Space, positions: NDArray[np.int64], *, layer: int, pooling: str) -> NDArray[np.float32]:
+    def counted(
+        self: Space, positions: NDArray[np.int64], *, layer: int, pooling: str
+    ) -> NDArray[np.float32]:
         asked[layer, pooling] += 1
         return plain(self, positions, layer=layer, pooling=pooling)
 
-    singles = {label: fit(data, label=label, out=tmp_path / "alone" / label) for label in ("label", "long")}
+    singles = {
+        label: fit(data, label=label, out=tmp_path / "alone" / label) for label in ("label", "long")
+    }
     monkeypatch.setattr(Space, "gather", counted)
     both = fit(data, label=["label", "long"], out=tmp_path / "both")
     assert asked == {(1, "mean"): 1, (2, "mean"): 1}
@@ -215,7 +272,9 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
         )
         assert one["signature"] == other["signature"]
         assert (tmp_path / "both" / label / "result.json").exists()
-        stored = [Path(each.bundle, "head.safetensors").read_bytes() for each in (both[label], single)]
+        stored = [
+            Path(each.bundle, "head.safetensors").read_bytes() for each in (both[label], single)
+        ]
         assert stored[0] == stored[1]
 
 
@@ -226,11 +285,19 @@ def test_fitting_a_label_leaves_the_other_s_run_as_it_was(fit: Any, tmp_path: Pa
     other = everything_below(tmp_path / "runs" / "long")
     fit(data, label="long", out=tmp_path / "runs" / "long", seed=1)
     assert everything_below(tmp_path / "runs" / "label") == before
-    assert everything_below(tmp_path / "runs" / "long")["bundle/head.safetensors"] != other["bundle/head.safetensors"]
+    assert (
+        everything_below(tmp_path / "runs" / "long")["bundle/head.safetensors"]
+        != other["bundle/head.safetensors"]
+    )
 
 
 def test_labels_whose_names_make_one_folder_name_get_two(fit: Any, tmp_path: Path) -> None:
-    data = {"text": TRAIN["text"], "a b": TRAIN["label"], "a-b": two_labels(TRAIN)["long"], "心": TRAIN["label"]}
+    data = {
+        "text": TRAIN["text"],
+        "a b": TRAIN["label"],
+        "a-b": two_labels(TRAIN)["long"],
+        "心": TRAIN["label"],
+    }
     found = fit(data, label=["a b", "a-b", "心"], out=tmp_path / "runs", heads="logreg", layers="2")
     assert len({one.bundle for one in found.values()}) == 3
     for label, one in found.items():
@@ -243,15 +310,19 @@ def test_a_label_named_twice_is_fitted_once_and_none_is_refused(fit: Any) -> Non
         fit(label=[])
 
 
-# -- heads that are code ----------------------------------------------------------------------------------------------
+# -- heads that are code ---------------------------------------------------------------------------
 
 
 def small(n_inputs: int, n_classes: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(n_inputs, 12), nn.Tanh(), nn.Dropout(0.1), nn.Linear(12, n_classes))
+    return nn.Sequential(
+        nn.Linear(n_inputs, 12), nn.Tanh(), nn.Dropout(0.1), nn.Linear(12, n_classes)
+    )
 
 
 @pytest.mark.parametrize("search", ["halving", "grid", "random"])
-def test_a_head_that_is_code_is_tried_chosen_saved_and_loaded(fit: Any, cache: Path, search: str) -> None:
+def test_a_head_that_is_code_is_tried_chosen_saved_and_loaded(
+    fit: Any, cache: Path, search: str
+) -> None:
     result = fit(heads=[small], search=search, trials=4, test=TEST, views="single,layers,mix")
     customs = [trial for trial in result.trials if trial.head.kind == "custom"]
     assert result.best.trial in customs
@@ -277,7 +348,7 @@ def test_optuna_cannot_vary_code(fit: Any) -> None:
         fit(heads=[small], search="optuna")
 
 
-# -- what is said of the choice ---------------------------------------------------------------------------------------
+# -- what is said of the choice --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -287,15 +358,32 @@ def described(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResul
 
     def three(data: dict[str, list[str]]) -> dict[str, list[str]]:
         lengths = [len(text.split()) for text in data["text"]]
-        return {**data, "label": ["short" if n < 4 else "middle" if n < 7 else "long" for n in lengths]}
+        return {
+            **data,
+            "label": ["short" if n < 4 else "middle" if n < 7 else "long" for n in lengths],
+        }
 
     return featcache.fit_heads(
-        three(TRAIN), test=three(TEST), label="label", cache=cache, heads="mlp", depths=(1,), widths=(64,),
-        layers="0,1", pool="cls,mean", views="single", search="grid", thresholds=True, out=out, evidence=False,
-    )  # fmt: skip
+        three(TRAIN),
+        test=three(TEST),
+        label="label",
+        cache=cache,
+        heads="mlp",
+        depths=(1,),
+        widths=(64,),
+        layers="0,1",
+        pool="cls,mean",
+        views="single",
+        search="grid",
+        thresholds=True,
+        out=out,
+        evidence=False,
+    )
 
 
-def test_details_of_the_test_are_scikit_learn_s_of_the_saved_bundle(described: FitResult, cache: Path) -> None:
+def test_details_of_the_test_are_scikit_learn_s_of_the_saved_bundle(
+    described: FitResult, cache: Path
+) -> None:
     predictions = featcache.load_bundle(described.bundle, cache=cache).predict(TEST["text"])
     lengths = [len(text.split()) for text in TEST["text"]]
     truth = ["short" if n < 4 else "middle" if n < 7 else "long" for n in lengths]
@@ -321,9 +409,11 @@ def test_details_of_the_test_are_scikit_learn_s_of_the_saved_bundle(described: F
 
 
 def test_temperature_and_thresholds_are_told_and_used(described: FitResult, cache: Path) -> None:
-    """The calibration error of what the bundle says is the one in the result; without its temperature, the other."""
-    from featcache.heads.calibration import expected_calibration_error
-    from featcache.heads.network import softmax
+    """The calibration error of what the bundle says is the one in the result; without its
+    temperature, the other.
+    """
+    from featcache.tasks.calibration import expected_calibration_error
+    from featcache.tasks.single_label import softmax
 
     told = json.loads(Path(described.folder, "result.json").read_text())["calibration"]
     head, description = read_bundle(Path(described.bundle))
@@ -333,11 +423,20 @@ def test_temperature_and_thresholds_are_told_and_used(described: FitResult, cach
     assert len(told["offsets"]) == 3
     assert any(told["offsets"])
     view = described.best.trial.view
-    features = featcache.open_space(cache=cache).features(TEST["text"], layer=view.layers[0], pooling=view.poolings[0])
+    features = featcache.open_space(cache=cache).features(
+        TEST["text"], layer=view.layers[0], pooling=view.poolings[0]
+    )
     lengths = [len(text.split()) for text in TEST["text"]]
-    truth = np.array([described.classes.index("short" if n < 4 else "middle" if n < 7 else "long") for n in lengths])
+    truth = np.array(
+        [
+            described.classes.index("short" if n < 4 else "middle" if n < 7 else "long")
+            for n in lengths
+        ]
+    )
     logits = head.logits(features)
-    errors = [expected_calibration_error(softmax(logits / t), truth) for t in (1.0, told["temperature"])]
+    errors = [
+        expected_calibration_error(softmax(logits / t), truth) for t in (1.0, told["temperature"])
+    ]
     assert errors == pytest.approx([told["test_before"], told["test_after"]], abs=1e-5)
     labels = [described.classes[row] for row in (logits + np.array(told["offsets"])).argmax(axis=1)]
     found = featcache.load_bundle(described.bundle, cache=cache).predict(TEST["text"])
@@ -345,7 +444,7 @@ def test_temperature_and_thresholds_are_told_and_used(described: FitResult, cach
     assert labels != [described.classes[row] for row in logits.argmax(axis=1)]
 
 
-# -- the ledger -------------------------------------------------------------------------------------------------------
+# -- the ledger ------------------------------------------------------------------------------------
 
 
 def copied(cache: Path, folder: Path) -> Path:
@@ -354,12 +453,16 @@ def copied(cache: Path, folder: Path) -> Path:
     return Path(shutil.copytree(cache, folder, ignore=shutil.ignore_patterns("*.tests.jsonl")))
 
 
-def test_a_second_choice_on_the_same_test_rows_is_flagged(fit: Any, cache: Path, tmp_path: Path) -> None:
+def test_a_second_choice_on_the_same_test_rows_is_flagged(
+    fit: Any, cache: Path, tmp_path: Path
+) -> None:
     own, notes = copied(cache, tmp_path / "cache"), Notes()
 
     def told(**options: Any) -> list[dict[str, str]]:
         notes.told.clear()
-        result = fit(cache=own, progress=notes, **{"test": TEST, "heads": "logreg", "layers": "2", **options})
+        result = fit(
+            cache=own, progress=notes, **{"test": TEST, "heads": "logreg", "layers": "2", **options}
+        )
         kept = json.loads(Path(result.folder, "result.json").read_text())["test_read_before"]
         assert kept == result.test_read_before
         flagged = [note for note in notes.told if "scored on these test rows before" in note]
@@ -376,11 +479,15 @@ def test_a_second_choice_on_the_same_test_rows_is_flagged(fit: Any, cache: Path,
     shuffled = {name: values[::-1] for name, values in TEST.items()}
     assert len(told(test=shuffled, layers="0")) == 2
     assert "2 other choices were scored" in notes.told[-1]
-    assert told(test={name: values[:90] for name, values in TEST.items()}, layers="1") == []  # other rows
+    assert (
+        told(test={name: values[:90] for name, values in TEST.items()}, layers="1") == []
+    )  # other rows
     assert told(test=None, split="0.8/0.2", layers="1") == []
 
 
-def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(fit: Any, cache: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(
+    fit: Any, cache: Path, tmp_path: Path
+) -> None:
     own = copied(cache, tmp_path / "cache")
     (space,) = [path for path in own.iterdir() if path.is_dir()]
     (own / f"{space.name}.tests.jsonl").mkdir()  # root may write everywhere, but not into a folder
@@ -391,7 +498,7 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(fit: Any
     assert os.listdir(own / f"{space.name}.tests.jsonl") == []  # noqa: PTH208 - names
 
 
-# -- bad input --------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -422,7 +529,7 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(fit: Any
         ({"heads": []}, "no head is left to try"),
         ({"label": ["label", "stars"]}, "no column 'stars'"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", str(value)),
 )
 def test_bad_options_are_refused_before_anything_is_written(
     fit: Any, tmp_path: Path, options: dict[str, Any], what: str

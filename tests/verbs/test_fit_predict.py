@@ -1,4 +1,6 @@
-"""fit-heads and predict on real features of a tiny model: a task that its states hold, honestly scored."""
+"""fit-heads and predict on real features of a tiny model: a task that its states hold, honestly
+scored.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,15 @@ from sklearn.metrics import f1_score
 
 import featcache
 from featcache.data.parts import LabelledRows
-from featcache.errors import BundleError, CacheMissError, ContractError, FeatcacheError, SpaceChoiceError, SplitError
-from featcache.select.outcome import FitResult
+from featcache.errors import (
+    BundleError,
+    CacheMissError,
+    ContractError,
+    FeatcacheError,
+    SpaceChoiceError,
+    SplitError,
+)
+from featcache.runs.result import FitResult
 from tests.conftest import everything_below, save_encoder, sentences
 
 N_TRIALS = 26
@@ -66,7 +75,9 @@ def fit(cache: Path, tmp_path: Path) -> Any:
             "evidence": False,
         }
         options = {"label": "label", "cache": cache, "out": tmp_path / "run", **quick, **options}
-        result: FitResult = featcache.fit_heads(rated(400, seed=1) if data is None else data, **options)
+        result: FitResult = featcache.fit_heads(
+            rated(400, seed=1) if data is None else data, **options
+        )
         return result
 
     return call
@@ -76,31 +87,53 @@ def fit(cache: Path, tmp_path: Path) -> Any:
 def fitted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     out = tmp_path_factory.mktemp("runs") / "mood"
     return featcache.fit_heads(
-        rated(400, seed=1), test=rated(120, seed=2), label="label", cache=cache, depths=(1,), widths=(16,),
-        search="grid", evidence=False, out=out,
-    )  # fmt: skip
+        rated(400, seed=1),
+        test=rated(120, seed=2),
+        label="label",
+        cache=cache,
+        depths=(1,),
+        widths=(16,),
+        search="grid",
+        evidence=False,
+        out=out,
+    )
 
 
 def test_the_choice_beats_the_floors_and_every_score_has_its_train_score(fitted: FitResult) -> None:
     assert fitted.best.test is not None
     assert fitted.best.test["macro_f1"].value > 0.85
     assert fitted.majority.validation["macro_f1"] < 0.6
-    assert fitted.best.test["macro_f1"].low <= fitted.best.test["macro_f1"].value <= fitted.best.test["macro_f1"].high
-    views, heads = 3 * 2 + 1 + 1 + 1, 3  # single, layers, poolings, mix; logistic regression cannot mix
+    assert (
+        fitted.best.test["macro_f1"].low
+        <= fitted.best.test["macro_f1"].value
+        <= fitted.best.test["macro_f1"].high
+    )
+    views, heads = (
+        3 * 2 + 1 + 1 + 1,
+        3,
+    )  # single, layers, poolings, mix; logistic regression cannot mix
     assert len(fitted.trials) == N_TRIALS == views * heads - 1
     for trial in fitted.trials:
-        assert set(trial.train) == set(trial.validation) == {"accuracy", "macro_f1", "weighted_f1", "mcc"}
+        assert (
+            set(trial.train)
+            == set(trial.validation)
+            == {"accuracy", "macro_f1", "weighted_f1", "mcc"}
+        )
         assert len(trial.curve["train_score"]) == len(trial.curve["validation_score"]) >= 1
 
 
-def test_the_choice_is_within_one_standard_error_of_the_best_and_not_larger(fitted: FitResult) -> None:
+def test_the_choice_is_within_one_standard_error_of_the_best_and_not_larger(
+    fitted: FitResult,
+) -> None:
     best = max(trial.validation["macro_f1"] for trial in fitted.trials)
     top = [trial for trial in fitted.trials if trial.validation["macro_f1"] == best]
     assert fitted.best.trial.n_parameters <= min(trial.n_parameters for trial in top)
     assert best - fitted.best.trial.validation["macro_f1"] < 0.1
 
 
-def test_the_linear_reference_is_logistic_regression_on_the_last_layer_s_mean(fitted: FitResult) -> None:
+def test_the_linear_reference_is_logistic_regression_on_the_last_layer_s_mean(
+    fitted: FitResult,
+) -> None:
     trial = fitted.linear.trial
     assert (trial.head.kind, trial.view.layers, trial.view.poolings) == ("logreg", (2,), ("mean",))
     assert fitted.linear.test is not None
@@ -123,12 +156,26 @@ def test_test_scores_are_those_of_the_saved_bundle(fitted: FitResult, cache: Pat
 def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult) -> None:
     folder = Path(fitted.folder)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        "result.json", "trials.jsonl", "report.txt", "predictions.parquet", "bundle/head.json",
-        "bundle/head.safetensors", "bundle/README.md",
-    }  # fmt: skip
+        "result.json",
+        "trials.jsonl",
+        "report.txt",
+        "predictions.parquet",
+        "bundle/head.json",
+        "bundle/head.safetensors",
+        "bundle/README.md",
+    }
     result = json.loads((folder / "result.json").read_text())
     assert result == json.loads(json.dumps(fitted.to_json()))
-    assert set(result["best"]) >= {"head", "depth", "width", "layers", "pooling", "validation", "test", "train"}
+    assert set(result["best"]) >= {
+        "head",
+        "depth",
+        "width",
+        "layers",
+        "pooling",
+        "validation",
+        "test",
+        "train",
+    }
     assert isinstance(result["best"]["layers"], list)
     assert isinstance(result["best"]["pooling"], list)
     assert set(result["best"]["test"]["macro_f1"]) == {"value", "low", "high"}
@@ -136,7 +183,9 @@ def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult)
     assert result["trials"] == N_TRIALS
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert len(trials) == N_TRIALS
-    assert all(trial["curve"]["train_score"] and trial["curve"]["validation_score"] for trial in trials)
+    assert all(
+        trial["curve"]["train_score"] and trial["curve"]["validation_score"] for trial in trials
+    )
     linear = [trial for trial in trials if trial["head"] == "linear"]
     assert all((trial["depth"], trial["width"]) == (0, None) for trial in linear)
     report = (folder / "report.txt").read_text()
@@ -178,7 +227,11 @@ def test_texts_shared_with_test_are_dropped_from_training_and_never_from_test(fi
     train = rated(400, seed=1)
     test = {name: values[:50] for name, values in train.items()}
     result = fit(train, test=test)
-    assert (result.rows.train + result.rows.validation, result.rows.test, result.rows.dropped) == (350, 50, 50)
+    assert (result.rows.train + result.rows.validation, result.rows.test, result.rows.dropped) == (
+        350,
+        50,
+        50,
+    )
     with pytest.raises(SplitError, match="50 rows of the data hold texts that are in the data too"):
         fit(train, test=test, strict=True)
 
@@ -187,11 +240,18 @@ def test_a_validation_file_is_used_as_given_and_shares_no_text_with_training(fit
     train = rated(400, seed=1)
     held = {name: values[300:] for name, values in train.items()}
     result = fit(train, validation=held)
-    assert (result.rows.train, result.rows.validation, result.rows.test, result.rows.dropped) == (300, 100, 0, 100)
+    assert (result.rows.train, result.rows.validation, result.rows.test, result.rows.dropped) == (
+        300,
+        100,
+        0,
+        100,
+    )
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [True, False], ["ja", "nein"], [-3, 12]])
-def test_labels_keep_their_type_from_file_to_prediction(fit: Any, cache: Path, labels: list[Any]) -> None:
+def test_labels_keep_their_type_from_file_to_prediction(
+    fit: Any, cache: Path, labels: list[Any]
+) -> None:
     data = rated(400, seed=1)
     data["label"] = [labels[one == "positive"] for one in data["label"]]
     result = fit(data, heads="logreg")
@@ -216,7 +276,9 @@ def test_many_classes_work(fit: Any) -> None:
 
 def test_layers_and_poolings_can_be_restricted_and_the_reference_stays(fit: Any) -> None:
     result = fit(layers="1", pool="cls", heads="linear", search="grid")
-    assert [(str(trial.head), str(trial.view)) for trial in result.trials] == [("linear", "layer 1 cls")]
+    assert [(str(trial.head), str(trial.view)) for trial in result.trials] == [
+        ("linear", "layer 1 cls")
+    ]
     assert result.best.trial is result.trials[0]
     assert (result.linear.trial.view.layers, result.linear.trial.view.poolings) == ((2,), ("mean",))
 
@@ -229,10 +291,12 @@ def test_depth_zero_is_the_linear_head(fit: Any) -> None:
 def test_the_default_run_folder_is_never_one_that_exists(fit: Any, in_folder: Path) -> None:
     folders = [fit(out=None, heads="logreg", layers="2", pool="mean").folder for _ in range(3)]
     assert folders == ["runs/the-data-label", "runs/the-data-label-2", "runs/the-data-label-3"]
-    assert sorted(path.name for path in (in_folder / "runs").iterdir()) == [Path(one).name for one in folders]
+    assert sorted(path.name for path in (in_folder / "runs").iterdir()) == [
+        Path(one).name for one in folders
+    ]
 
 
-# -- which space ------------------------------------------------------------------------------------------------
+# -- which space -----------------------------------------------------------------------------------
 
 
 def test_rows_missing_from_the_cache_are_counted_per_file_with_the_command(
@@ -245,7 +309,9 @@ def test_rows_missing_from_the_cache_are_counted_per_file_with_the_command(
     known = featcache.open_space(cache=cache).has(rated(60, seed=3)["text"])
     with pytest.raises(CacheMissError) as caught:
         featcache.fit_heads(train, test=test, label="label", cache=cache, out=tmp_path / "run")
-    assert f"{(~known).sum()} of 60 texts of {test} are not in space tiny-bert-" in caught.value.what
+    assert (
+        f"{(~known).sum()} of 60 texts of {test} are not in space tiny-bert-" in caught.value.what
+    )
     assert str(train) not in caught.value.what
     assert f"featcache extract {test} --backbone {encoder} --cache {cache}" in caught.value.cure
     assert caught.value.exit_code == 3
@@ -253,8 +319,12 @@ def test_rows_missing_from_the_cache_are_counted_per_file_with_the_command(
 
 
 def test_an_empty_cache_is_a_miss_with_the_command(tmp_path: Path) -> None:
-    with pytest.raises(CacheMissError, match="400 of 400 texts of the data are not in a space of") as caught:
-        featcache.fit_heads(rated(400, seed=1), label="label", cache=tmp_path / "none", out=tmp_path / "run")
+    with pytest.raises(
+        CacheMissError, match="400 of 400 texts of the data are not in a space of"
+    ) as caught:
+        featcache.fit_heads(
+            rated(400, seed=1), label="label", cache=tmp_path / "none", out=tmp_path / "run"
+        )
     assert "featcache extract" in caught.value.cure
     assert "same" in caught.value.cure  # the template, perhaps
     assert list(tmp_path.iterdir()) == []
@@ -268,7 +338,14 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
 
     def fit(**options: Any) -> FitResult:
         return featcache.fit_heads(
-            data, label="label", cache=both, heads="logreg", layers="2", evidence=False, out=tmp_path / "run", **options
+            data,
+            label="label",
+            cache=both,
+            heads="logreg",
+            layers="2",
+            evidence=False,
+            out=tmp_path / "run",
+            **options,
         )
 
     with pytest.raises(SpaceChoiceError, match=f"several spaces fit: {name}, tiny-bert-") as caught:
@@ -288,8 +365,14 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
     [
         ({"label": "stars"}, "no column 'stars'; its columns are 'text', 'label'"),
         ({"split": "0.7/0.7"}, "not two or three shares"),
-        ({"split": "0.7/0.1/0.2", "test": rated(120, seed=2)}, "has a test share, and --test names a test file"),
-        ({"split": "0.8/0.2", "validation": rated(120, seed=2)}, "both say which rows are for validation"),
+        (
+            {"split": "0.7/0.1/0.2", "test": rated(120, seed=2)},
+            "has a test share, and --test names a test file",
+        ),
+        (
+            {"split": "0.8/0.2", "validation": rated(120, seed=2)},
+            "both say which rows are for validation",
+        ),
         ({"heads": "tree"}, "there is no head 'tree'"),
         ({"metric": "auc"}, "there is no metric 'auc'"),
         ({"depths": (-1,)}, "a depth is 0 to 8, a width 1 or more"),
@@ -297,9 +380,18 @@ def test_of_several_spaces_one_must_be_named(encoder: Path, cache: Path, tmp_pat
         ({"pool": "avg"}, "there is no pooling 'avg'"),
         ({"layers": "7"}, "the model has layers 0"),
         ({"data": {"text": ["good", "fine"], "label": ["a", "a"]}}, "has one class only"),
-        ({"data": {"text": ["good", "bad", "sad"], "label": ["a", "a", "b"]}}, "the class 'b' has 1 text"),
-        ({"data": {"text": ["good", "bad"], "label": ["a", None]}}, "1 label is missing in column 'label'"),
-        ({"test": {"text": ["good"], "label": ["other"]}}, "have the label 'other', which no training row has"),
+        (
+            {"data": {"text": ["good", "bad", "sad"], "label": ["a", "a", "b"]}},
+            "the class 'b' has 1 text",
+        ),
+        (
+            {"data": {"text": ["good", "bad"], "label": ["a", None]}},
+            "1 label is missing in column 'label'",
+        ),
+        (
+            {"test": {"text": ["good"], "label": ["other"]}},
+            "have the label 'other', which no training row has",
+        ),
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(
@@ -308,10 +400,12 @@ def test_bad_input_is_refused_and_nothing_is_written(
     refused(fit, tmp_path, options, what)
 
 
-# -- predict ------------------------------------------------------------------------------------------------------
+# -- predict ---------------------------------------------------------------------------------------
 
 
-def test_cached_texts_need_neither_backbone_nor_torch(fitted: FitResult, cache: Path, tmp_path: Path) -> None:
+def test_cached_texts_need_neither_backbone_nor_torch(
+    fitted: FitResult, cache: Path, tmp_path: Path
+) -> None:
     bundle = Path(shutil.copytree(fitted.bundle, tmp_path / "bundle"))
     head = json.loads((bundle / "head.json").read_text())
     (bundle / "head.json").write_text(json.dumps({**head, "backbone": str(tmp_path / "gone")}))
@@ -325,8 +419,14 @@ def test_cached_texts_need_neither_backbone_nor_torch(fitted: FitResult, cache: 
     subprocess.run([sys.executable, "-c", code, str(bundle), str(cache), *texts], check=True)
 
 
-def test_new_texts_are_labelled_as_if_they_were_cached(fitted: FitResult, cache: Path, tmp_path: Path) -> None:
-    new = [text for text in sentences(90, seed=77) if not featcache.open_space(cache=cache).has([text])[0]]
+def test_new_texts_are_labelled_as_if_they_were_cached(
+    fitted: FitResult, cache: Path, tmp_path: Path
+) -> None:
+    new = [
+        text
+        for text in sentences(90, seed=77)
+        if not featcache.open_space(cache=cache).has([text])[0]
+    ]
     few, many = new[:20], new
     own = Path(shutil.copytree(cache, tmp_path / "cache"))
     n_before = featcache.open_space(cache=own).n_rows
@@ -338,12 +438,17 @@ def test_new_texts_are_labelled_as_if_they_were_cached(fitted: FitResult, cache:
     assert featcache.open_space(cache=own).n_rows == n_before + len(many)
     for one, two, three in zip(loose, nowhere, written, strict=False):
         assert one.label == two.label == three.label
-        np.testing.assert_allclose(list(one.probabilities.values()), list(three.probabilities.values()), atol=0.02)
+        np.testing.assert_allclose(
+            list(one.probabilities.values()), list(three.probabilities.values()), atol=0.02
+        )
         assert sum(one.probabilities.values()) == pytest.approx(1)
 
 
 def test_repeats_hits_and_misses_come_back_in_order(fitted: FitResult, cache: Path) -> None:
-    hit, miss = rated(120, seed=2)["text"][0], "never again we hated the blue tree and the new river"
+    hit, miss = (
+        rated(120, seed=2)["text"][0],
+        "never again we hated the blue tree and the new river",
+    )
     predictor = featcache.load_bundle(fitted.bundle, cache=cache)
     together = predictor.predict([miss, hit, miss, hit, hit])
     alone = {text: predictor.predict([text])[0] for text in (hit, miss)}
@@ -357,7 +462,9 @@ def test_repeats_hits_and_misses_come_back_in_order(fitted: FitResult, cache: Pa
 def test_a_cache_that_cannot_be_written_does_not_keep_texts_from_being_labelled(
     fitted: FitResult, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system without locks, such as some network mounts: the one answer that is replaced here."""
+    """A file system without locks, such as some network mounts: the one answer that is replaced
+    here.
+    """
     copy = shutil.copytree(cache, tmp_path / "cache")
     texts = sentences(70, seed=77)
 
@@ -368,18 +475,24 @@ def test_a_cache_that_cannot_be_written_does_not_keep_texts_from_being_labelled(
     before = everything_below(copy)
     assert len(featcache.load_bundle(fitted.bundle, cache=copy).predict(texts)) == 70
     after = everything_below(copy)
-    assert {name for name in after if name.endswith(".h5")} == {name for name in before if name.endswith(".h5")}
+    assert {name for name in after if name.endswith(".h5")} == {
+        name for name in before if name.endswith(".h5")
+    }
 
 
 def test_a_bundle_refuses_another_backbone(fitted: FitResult, tmp_path: Path) -> None:
     other = save_encoder(tmp_path / "tiny-bert", seed=8)
     predictor = featcache.load_bundle(fitted.bundle, cache=tmp_path / "none")
-    with pytest.raises(ContractError, match="is not the one this head was trained on: its weights differ") as caught:
+    with pytest.raises(
+        ContractError, match="is not the one this head was trained on: its weights differ"
+    ) as caught:
         predictor.predict(["a cat"], backbone=other)
     assert caught.value.exit_code == 3
 
 
-def test_a_backbone_that_is_gone_is_an_error_with_the_cure(fitted: FitResult, tmp_path: Path) -> None:
+def test_a_backbone_that_is_gone_is_an_error_with_the_cure(
+    fitted: FitResult, tmp_path: Path
+) -> None:
     bundle = Path(shutil.copytree(fitted.bundle, tmp_path / "bundle"))
     head = json.loads((bundle / "head.json").read_text())
     (bundle / "head.json").write_text(json.dumps({**head, "backbone": str(tmp_path / "gone")}))
@@ -406,7 +519,11 @@ def test_reading_only_changes_nothing_in_the_cache(fit: Any, cache: Path) -> Non
     """But in the ledger of test rows, which lies beside the space."""
 
     def states() -> dict[str, bytes]:
-        return {name: read for name, read in everything_below(cache).items() if not name.endswith(".tests.jsonl")}
+        return {
+            name: read
+            for name, read in everything_below(cache).items()
+            if not name.endswith(".tests.jsonl")
+        }
 
     before = states()
     fit(heads="logreg", layers="2", pool="mean")

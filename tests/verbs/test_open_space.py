@@ -1,4 +1,6 @@
-"""Reading features from Python: arrays for texts, and batches that are read when they are asked for."""
+"""Reading features from Python: arrays for texts, and batches that are read when they are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 
 import featcache
 from featcache.errors import CacheMissError, ContractError, InputError
-from featcache.spaces import FeatureSpace
+from featcache.features.opened import FeatureSpace
 from tests.conftest import sentences
 
 TEXTS = sentences(60, seed=1)
@@ -23,7 +25,9 @@ def space(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureSpa
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_hold_every_row_once_and_are_what_features_gives(space: FeatureSpace, shuffle: bool) -> None:
+def test_batches_hold_every_row_once_and_are_what_features_gives(
+    space: FeatureSpace, shuffle: bool
+) -> None:
     texts = [*TEXTS[5:40], TEXTS[7]]
     expected = space.features(texts, layer=2, pooling="cls")
     batches = list(space.batches(texts, layer=2, pooling="cls", batch_size=10, shuffle=shuffle))
@@ -31,7 +35,9 @@ def test_batches_hold_every_row_once_and_are_what_features_gives(space: FeatureS
     rows = np.concatenate([one["row"] for one in batches])
     assert (rows.tolist() != list(range(36))) is shuffle
     assert sorted(rows.tolist()) == list(range(36))
-    np.testing.assert_array_equal(np.concatenate([one["features"] for one in batches]), expected[rows])
+    np.testing.assert_array_equal(
+        np.concatenate([one["features"] for one in batches]), expected[rows]
+    )
 
 
 def test_the_order_is_the_seed_s(space: FeatureSpace) -> None:
@@ -58,7 +64,9 @@ def test_what_cannot_be_read_is_said_before_the_first_batch(space: FeatureSpace)
         space.batches(TEXTS, layer=1, pooling="mean", batch_size=0)
 
 
-def test_a_copied_and_a_moved_cache_stay_valid(space: FeatureSpace, encoder: Path, tmp_path: Path) -> None:
+def test_a_copied_and_a_moved_cache_stay_valid(
+    space: FeatureSpace, encoder: Path, tmp_path: Path
+) -> None:
     import shutil
 
     copy = shutil.copytree(space.space.path.parent, tmp_path / "copy")

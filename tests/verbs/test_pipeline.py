@@ -1,4 +1,6 @@
-"""The pass as a pipeline: side by side, the same features, and an error of any thread ends all of it cleanly."""
+"""The pass as a pipeline: side by side, the same features, and an error of any thread ends all of
+it cleanly.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 
 import featcache
-from featcache import pipeline
 from featcache.cache.space import Space
 from featcache.cache.writer import ShardWriter
 from featcache.data.keys import row_keys
 from featcache.data.survey import Survey
 from featcache.errors import BackboneError, DataFileError, MachineError
-from featcache.plan import plan
+from featcache.extraction import engine as pipeline
+from featcache.verbs.plan import plan
 from tests.conftest import sentences
 from tests.faults.calls import Call, watched
 
@@ -43,7 +45,9 @@ def _nothing_is_left_behind() -> Iterator[None]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of 40 rows, the first of 16; the tokenizer is given 7 texts at a time, and pieces have 50 rows."""
+    """Slices of 40 rows, the first of 16; the tokenizer is given 7 texts at a time, and pieces have
+    50 rows.
+    """
     monkeypatch.setattr(pipeline, "SLICE_ROWS", 40)
     monkeypatch.setattr(pipeline, "FIRST_ROWS", 16)
     monkeypatch.setattr(pipeline, "_STEP", 7)
@@ -69,14 +73,23 @@ def shards_in(cache: Path) -> list[int]:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("shard_rows", [None, 8, 25])
-def test_many_slices_give_what_one_gives(encoder: Path, tmp_path: Path, shard_rows: int | None) -> None:
+def test_many_slices_give_what_one_gives(
+    encoder: Path, tmp_path: Path, shard_rows: int | None
+) -> None:
     data = save(tmp_path / "texts.jsonl", [*TEXTS, *TEXTS[:20]])
-    done = featcache.extract(data, backbone=encoder, cache=tmp_path / "many", dtype="float32", shard_rows=shard_rows)
+    done = featcache.extract(
+        data, backbone=encoder, cache=tmp_path / "many", dtype="float32", shard_rows=shard_rows
+    )
     assert (done.rows, done.unique, done.computed, done.truncated) == (320, 300, 300, 0)
     assert 0 <= done.wait_seconds <= done.seconds
     sizes = {None: [4, 16, *[40] * 7], 8: [4, *[8] * 37], 25: [25] * 12}
-    assert shards_in(tmp_path / "many") == sizes[shard_rows], "slices are multiples of the shards asked for"
-    alone = [states_in_one(encoder, tmp_path / str(number), TEXTS[number]) for number in (0, 15, 16, 150, 299)]
+    assert shards_in(tmp_path / "many") == sizes[shard_rows], (
+        "slices are multiples of the shards asked for"
+    )
+    alone = [
+        states_in_one(encoder, tmp_path / str(number), TEXTS[number])
+        for number in (0, 15, 16, 150, 299)
+    ]
     np.testing.assert_allclose(
         states_in(tmp_path / "many", [TEXTS[i] for i in (0, 15, 16, 150, 299)]), alone, atol=2e-3
     )
@@ -89,14 +102,21 @@ def states_in_one(encoder: Path, cache: Path, text: str) -> NDArray[np.float32]:
 
 
 @pytest.mark.usefixtures("small")
-def test_texts_that_are_cut_off_and_hits_are_counted_over_all_slices(encoder: Path, tmp_path: Path) -> None:
+def test_texts_that_are_cut_off_and_hits_are_counted_over_all_slices(
+    encoder: Path, tmp_path: Path
+) -> None:
     texts = [*TEXTS[:90], "cat " * 60, *TEXTS[90:], "dog " * 70]
     first = featcache.extract(texts[:91], backbone=encoder, cache=tmp_path, dtype="float32")
     assert (first.computed, first.truncated) == (91, 1)
     planned = plan(texts, backbone=encoder, cache=tmp_path, dtype="float32")
     done = featcache.extract(texts, backbone=encoder, cache=tmp_path, dtype="float32")
     assert (done.hits, done.computed, done.truncated) == (91, 211, 2)
-    assert (planned.hits, planned.misses, planned.tokens, planned.truncated) == (91, 211, done.tokens, 1)
+    assert (planned.hits, planned.misses, planned.tokens, planned.truncated) == (
+        91,
+        211,
+        done.tokens,
+        1,
+    )
 
 
 def test_a_text_that_does_not_fit_into_memory_alone_is_named(encoder: Path, tmp_path: Path) -> None:
@@ -107,11 +127,18 @@ def test_a_text_that_does_not_fit_into_memory_alone_is_named(encoder: Path, tmp_
     data = save(tmp_path / "texts.jsonl", [*TEXTS[:70], "cat " * 30, *TEXTS[70:]])
     hook = torch.nn.modules.module.register_module_forward_pre_hook(little_memory)
     try:
-        with pytest.raises(MachineError, match=r"texts\.jsonl, row 71: a text of 32 tokens alone does not fit"):
+        with pytest.raises(
+            MachineError, match=r"texts\.jsonl, row 71: a text of 32 tokens alone does not fit"
+        ):
             featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32")
     finally:
         hook.remove()
-    assert featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32").computed == 301
+    assert (
+        featcache.extract(
+            data, backbone=encoder, cache=tmp_path / "cache", dtype="float32"
+        ).computed
+        == 301
+    )
 
 
 @pytest.mark.usefixtures("small")
@@ -126,7 +153,7 @@ def test_a_streaming_data_set_is_extracted_and_found_again(encoder: Path, tmp_pa
     assert featcache.extract(TEXTS, backbone=encoder, cache=tmp_path, dtype="float32").hits == 300
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("small")
@@ -140,7 +167,7 @@ def test_a_file_that_changes_during_the_pass_ends_it_and_nothing_wrong_is_kept(
         save(data, [*TEXTS[:120], "another text now", *TEXTS[121:]])
         return begin(*arguments)
 
-    monkeypatch.setattr(import_module("featcache.extract"), "run_pass", changed)
+    monkeypatch.setattr(import_module("featcache.verbs.extract"), "run_pass", changed)
     with pytest.raises(DataFileError, match="row 121 holds another text"):
         featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32")
     space = featcache.open_space(cache=tmp_path / "cache")
@@ -190,7 +217,9 @@ def test_a_model_that_fails_ends_the_pass_and_what_was_computed_is_kept(
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_disk_that_is_full_ends_the_pass_and_shards_before_are_kept(encoder: Path, tmp_path: Path, at: int) -> None:
+def test_a_disk_that_is_full_ends_the_pass_and_shards_before_are_kept(
+    encoder: Path, tmp_path: Path, at: int
+) -> None:
     shards = 0
 
     def full(call: Call, go: Any) -> Any:
@@ -204,7 +233,9 @@ def test_a_disk_that_is_full_ends_the_pass_and_shards_before_are_kept(encoder: P
     cache = tmp_path / "cache"
     with (
         watched(cache, full),
-        pytest.raises(MachineError, match=r"shard-.* could not be written: No space left") as caught,
+        pytest.raises(
+            MachineError, match=r"shard-.* could not be written: No space left"
+        ) as caught,
     ):
         featcache.extract(TEXTS, backbone=encoder, cache=cache, dtype="float32", shard_rows=8)
     assert "Free space" in caught.value.cure
@@ -214,7 +245,7 @@ def test_a_disk_that_is_full_ends_the_pass_and_shards_before_are_kept(encoder: P
     assert done.hits == 8 * (at - 1)
 
 
-# -- the two sides of the model ---------------------------------------------------------------------------------------
+# -- the two sides of the model --------------------------------------------------------------------
 
 
 def test_states_wait_for_room_and_that_is_counted(
@@ -232,7 +263,9 @@ def test_states_wait_for_room_and_that_is_counted(
     counts, cut = np.full(2, 3, dtype=np.uint32), np.zeros(2, dtype=np.bool_)
     with (
         watched(tmp_path, slow),
-        pipeline._Writing(ShardWriter(space, space.shards[0].provenance, 2), SimpleQueue()) as writing,
+        pipeline._Writing(
+            ShardWriter(space, space.shards[0].provenance, 2), SimpleQueue()
+        ) as writing,
     ):
         for number in range(9):
             writing.put(row_keys(TEXTS[10 + 2 * number : 12 + 2 * number]), counts, cut, states)

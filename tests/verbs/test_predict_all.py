@@ -19,14 +19,14 @@ import torch
 from torch import nn
 
 import featcache
+from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.errors import BundleError, ContractError, InputError
-from featcache.heads.bundle import read_bundle, save_bundle
-from featcache.heads.custom import train_custom
+from featcache.heads.kinds.custom import train_custom
 from featcache.heads.network import Network
 from featcache.heads.recipe import Examples, Recipe
-from featcache.predict import Prediction
 from featcache.report.card import model_card
-from featcache.select.metrics import scores_of_many
+from featcache.tasks.metrics import scores_of_many
+from featcache.verbs.predict import Prediction
 from tests.conftest import everything_below, save_encoder, sentences
 from tests.verbs.test_fit_predict import rated
 
@@ -54,7 +54,14 @@ def bundles(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     runs = tmp_path_factory.mktemp("runs")
     return [
         featcache.fit_heads(
-            data(), label=label, text="text", cache=cache, layers=layer, pool=pool, out=runs / label, **QUICK
+            data(),
+            label=label,
+            text="text",
+            cache=cache,
+            layers=layer,
+            pool=pool,
+            out=runs / label,
+            **QUICK,
         ).bundle
         for label, layer, pool in (("mood", "1", "mean"), ("long", "2", "cls"))
     ]
@@ -74,7 +81,9 @@ def passes() -> Iterator[list[tuple[int, ...]]]:
     calls: list[tuple[int, ...]] = []
 
     def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:  # of words, not of positions
+        if (
+            isinstance(module, nn.Embedding) and module.padding_idx is not None
+        ):  # of words, not of positions
             calls.append(tuple(arguments[0].shape))
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
@@ -93,7 +102,10 @@ def same(one: Sequence[Prediction], other: Sequence[Prediction], *, atol: float 
     for mine, theirs in zip(one, other, strict=True):
         assert list(mine.probabilities) == list(theirs.probabilities)
         np.testing.assert_allclose(
-            list(mine.probabilities.values()), list(theirs.probabilities.values()), rtol=0, atol=atol
+            list(mine.probabilities.values()),
+            list(theirs.probabilities.values()),
+            rtol=0,
+            atol=atol,
         )
 
 
@@ -126,13 +138,17 @@ def test_the_backbone_runs_once_for_both(bundles: list[str], cache: Path) -> Non
         same(one, other, atol=1e-5)
 
 
-def test_many_new_texts_are_cached_once_and_then_cost_nothing(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_many_new_texts_are_cached_once_and_then_cost_nothing(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     own = Path(shutil.copytree(cache, tmp_path / "cache"))
     before, texts = featcache.open_space(cache=own).n_rows, new(90)
     with passes() as first:
         found = featcache.predict_all(bundles, texts, cache=own)
     with passes() as one:
-        featcache.load_bundle(bundles[0], cache=shutil.copytree(cache, tmp_path / "other")).predict(texts)
+        featcache.load_bundle(bundles[0], cache=shutil.copytree(cache, tmp_path / "other")).predict(
+            texts
+        )
     assert first == one != []
     assert featcache.open_space(cache=own).n_rows == before + 90
     with passes() as second:
@@ -157,17 +173,31 @@ def test_without_a_cache_it_is_one_pass_too(bundles: list[str], tmp_path: Path) 
 
 
 def test_heads_of_two_spaces_of_one_backbone_share_the_pass(encoder: Path, tmp_path: Path) -> None:
-    """No space holds what both need: each finds its own cached rows, and what either lacks is computed once."""
+    """No space holds what both need: each finds its own cached rows, and what either lacks is
+    computed once.
+    """
     rows, cache = data(), tmp_path / "cache"
     some = {name: values[:200] for name, values in rows.items()}
     made = []
     for label, layers, pool, part in (("mood", "1", "mean", rows), ("long", "2", "max", some)):
         space = featcache.extract(
-            part, backbone=encoder, cache=cache, dtype="float32", text="text", layers=layers, pool=pool
+            part,
+            backbone=encoder,
+            cache=cache,
+            dtype="float32",
+            text="text",
+            layers=layers,
+            pool=pool,
         ).space
         made.append(
             featcache.fit_heads(
-                part, label=label, text="text", cache=cache, space=space, out=tmp_path / label, **QUICK
+                part,
+                label=label,
+                text="text",
+                cache=cache,
+                space=space,
+                out=tmp_path / label,
+                **QUICK,
             ).bundle
         )
     texts = rows["text"][150:]  # all of them in the one space, a third in the other
@@ -175,19 +205,28 @@ def test_heads_of_two_spaces_of_one_backbone_share_the_pass(encoder: Path, tmp_p
     with passes() as both:
         found = featcache.predict_all(made, texts, cache=cache)
     files = everything_below(cache)
-    assert {name for name in files if name.endswith(".h5")} == {name for name in before if name.endswith(".h5")}
+    assert {name for name in files if name.endswith(".h5")} == {
+        name for name in before if name.endswith(".h5")
+    }
     with passes() as single:
         featcache.load_bundle(made[0], cache=cache).predict(["a cat"])
     assert n_rows(both) - 100 == n_rows(single) - 1
     for one, other in zip(found.values(), alone(made, texts, cache), strict=True):
-        same(one, other, atol=2e-3)  # alone, 100 new texts are cached, and read as the float16 of the shard
+        same(
+            one, other, atol=2e-3
+        )  # alone, 100 new texts are cached, and read as the float16 of the shard
 
 
 def test_texts_in_the_spaces_of_the_heads_cost_nothing_where_a_wider_space_lacks_them(
     encoder: Path, tmp_path: Path
 ) -> None:
     rows, cache, made = data(), tmp_path / "cache", []
-    options: dict[str, Any] = {"backbone": encoder, "cache": cache, "dtype": "float32", "text": "text"}
+    options: dict[str, Any] = {
+        "backbone": encoder,
+        "cache": cache,
+        "dtype": "float32",
+        "text": "text",
+    }
     for label, layers, pool in (("mood", "1", "mean"), ("long", "2", "max")):
         space = featcache.extract(rows, layers=layers, pool=pool, **options).space
         fitted = featcache.fit_heads(
@@ -214,7 +253,9 @@ def test_no_torch_is_imported_for_cached_texts(bundles: list[str], cache: Path) 
         "assert [len(one) for one in found.values()] == [3, 3]\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(cache), *bundles, *data()["text"][:3]], check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(cache), *bundles, *data()["text"][:3]], check=True
+    )
 
 
 def test_a_second_label_leaves_the_first_head_as_it_was(cache: Path, in_folder: Path) -> None:
@@ -233,7 +274,7 @@ def test_a_second_label_leaves_the_first_head_as_it_was(cache: Path, in_folder: 
     same(featcache.load_bundle(first.bundle, cache=cache).predict(texts), said)
 
 
-# -- which bundles go together --------------------------------------------------------------------------------------
+# -- which bundles go together ---------------------------------------------------------------------
 
 
 def copied(bundle: str, folder: Path, **changes: Any) -> str:
@@ -244,14 +285,30 @@ def copied(bundle: str, folder: Path, **changes: Any) -> str:
     return str(folder)
 
 
-def test_bundles_of_one_label_are_told_apart_by_their_folders(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_bundles_of_one_label_are_told_apart_by_their_folders(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     others = [copied(bundles[0], tmp_path / name) for name in ("a/bundle", "b/bundle", "c/other")]
     texts = data()["text"][:2]
-    assert list(featcache.predict_all([*others[1:], bundles[1]], texts, cache=cache)) == ["bundle", "other", "long"]
-    assert list(featcache.predict_all(others, texts, cache=cache)) == ["a/bundle", "b/bundle", "c/other"]
+    assert list(featcache.predict_all([*others[1:], bundles[1]], texts, cache=cache)) == [
+        "bundle",
+        "other",
+        "long",
+    ]
+    assert list(featcache.predict_all(others, texts, cache=cache)) == [
+        "a/bundle",
+        "b/bundle",
+        "c/other",
+    ]
     clash = copied(bundles[1], tmp_path / "d", label="other")
-    assert list(featcache.predict_all([*others[1:], clash], texts, cache=cache)) == ["b/bundle", "c/other", "other"]
-    with pytest.raises(InputError, match=r"mood/bundle/\.\./bundle is given twice|mood/bundle is given twice"):
+    assert list(featcache.predict_all([*others[1:], clash], texts, cache=cache)) == [
+        "b/bundle",
+        "c/other",
+        "other",
+    ]
+    with pytest.raises(
+        InputError, match=r"mood/bundle/\.\./bundle is given twice|mood/bundle is given twice"
+    ):
         featcache.predict_all([bundles[0], bundles[0] + "/../bundle"], texts, cache=cache)
     with pytest.raises(InputError, match="no bundle is given"):
         featcache.predict_all([], texts, cache=cache)
@@ -260,35 +317,49 @@ def test_bundles_of_one_label_are_told_apart_by_their_folders(bundles: list[str]
 def test_bundles_of_different_backbones_are_refused(bundles: list[str], tmp_path: Path) -> None:
     other = save_encoder(tmp_path / "other-bert", seed=5)
     cache = tmp_path / "cache"
-    featcache.extract(data(), backbone=other, cache=cache, dtype="float32", text="text", layers="2", pool="mean")
-    fitted = featcache.fit_heads(data(), label="long", text="text", cache=cache, out=tmp_path / "run", **QUICK)
-    with pytest.raises(InputError, match="cannot be used together: their backbones differ in weights") as caught:
+    featcache.extract(
+        data(), backbone=other, cache=cache, dtype="float32", text="text", layers="2", pool="mean"
+    )
+    fitted = featcache.fit_heads(
+        data(), label="long", text="text", cache=cache, out=tmp_path / "run", **QUICK
+    )
+    with pytest.raises(
+        InputError, match="cannot be used together: their backbones differ in weights"
+    ) as caught:
         featcache.predict_all([bundles[0], fitted.bundle], ["a cat"], cache=cache)
     assert caught.value.cure == "Run featcache predict for each of them."
     assert caught.value.exit_code == 2
 
 
-def test_bundles_of_different_templates_are_refused(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_bundles_of_different_templates_are_refused(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     other = copied(bundles[1], tmp_path / "other", template="the film was {text}")
     what = "their templates are 'the text as it is' and 'the film was {text}'"
     with pytest.raises(InputError, match=what):
         featcache.predict_all([bundles[0], other], ["a cat"], cache=cache)
 
 
-def test_a_backbone_is_found_where_any_of_the_bundles_has_it(bundles: list[str], encoder: Path, tmp_path: Path) -> None:
+def test_a_backbone_is_found_where_any_of_the_bundles_has_it(
+    bundles: list[str], encoder: Path, tmp_path: Path
+) -> None:
     moved = copied(bundles[0], tmp_path / "moved", backbone=str(tmp_path / "gone"))
     found = featcache.predict_all([moved, bundles[1]], ["a cat"], cache=tmp_path / "none")
     assert list(found) == ["mood", "long"]
     other = save_encoder(tmp_path / "tiny-bert", seed=8)
     with pytest.raises(ContractError, match="its weights differ"):
         featcache.predict_all(bundles, ["a cat"], cache=tmp_path / "none", backbone=other)
-    assert featcache.predict_all([moved], ["a cat"], cache=tmp_path / "none", backbone=encoder)["mood"]
+    assert featcache.predict_all([moved], ["a cat"], cache=tmp_path / "none", backbone=encoder)[
+        "mood"
+    ]
 
 
-# -- temperature, offsets, code -------------------------------------------------------------------------------------
+# -- temperature, offsets, code --------------------------------------------------------------------
 
 
-def test_a_temperature_changes_probabilities_and_no_label(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_a_temperature_changes_probabilities_and_no_label(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     texts = data()["text"][:50]
     cool, warm = (copied(bundles[0], tmp_path / f"{t:.0f}", temperature=t) for t in (1.0, 4.0))
     plain, warmed = alone([cool, warm], texts, cache)
@@ -299,7 +370,9 @@ def test_a_temperature_changes_probabilities_and_no_label(bundles: list[str], ca
         assert sum(other.probabilities.values()) == pytest.approx(1)
 
 
-def test_offsets_change_labels_and_no_probability(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_offsets_change_labels_and_no_probability(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     texts = data()["text"]
     (plain,) = alone([copied(bundles[0], tmp_path / "cool", temperature=1.0)], texts, cache)
     classes = list(plain[0].probabilities)
@@ -307,20 +380,31 @@ def test_offsets_change_labels_and_no_probability(bundles: list[str], cache: Pat
     (found,) = alone([tuned], texts, cache)
     warm = alone([copied(bundles[0], tmp_path / "warm", temperature=2.0)], texts, cache)[0]
     assert [one.probabilities for one in found] == [one.probabilities for one in warm]
-    for one, tuned_one in zip(plain, found, strict=True):  # the logits' difference is that of the log probabilities
+    for one, tuned_one in zip(
+        plain, found, strict=True
+    ):  # the logits' difference is that of the log probabilities
         gap = np.log(one.probabilities[classes[0]]) - np.log(one.probabilities[classes[1]]) + 1.5
         assert tuned_one.label == classes[0 if gap > 0 else 1]
     assert [one.label for one in found] != [one.label for one in plain]
-    assert any(one.label != max(one.probabilities, key=lambda name: one.probabilities[name]) for one in found)
+    assert any(
+        one.label != max(one.probabilities, key=lambda name: one.probabilities[name])
+        for one in found
+    )
 
 
-def test_the_card_says_what_was_done_to_probabilities_and_labels(cache: Path, tmp_path: Path) -> None:
-    result = featcache.fit_heads(data(), label="mood", text="text", cache=cache, out=tmp_path / "run", **QUICK)
+def test_the_card_says_what_was_done_to_probabilities_and_labels(
+    cache: Path, tmp_path: Path
+) -> None:
+    result = featcache.fit_heads(
+        data(), label="mood", text="text", cache=cache, out=tmp_path / "run", **QUICK
+    )
     written = (Path(result.bundle) / "README.md").read_text("utf-8")
     _, description = read_bundle(Path(result.bundle))
     assert description.temperature == result.calibration.temperature != 1.0
     assert f"calibrated: logits are divided by {description.temperature:.3g}.\n" in written
-    assert "Its probabilities are not calibrated.\n" in model_card(result, {**asdict(description), "temperature": 1.0})
+    assert "Its probabilities are not calibrated.\n" in model_card(
+        result, {**asdict(description), "temperature": 1.0}
+    )
     facts = {**asdict(description), "temperature": 1.7512, "offsets": [0.25, -1.0]}
     tuned = model_card(result, facts)
     assert "calibrated: logits are divided by 1.75. Before the label is chosen" in tuned
@@ -331,16 +415,21 @@ def wide_and_deep(n_inputs: int, n_classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(n_inputs, 8), nn.Tanh(), nn.Linear(8, n_classes))
 
 
-def test_a_head_that_is_code_predicts_beside_another(bundles: list[str], cache: Path, tmp_path: Path) -> None:
+def test_a_head_that_is_code_predicts_beside_another(
+    bundles: list[str], cache: Path, tmp_path: Path
+) -> None:
     rows, space = data(), featcache.open_space(cache=cache)
     features = space.features(rows["text"], layer=2, pooling="cls")
     labels = np.array(rows["long"]).astype(np.int64)
 
     head, _, _ = train_custom(
-        wide_and_deep, Examples(features[:250], labels[:250]), Examples(features[250:], labels[250:]),
-        n_classes=2, recipe=Recipe(max_epochs=20, batch_size=16),
+        wide_and_deep,
+        Examples(features[:250], labels[:250]),
+        Examples(features[250:], labels[250:]),
+        n_classes=2,
+        recipe=Recipe(max_epochs=20, batch_size=16),
         metric=partial(scores_of_many, "accuracy", n_classes=2),
-    )  # fmt: skip
+    )
     _, description = read_bundle(Path(bundles[1]))
     save_bundle(tmp_path / "code", head, description, "# card")
     with pytest.raises(BundleError, match=r"is code, made by .*:wide_and_deep"):
@@ -351,5 +440,7 @@ def test_a_head_that_is_code_predicts_beside_another(bundles: list[str], cache: 
     assert list(found) == ["mood", "long"]
     same(found["long"], predictor.predict(texts), atol=1e-5)
     expected = head.logits(features[:30]).argmax(axis=1)
-    assert [one.label for one in found["long"][:30]] == [predictor.classes[place] for place in expected]
+    assert [one.label for one in found["long"][:30]] == [
+        predictor.classes[place] for place in expected
+    ]
     json.dumps(found["long"][0].to_json())

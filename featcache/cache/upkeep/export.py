@@ -1,4 +1,6 @@
-"""Export: features as NumPy files or as a plain HDF5 file, for tools that know nothing of featcache."""
+"""Export: features as NumPy files or as a plain HDF5 file, for tools that know nothing of
+featcache.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from featcache.cache.columns import Column, write_hdf5
 from featcache.cache.contract import dataset_name
 from featcache.cache.layout import KEYS, N_TOKENS, TRUNCATED
 from featcache.cache.space import Space
+from featcache.durable import make_folder, new_file, remove, write_durably
 from featcache.errors import MachineError
-from featcache.files import make_folder, new_file, remove, write_durably
 
 _STEP = 8192  # rows gathered together
 
@@ -27,7 +29,8 @@ def columns_of(
     views: Sequence[tuple[int, str]],
     progress: Callable[[int], None],
 ) -> list[Column]:
-    """The datasets of an export: rows at `positions` (M,), in that order; views: (layer, pooling) pairs.
+    """The datasets of an export: rows at `positions` (M,), in that order; views: (layer, pooling)
+    pairs.
 
     progress: called with the rows of a view that were read since the last call.
     """
@@ -51,7 +54,11 @@ def columns_of(
 
 
 def _gatherer(
-    space: Space, positions: NDArray[np.int64], layer: int, pooling: str, progress: Callable[[int], None]
+    space: Space,
+    positions: NDArray[np.int64],
+    layer: int,
+    pooling: str,
+    progress: Callable[[int], None],
 ) -> Callable[[], Iterator[NDArray[Any]]]:
     def gather() -> Iterator[NDArray[Any]]:
         for start in range(0, len(positions), _STEP):
@@ -63,7 +70,8 @@ def _gatherer(
 
 
 def export_hdf5(path: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
-    """One HDF5 file with a dataset for each column, and the contract as attribute. Returns the files written.
+    """One HDF5 file with a dataset for each column, and the contract as attribute. Returns the
+    files written.
 
     Raises MachineError where the disk refuses; nothing is left half-written.
     """
@@ -72,7 +80,8 @@ def export_hdf5(path: Path, space: Space, columns: Sequence[Column]) -> list[Pat
 
 
 def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
-    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and contract.json.
+    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and
+    contract.json.
 
     Raises MachineError where the disk refuses; what was written is removed then.
     """

@@ -1,7 +1,8 @@
-"""Merge: many shards become one sealed `features.h5`, whose keys are found without reading them all.
+"""Merge: many shards become one sealed `features.h5`, whose keys are found without reading them
+all.
 
-The sealed file is written beside the shards, read back, and only then are the shards removed: killed at any
-moment, every row is there, at worst twice.
+The sealed file is written beside the shards, read back, and only then are the shards removed:
+killed at any moment, every row is there, at worst twice.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import numpy as np
 from featcache.cache.provenance import merged
 from featcache.cache.shard import SEALED, Shard, shard_name
 from featcache.cache.space import Space
-from featcache.cache.upkeep.rewrite import Source, write_rows
+from featcache.cache.upkeep.rewrite import RowSource, write_rows
+from featcache.durable import free_bytes, move, remove
 from featcache.errors import DamageError, MachineError
-from featcache.files import free_bytes, megabytes, move, remove
+from featcache.wording import megabytes
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did. files: shards that became one (0: there was nothing to do); repeats: rows held twice before."""
+    """What a merge did. files: shards that became one (0: there was nothing to do); repeats: rows
+    held twice before.
+    """
 
     space: str
     path: str
@@ -32,12 +36,15 @@ class Merged:
     bytes: int
 
 
-def merge(space: Space, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None) -> Merged:
+def merge(
+    space: Space, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None
+) -> Merged:
     """Merge all shards of a space; waits for its writers.
 
-    progress: called with bytes copied or checked since the last call; they are twice the features' bytes.
-    Raises DamageError where a shard is damaged, MachineError where the disk is full or fails. In either case
-    the shards are as they were.
+    progress: called with bytes copied or checked since the last call; they are twice the features'
+    bytes.
+    Raises DamageError where a shard is damaged, MachineError where the disk is full or fails. In
+    either case the shards are as they were.
     """
     with space.alone(waiting) as now:
         shards = now.shards
@@ -46,18 +53,25 @@ def merge(space: Space, *, progress: Callable[[int], None], waiting: Callable[[]
         free = free_bytes(now.path)
         if now.n_bytes > free:
             msg = f"merging {now.name} needs {megabytes(now.n_bytes)} beside it, and {megabytes(free)} are free"
-            raise MachineError(msg, cure="Free space: the old shards go only when the new file is safe.")
+            raise MachineError(
+                msg, cure="Free space: the old shards go only when the new file is safe."
+            )
         first = np.zeros(now.n_rows, dtype=np.bool_)
         first[now.first_positions()] = True
         masks = np.split(first, np.cumsum([shard.n_rows for shard in shards])[:-1])
-        sources = [Source(shard, keep) for shard, keep in zip(shards, masks, strict=True) if keep.any()]
-        # Under a name of its own: an older sealed file is replaced only when this one has been read back.
+        sources = [
+            RowSource(shard, keep) for shard, keep in zip(shards, masks, strict=True) if keep.any()
+        ]
+        # Under a name of its own: an older sealed file is replaced only when this one has been read
+        # back.
         written = write_rows(
             now.path,
             shard_name(),
             sources,
             contract=now.contract,
-            provenance=merged([shard.provenance for shard in shards], [shard.n_rows for shard in shards]),
+            provenance=merged(
+                [shard.provenance for shard in shards], [shard.n_rows for shard in shards]
+            ),
             seal=True,
             progress=progress,
         )
@@ -65,7 +79,9 @@ def merge(space: Space, *, progress: Callable[[int], None], waiting: Callable[[]
         path = now.path / SEALED
         move(written, path)
         remove(shard.path for shard in shards if shard.path != path)
-        return Merged(now.name, str(now.path), sealed.n_rows, int((~first).sum()), len(shards), sealed.n_bytes)
+        return Merged(
+            now.name, str(now.path), sealed.n_rows, int((~first).sum()), len(shards), sealed.n_bytes
+        )
 
 
 def _read_back(path: Path, progress: Callable[[int], None]) -> Shard:

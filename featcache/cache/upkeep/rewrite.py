@@ -1,6 +1,7 @@
 """Writing rows of some shards into one new file: what merge, repair and gc have in common.
 
-Whatever is copied is held to its checksums on the way, so that damage is never given a fresh checksum.
+Whatever is copied is held to its checksums on the way, so that damage is never given a fresh
+checksum.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from featcache.cache.contract import Contract
 from featcache.cache.index import sealed_arrays
 from featcache.cache.layout import CHECKSUMS, INDEX, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
 from featcache.cache.shard import Shard, damaged, shard_name
-from featcache.files import remove
+from featcache.durable import remove
 
 _FACTS = (KEYS, N_TOKENS, TRUNCATED)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Rows of one shard. keep: bool (rows,).  faulty: datasets that do not match the hash in the header."""
+class RowSource:
+    """Rows of one shard. keep: bool (rows,).  faulty: datasets that do not match the hash in the
+    header.
+    """
 
     shard: Shard
     keep: NDArray[np.bool_]
@@ -37,7 +40,8 @@ class Source:
         return int(self.keep.sum())
 
     def pieces(self, name: str) -> Iterator[NDArray[Any]]:
-        """The kept rows of a dataset, piece by piece. Raises DamageError where they are not what they should be.
+        """The kept rows of a dataset, piece by piece. Raises DamageError where they are not what
+        they should be.
 
         A sound dataset is held to its hash, a faulty one row by row to the rows' checksums.
         """
@@ -60,7 +64,9 @@ class Source:
         return self.faulty.isdisjoint(names)
 
     def fact_checksums(self) -> NDArray[np.uint64]:
-        """Checksums of the kept rows' facts: the source's own, or new ones where it has no sound ones."""
+        """Checksums of the kept rows' facts: the source's own, or new ones where it has no sound
+        ones.
+        """
         if self.sound(ROW_CHECKSUMS, *_FACTS):
             return self.all(ROW_CHECKSUMS)
         keys, n_tokens, truncated = (self.all(fact) for fact in _FACTS)
@@ -74,7 +80,7 @@ class Source:
 def write_rows(
     folder: Path,
     name: str,
-    sources: Sequence[Source],
+    sources: Sequence[RowSource],
     *,
     contract: Contract,
     provenance: Mapping[str, Any],
@@ -83,9 +89,10 @@ def write_rows(
 ) -> Path:
     """Write the kept rows of several shards, which all have to differ, as one file.
 
-    seal: with an index of the keys.  progress: called with the bytes copied since it was last called.
-    Memory: some 100 bytes a row, whatever the states' size. Raises DamageError where a source is damaged,
-    MachineError where the disk fails; nothing is left behind then.
+    seal: with an index of the keys.  progress: called with the bytes copied since it was last
+    called.
+    Memory: some 100 bytes a row, whatever the states' size. Raises DamageError where a source is
+    damaged, MachineError where the disk fails; nothing is left behind then.
     """
     facts = [np.concatenate([source.all(fact) for source in sources]) for fact in _FACTS]
     checksums = [source.fact_checksums() for source in sources]
@@ -94,33 +101,46 @@ def write_rows(
     for view in contract.views:
         columns += _view_columns(view, sources, len(facts[0]), progress)
     if seal:
-        columns += [Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(facts[0]), strict=True)]
+        columns += [
+            Column.of(one, array) for one, array in zip(INDEX, sealed_arrays(facts[0]), strict=True)
+        ]
     return write_shard_file(folder, name, columns, contract=contract, provenance=provenance)
 
 
-def put_in_place(source: Source, *, contract: Contract, progress: Callable[[int], None]) -> None:
-    """Put a file with the kept rows alone in the place of their shard, which goes when the new one is safe.
+def put_in_place(source: RowSource, *, contract: Contract, progress: Callable[[int], None]) -> None:
+    """Put a file with the kept rows alone in the place of their shard, which goes when the new one
+    is safe.
 
-    A sealed file keeps its name, and so is replaced in one step; where no row is kept, the shard only goes.
+    A sealed file keeps its name, and so is replaced in one step; where no row is kept, the shard
+    only goes.
     Raises what `write_rows` raises.
     """
     shard, some = source.shard, bool(source.keep.any())
     if some:
         name = shard.path.name if shard.sealed else shard_name()
         write_rows(
-            shard.path.parent, name, [source],
-            contract=contract, provenance=shard.provenance, seal=shard.sealed, progress=progress,
-        )  # fmt: skip
+            shard.path.parent,
+            name,
+            [source],
+            contract=contract,
+            provenance=shard.provenance,
+            seal=shard.sealed,
+            progress=progress,
+        )
     if not (some and shard.sealed):
         remove([shard.path])
 
 
 def _view_columns(
-    name: str, sources: Sequence[Source], n_rows: int, progress: Callable[[int], None]
+    name: str, sources: Sequence[RowSource], n_rows: int, progress: Callable[[int], None]
 ) -> tuple[Column, Column]:
-    """The states of a view, and their checksums: the sources' own where these are sound and still fit."""
+    """The states of a view, and their checksums: the sources' own where these are sound and still
+    fit.
+    """
     kinds = [source.shard.header.datasets[name].dtype for source in sources]
-    dtype = max(kinds, key=lambda kind: kind.itemsize)  # float16 becomes float32 where one shard needed that
+    dtype = max(
+        kinds, key=lambda kind: kind.itemsize
+    )  # float16 becomes float32 where one shard needed that
     made: dict[int, list[NDArray[np.uint64]]] = {}
 
     def states() -> Iterator[NDArray[Any]]:

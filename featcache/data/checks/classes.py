@@ -1,4 +1,6 @@
-"""How rows spread over the classes: one class only, classes of unequal size, classes that training lacks."""
+"""How rows spread over the classes: one class only, classes of unequal size, classes that training
+lacks.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from featcache.data.checks.findings import Finding, Pool, counted, percent
+from featcache.data.checks.findings import Finding, Pool
+from featcache.wording import counted, percent
 
 _RATIO = 2.0  # largest to rarest class: above it, accuracy says little about the rarest
 _FEW = 10  # rows of a class: fewer leave none or one for validation and for test
@@ -24,31 +27,39 @@ def class_sizes(pool: Pool, label: str) -> Iterator[Finding]:
         strange = np.flatnonzero((counts[number] > 0) & (train == 0))
         if len(strange):
             rows = np.flatnonzero((pool.part == number) & np.isin(pool.numbers, strange))
-            names = ", ".join(repr(pool.classes[one]) for one in strange[:4]) + (", …" if len(strange) > 4 else "")  # noqa: PLR2004 - enough for a line
+            names = ", ".join(repr(pool.classes[one]) for one in strange[:4]) + (
+                ", …" if len(strange) > 4 else ""
+            )
             yield Finding(
-                "unknown-class", len(rows), int(counts[number].sum()),
+                "unknown-class",
+                len(rows),
+                int(counts[number].sum()),
                 f"{counted(len(rows), f'{name} row')} {'has' if len(rows) == 1 else 'have'} a label that no row of "
                 f"{pool.names[0]} has: {names}",
                 "no head can answer with a class that it has not seen: these rows are wrong; fit-heads refuses them",
                 f"Add rows of these classes to {pool.names[0]}, or take them out of {name}.",
                 leak=False,
                 examples=pool.examples(rows),
-            )  # fmt: skip
+            )
     if len(there) == 1:
         yield Finding(
-            "one-class", total, total,
+            "one-class",
+            total,
+            total,
             f"all rows of {pool.names[0]} have one label in column {label!r}: {pool.classes[there[0]]!r}",
             "there is nothing to tell apart, so no head can be fitted",
             "Name the right column with --label, or add rows of another class.",
             leak=False,
             examples=(),
-        )  # fmt: skip
-    if len(there) < 2:  # noqa: PLR2004 - a classification
+        )
+    if len(there) < 2:
         return
     yield from _rarest(pool, train)
 
 
-def _rarest(pool: Pool, train: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Iterator[Finding]:
+def _rarest(
+    pool: Pool, train: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+) -> Iterator[Finding]:
     there = np.flatnonzero(train)
     rarest, largest = int(there[np.argmin(train[there])]), int(np.argmax(train))
     total, rows, most = int(train.sum()), int(train[rarest]), int(train[largest])
@@ -57,16 +68,20 @@ def _rarest(pool: Pool, train: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) 
     if few:
         noun = "class has" if len(few) == 1 else "classes have"
         yield Finding(
-            "rare-class", len(few), len(there),
+            "rare-class",
+            len(few),
+            len(there),
             f"{len(few):,} {noun} fewer than {_FEW} rows; the rarest, {pool.classes[rarest]!r}, has {rows:,}",
             "what a head does with so few rows is chance, and validation or test may hold none of them",
             "Collect more rows of these classes, join them with others, or take them out.",
             leak=False,
             examples=examples,
-        )  # fmt: skip
+        )
     if most >= _RATIO * rows:
         yield Finding(
-            "imbalance", rows, total,
+            "imbalance",
+            rows,
+            total,
             f"the rarest class, {pool.classes[rarest]!r}, has {rows:,} of {total:,} rows ({percent(rows, total)}); "
             f"{pool.classes[largest]!r} has {most / rows:.1f} times as many",
             f"always answering {pool.classes[largest]!r} is right on {percent(most, total)} of the rows, so accuracy "
@@ -74,4 +89,4 @@ def _rarest(pool: Pool, train: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) 
             "Read macro-F1 or MCC instead of accuracy (fit-heads chooses by macro-F1), and try --balance weights.",
             leak=False,
             examples=examples,
-        )  # fmt: skip
+        )

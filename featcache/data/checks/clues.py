@@ -1,7 +1,9 @@
-"""Labels that can be read off a few characters: a fixed start or end, one token, markup, spaces and signs.
+"""Labels that can be read off a few characters: a fixed start or end, one token, markup, spaces and
+signs.
 
-What tells a leak from signal? A word such as "football" goes with the class Sports because texts about sports hold
-it; that is what a head shall learn. Three things are told here that a topic does not bring about:
+What tells a leak from signal? A word such as "football" goes with the class Sports because texts
+about sports hold it; that is what a head shall learn. Three things are told here that a topic does
+not bring about:
 
 - A *start or end* of the text that is nearly all of one class, while the same words elsewhere are not ("Here is"
   opens 739 machine texts and no human one, and stands inside texts of both).
@@ -27,8 +29,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, named, percent
-from featcache.data.checks.patterns import Family, ends, family, glued, grams, markup, shapes, signs, starts, words
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool
+from featcache.data.checks.patterns import (
+    Family,
+    ends,
+    family,
+    glued,
+    grams,
+    markup,
+    shapes,
+    signs,
+    starts,
+    words,
+)
+from featcache.wording import counted, named, percent
 
 _LEAST = 20  # texts with a pattern
 _MOST = 5  # findings of starts, of ends, and of what stands anywhere
@@ -40,24 +54,31 @@ _PURITY = 0.9
 _COVERAGE = 0.02
 _SIGN_PURITY = 0.93
 _SIGN_COVERAGE = 0.04
-_SIGN_GAIN = 0.2  # purity above the class's share: signs are also style, and most texts of a large class have some
+# Purity above the class's share: signs are also style, and most texts of a large class have some
+_SIGN_GAIN = 0.2
 _WORD_PURITY = 0.95
 _WORD_COVERAGE = 0.25
 _PURE = 0.985
 _PURE_COVERAGE = 0.05
 _LABEL = 0.95
-_NEW = 0.5  # a pattern is told beside another when at least so many of its texts are not the other's
+_NEW = (
+    0.5  # a pattern is told beside another when at least so many of its texts are not the other's
+)
 _LONGER = 0.8  # a longer start is told instead of a shorter one that has at most so many more texts
 _NEARLY = 0.95  # a pattern grows by a character that so many of its texts have there
-_TOPIC_ODDS = 3.0  # odds of the class, where the start of a text stands elsewhere: from here on it is content
+_TOPIC_ODDS = (
+    3.0  # odds of the class, where the start of a text stands elsewhere: from here on it is content
+)
 _FEW = 5
 
 
 @dataclass(frozen=True)
 class _Clue:
-    """A pattern that passed. texts: those that have it; number: of its class; find: where it is in a text.
+    """A pattern that passed. texts: those that have it; number: of its class; find: where it is in
+    a text.
 
-    name: the pattern; words: the pattern as the verb and object of a sentence; rank: lower ones are told first.
+    name: the pattern; words: the pattern as the verb and object of a sentence; rank: lower ones are
+    told first.
     """
 
     kind: str
@@ -83,10 +104,14 @@ class _Texts:
 
     @classmethod
     def of(cls, pool: Pool, most: int) -> _Texts:
-        """most: characters; where there are more, texts are drawn with a fixed seed until they have so many."""
+        """most: characters; where there are more, texts are drawn with a fixed seed until they have
+        so many.
+        """
         rows = pool.first
         order = np.random.default_rng(0).permutation(len(rows))
-        lengths = np.fromiter((len(pool.texts[rows[one]]) for one in order), dtype=np.int64, count=len(rows))
+        lengths = np.fromiter(
+            (len(pool.texts[rows[one]]) for one in order), dtype=np.int64, count=len(rows)
+        )
         rows = np.sort(rows[order[: int(np.searchsorted(np.cumsum(lengths), most)) + 1]])
         return cls(pool, rows, [pool.texts[row] for row in rows], pool.numbers[rows])
 
@@ -101,10 +126,10 @@ class _Texts:
 def label_leaks(pool: Pool, *, quick: bool) -> Iterator[Finding]:
     """What of the texts goes with one class and is hardly what they are about.
 
-    quick: starts and ends of all texts; words, markup and signs of at most `_QUICK_CHARACTERS` characters; no
-    characters inside words.
+    quick: starts and ends of all texts; words, markup and signs of at most `_QUICK_CHARACTERS`
+    characters; no characters inside words.
     """
-    if len(pool.classes) < 2 or len(pool.first) < 2 * _LEAST:  # noqa: PLR2004 - nothing to tell apart
+    if len(pool.classes) < 2 or len(pool.first) < 2 * _LEAST:
         return
     whole = _Texts.of(pool, _MOST_CHARACTERS)
     inside = _Texts.of(pool, _QUICK_CHARACTERS) if quick else whole
@@ -125,7 +150,7 @@ def label_leaks(pool: Pool, *, quick: bool) -> Iterator[Finding]:
                 yield _finding(some, clue)
 
 
-# -- starts and ends --------------------------------------------------------------------------------------------------
+# -- starts and ends -------------------------------------------------------------------------------
 
 
 def _at_edges(texts: _Texts, kind: str, find: Callable[[str], set[str]]) -> list[_Clue]:
@@ -147,7 +172,9 @@ def _at_edges(texts: _Texts, kind: str, find: Callable[[str], set[str]]) -> list
 
 
 def _longest(found: Family, pattern: int, told: NDArray[np.int64], *, at_start: bool) -> int:
-    """The longest of the told starts (or ends) that go on from this one and have nearly as many texts."""
+    """The longest of the told starts (or ends) that go on from this one and have nearly as many
+    texts.
+    """
     name, support = found.names[pattern], found.occurrences.support
     longer = [
         other
@@ -158,7 +185,9 @@ def _longest(found: Family, pattern: int, told: NDArray[np.int64], *, at_start: 
     return int(max(longer, key=lambda other: len(found.names[other])))
 
 
-def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, *, at_start: bool) -> bool:
+def _is_topic(
+    texts: _Texts, name: str, having: NDArray[np.int64], number: int, *, at_start: bool
+) -> bool:
     """Whether the words of a start (or end) go with the class elsewhere in texts too."""
     if not any(sign.isalpha() for sign in name) or (at_start and _is_glued(texts, name, having)):
         return False
@@ -168,7 +197,9 @@ def _is_topic(texts: _Texts, name: str, having: NDArray[np.int64], number: int, 
     mine, small = set(having.tolist()), bare.lower()
     elsewhere = [
         place
-        for place, text in enumerate(texts.lowered)  # plain search first: it is a hundred times faster
+        for place, text in enumerate(
+            texts.lowered
+        )  # plain search first: it is a hundred times faster
         if small in text and place not in mine and pattern.search(text)
     ]
     if len(elsewhere) < _FEW:
@@ -194,7 +225,9 @@ def _completed(texts: _Texts, name: str, having: NDArray[np.int64], *, at_start:
 
 
 def _lift(counts: NDArray[np.int64], sizes: NDArray[np.int64], number: int) -> float:
-    """Odds of a class among some texts, against its odds among all; half a text is added on both sides."""
+    """Odds of a class among some texts, against its odds among all; half a text is added on both
+    sides.
+    """
     here = (counts[number] + 0.5) / (counts.sum() - counts[number] + 0.5)
     return float(here / (sizes[number] / max(1, sizes.sum() - sizes[number])))
 
@@ -203,18 +236,26 @@ def _is_glued(texts: _Texts, name: str, having: NDArray[np.int64]) -> bool:
     """Whether small letters at the start run into a capital, as no word does."""
     if not name[-1].islower():
         return False
-    n_capitals = sum(texts.texts[place][len(name) : len(name) + 1].isupper() for place in having.tolist())
+    n_capitals = sum(
+        texts.texts[place][len(name) : len(name) + 1].isupper() for place in having.tolist()
+    )
     return bool(2 * n_capitals > len(having))
 
 
-# -- anywhere ---------------------------------------------------------------------------------------------------------
+# -- anywhere --------------------------------------------------------------------------------------
 
 
 def _markup(texts: _Texts) -> list[_Clue]:
     found = texts.family(markup)
     told = found.occurrences.told(purity=_PURITY, coverage=_COVERAGE)
     return [
-        _clue(found, one, "leak-token", f"hold {_quoted(found.names[one])}", _matcher(re.escape(found.names[one])))
+        _clue(
+            found,
+            one,
+            "leak-token",
+            f"hold {_quoted(found.names[one])}",
+            _matcher(re.escape(found.names[one])),
+        )
         for one in _by_strength(found, np.flatnonzero(told))
     ]
 
@@ -224,11 +265,14 @@ def _glued(texts: _Texts) -> list[_Clue]:
     told = found.occurrences.told(purity=_PURITY, coverage=_COVERAGE)
     return [
         _clue(
-            found, one, "leak-characters", f"have {_quoted(found.names[one])} glued to a word with a capital",
+            found,
+            one,
+            "leak-characters",
+            f"have {_quoted(found.names[one])} glued to a word with a capital",
             _matcher(rf"\b{found.names[one]}(?=[A-Z])\w*"),
         )
         for one in _by_strength(found, np.flatnonzero(told))
-    ]  # fmt: skip
+    ]
 
 
 def _signs(texts: _Texts) -> list[_Clue]:
@@ -236,11 +280,16 @@ def _signs(texts: _Texts) -> list[_Clue]:
     told = found.occurrences.told(purity=_SIGN_PURITY, coverage=_SIGN_COVERAGE, gain=_SIGN_GAIN)
     return [
         _clue(
-            found, one, "leak-characters", f"hold {_in_words(found.names[one])}", _shape(found.names[one]),
-            leak=not _is_content(found.names[one]), rank=1,
+            found,
+            one,
+            "leak-characters",
+            f"hold {_in_words(found.names[one])}",
+            _shape(found.names[one]),
+            leak=not _is_content(found.names[one]),
+            rank=1,
         )
         for one in _by_strength(found, np.flatnonzero(told))
-    ]  # fmt: skip
+    ]
 
 
 def _words(texts: _Texts) -> list[_Clue]:
@@ -249,15 +298,22 @@ def _words(texts: _Texts) -> list[_Clue]:
     told |= found.occurrences.told(purity=_PURE, coverage=_PURE_COVERAGE)
     return [
         _clue(
-            found, one, "leak-token", f"hold the word {_quoted(found.names[one])}",
-            _matcher(rf"(?i)\b{re.escape(found.names[one])}\b"), leak=_is_label(found, one), rank=2,
+            found,
+            one,
+            "leak-token",
+            f"hold the word {_quoted(found.names[one])}",
+            _matcher(rf"(?i)\b{re.escape(found.names[one])}\b"),
+            leak=_is_label(found, one),
+            rank=2,
         )
         for one in _by_strength(found, np.flatnonzero(told))
-    ]  # fmt: skip
+    ]
 
 
 def _grams(texts: _Texts) -> list[_Clue]:
-    """Characters in a row, inside words too, by the measure of words: a topic brings about many that are less pure."""
+    """Characters in a row, inside words too, by the measure of words: a topic brings about many
+    that are less pure.
+    """
     found = texts.family(grams)
     told = found.occurrences.told(purity=_WORD_PURITY, coverage=_WORD_COVERAGE)
     told |= found.occurrences.told(purity=_PURE, coverage=_PURE_COVERAGE)
@@ -290,7 +346,9 @@ def _extended(texts: _Texts, name: str, having: NDArray[np.int64]) -> str:
                 sign
                 for text in mine
                 for sign in {
-                    text[match.end() : match.end() + 1] if at_end else text[max(0, match.start() - 1) : match.start()]
+                    text[match.end() : match.end() + 1]
+                    if at_end
+                    else text[max(0, match.start() - 1) : match.start()]
                     for match in re.finditer(re.escape(name), text)
                 }
             )
@@ -313,10 +371,16 @@ def _in_words(shape: str) -> str:
     inner = _quoted(shape[1 if before else 0 : -1 if after else None])
     if before and after:
         return f"{inner} right between {before} and {after}"
-    return f"{inner} right before {after}" if after else f"{inner} right after {before}" if before else inner
+    return (
+        f"{inner} right before {after}"
+        if after
+        else f"{inner} right after {before}"
+        if before
+        else inner
+    )
 
 
-# -- which are told, and how ------------------------------------------------------------------------------------------
+# -- which are told, and how -----------------------------------------------------------------------
 
 
 def _by_strength(found: Family, told: NDArray[np.int64]) -> list[int]:
@@ -337,10 +401,17 @@ def _clue(
 ) -> _Clue:
     occurrences = found.occurrences
     return _Clue(
-        kind, words_, found.having(pattern), int(occurrences.top[pattern]), int(occurrences.hits()[pattern]),
-        float(occurrences.strength()[pattern]), leak, find, found.names[pattern] if name is None else name,
+        kind,
+        words_,
+        found.having(pattern),
+        int(occurrences.top[pattern]),
+        int(occurrences.hits()[pattern]),
+        float(occurrences.strength()[pattern]),
+        leak,
+        find,
+        found.names[pattern] if name is None else name,
         rank,
-    )  # fmt: skip
+    )
 
 
 def _strongest(clues: Sequence[_Clue]) -> list[_Clue]:
@@ -375,14 +446,18 @@ def _finding(texts: _Texts, clue: _Clue) -> Finding:
         examples.append(pool.example(row, clue.find(pool.texts[row])))
     others = count - clue.hits
     return Finding(
-        clue.kind, count, len(texts.rows),
+        clue.kind,
+        count,
+        len(texts.rows),
         f"{counted(count, 'text')}{looked} {verb}: {clue.hits:,} {name}, {others:,} other"
         f"{'' if others == 1 else 's'} (purity {percent(clue.hits, count)}, {percent(clue.hits, size)} of {name})",
         f"a head can answer {name} to these without understanding them, so a score on such rows may promise too much"
         if clue.leak
         else f"this alone says {name}; it may be signal (a word of the topic, a number, a price) or a leak: look at it",
-        cure, clue.leak, tuple(examples),
-    )  # fmt: skip
+        cure,
+        clue.leak,
+        tuple(examples),
+    )
 
 
 def _quoted(name: str) -> str:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import Finding, Pool, by_class, counted, percent
+from featcache.data.checks.findings import Finding, Pool, by_class
+from featcache.wording import counted, percent
 
 
 @dataclass(frozen=True)
 class Truncation:
     """What a tokenizer's limit does to N rows, in the order of the parts laid end to end.
 
-    kept: (N,) tokens that the backbone is given.  cut: (N,) whether a row lost some.  whole: (N,) tokens of the
-    whole text, or None where only the cache was asked, which remembers no more than that tokens were lost.
+    kept: (N,) tokens that the backbone is given.  cut: (N,) whether a row lost some.  whole: (N,)
+    tokens of the whole text, or None where only the cache was asked, which remembers no more than
+    that tokens were lost.
     """
 
     max_length: int
@@ -33,7 +35,9 @@ def cut_texts(pool: Pool, truncated: Truncation) -> Iterator[Finding]:
     lost, about = _lost(pool, truncated, rows)
     share = 1 - lost
     yield Finding(
-        "cut-text", len(rows), pool.n_rows,
+        "cut-text",
+        len(rows),
+        pool.n_rows,
         f"{counted(len(rows), 'text')} of {pool.n_rows:,} ({percent(len(rows), pool.n_rows)}) "
         f"{'is' if len(rows) == 1 else 'are'} cut at {truncated.max_length:,} tokens: {about}{percent(lost, 1)} of "
         f"their tokens {'is' if len(rows) == 1 else 'are'} never seen ({by_class(pool, rows)})",
@@ -41,20 +45,23 @@ def cut_texts(pool: Pool, truncated: Truncation) -> Iterator[Finding]:
         "Extract with a larger --max-length where the model allows it, cut texts in pieces, or put first what matters.",
         leak=False,
         examples=pool.examples(rows[np.argsort(-_lengths(pool, rows), kind="stable")]),
-    )  # fmt: skip
+    )
 
 
 def _lost(pool: Pool, truncated: Truncation, rows: NDArray[np.int64]) -> tuple[float, str]:
     """The share of the cut rows' tokens that is lost, and "about " where it is an estimate.
 
-    Without the whole counts, a cut text is taken to have as many tokens a character as the uncut ones.
+    Without the whole counts, a cut text is taken to have as many tokens a character as the uncut
+    ones.
     """
     kept = float(truncated.kept[rows].sum())
     if truncated.whole is not None:
         return 1 - kept / float(truncated.whole[rows].sum()), ""
     others = np.flatnonzero(~truncated.cut)
     characters = float(_lengths(pool, others).sum())
-    rate = float(truncated.kept[others].sum()) / characters if characters else 0.25  # English has about four a token
+    rate = (
+        float(truncated.kept[others].sum()) / characters if characters else 0.25
+    )  # English has about four a token
     whole = np.maximum(_lengths(pool, rows) * rate, truncated.kept[rows] + 1)
     return 1 - kept / float(whole.sum()), "about "
 

@@ -1,4 +1,6 @@
-"""What a check of data tells: findings, and the rows of all parts laid end to end that the checks look at."""
+"""What a check of data tells: findings, and the rows of all parts laid end to end that the checks
+look at.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,20 @@ from featcache.data.keys import first_of_each
 from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows
 from featcache.errors import LeakError
+from featcache.wording import named, shown
 
 EXAMPLES = 3  # of each finding; a file can have thousands
-_WIDTH = 100  # characters of an example's text
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing about the data that a score depends on.
 
-    kind: a fixed short name (`checks.KINDS` has all).  count: rows (or texts, as `what` says) that show it, of
-    `total`.  what, effect, cure: a sentence each: what was found, what it does to the score, what to do.
-    leak: whether a score on these data can be had without understanding the text.  examples: at most three, each
-    with its file and row.
+    kind: a fixed short name (`checks.KINDS` has all).  count: rows (or texts, as `what` says) that
+    show it, of `total`.  what, effect, cure: a sentence each: what was found, what it does to the
+    score, what to do.
+    leak: whether a score on these data can be had without understanding the text.  examples: at
+    most three, each with its file and row.
     """
 
     kind: str
@@ -56,13 +59,16 @@ def leak_error(findings: Sequence[Finding]) -> LeakError | None:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     cure = "\n".join(dict.fromkeys(one.cure for one in found[:EXAMPLES]))
     return LeakError(
-        f"the data give labels or test rows away: {found[0].what}{more}", cure=f"{cure}\nOr leave out --strict."
+        f"the data give labels or test rows away: {found[0].what}{more}",
+        cure=f"{cure}\nOr leave out --strict.",
     )
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The N rows of all parts, end to end. names: of the parts; part: (N,) the number of each row's part."""
+    """The N rows of all parts, end to end. names: of the parts; part: (N,) the number of each row's
+    part.
+    """
 
     names: tuple[str, ...]
     part: NDArray[np.int64]
@@ -132,48 +138,30 @@ class Pool:
 
     def place(self, row: int) -> str:
         """`train.csv, row 12`, or only the file where rows have no numbers."""
-        return self.origins[row] if self.rows is None else f"{self.origins[row]}, row {self.rows[row]}"
+        return (
+            self.origins[row] if self.rows is None else f"{self.origins[row]}, row {self.rows[row]}"
+        )
 
     def example(self, row: int, around: tuple[int, int] | None = None) -> str:
-        """A row as one line: place, label, and its text, shortened around the characters that matter."""
+        """A row as one line: place, label, and its text, shortened around the characters that
+        matter.
+        """
         return f"{self.place(row)} ({self.labels[row]}): {shown(self.texts[row], around)}"
 
     def examples(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         return tuple(self.example(int(row)) for row in rows[:EXAMPLES])
 
 
-def shown(text: str, around: tuple[int, int] | None = None, width: int = _WIDTH) -> str:
-    """A text in quotes, at most about `width` characters of it; control characters are written as escapes.
-
-    around: start and end of the characters that must be seen.
-    """
-    start = 0 if around is None else max(0, min(around[0] - width // 3, len(text) - width))
-    kept = text[start : start + width]
-    visible = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in kept)
-    return f"“{'…' if start else ''}{visible}{'…' if start + width < len(text) else ''}”"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def percent(part: float, whole: float) -> str:
-    """`3.1 %`; small shares keep a digit that says something."""
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.2g} %" if 0 < share < 1 else f"{share:.0f} %" if share >= 10 else f"{share:.1f} %"  # noqa: PLR2004
-
-
-def named(label: Label, before: str = "") -> str:
-    """A label in a sentence: itself, or `label 3` where it would read as a number. before: goes before the latter."""
-    name = str(label)
-    return name if isinstance(label, str) and any(sign.isalpha() for sign in name) else f"{before}label {name}"
-
-
 def by_class(pool: Pool, rows: NDArray[np.int64], most: int = 4) -> str:
-    """`104 human, 0 machine`: how some rows spread over the classes, all of them where they are few."""
+    """`104 human, 0 machine`: how some rows spread over the classes, all of them where they are
+    few.
+    """
     counts = Counter(pool.labels[row] for row in rows.tolist())
-    told = [(label, counts.get(label, 0)) for label in pool.classes] if len(pool.classes) <= most else []
+    told = (
+        [(label, counts.get(label, 0)) for label in pool.classes]
+        if len(pool.classes) <= most
+        else []
+    )
     told = sorted(told or counts.items(), key=lambda one: -one[1])
     shown_ = ", ".join(f"{count:,} {named(label, 'of ')}" for label, count in told[:most])
     return shown_ + (f" and {len(told) - most} more classes" if len(told) > most else "")

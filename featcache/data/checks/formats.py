@@ -1,7 +1,9 @@
-"""How the classes are written: missing or doubled spaces, markup, case. One finding names what differs most.
+"""How the classes are written: missing or doubled spaces, markup, case. One finding names what
+differs most.
 
-These are known traces of how files were made (line breaks that were taken out, text from web pages, tokenised text).
-Each is looked for by name, so that a difference is told that is far from pure: a head finds it all the same.
+These are known traces of how files were made (line breaks that were taken out, text from web pages,
+tokenised text). Each is looked for by name, so that a difference is told that is far from pure: a
+head finds it all the same.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, named, percent
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool
 from featcache.data.checks.guard import Occurrences
+from featcache.wording import named, percent
 
 _LEAST = 40  # texts
 _ODDS = 2.0  # of the class that has a trace most, against the others
@@ -50,8 +53,10 @@ class _Trace:
 
 
 def format_differences(pool: Pool) -> Iterator[Finding]:
-    """What at least `_SHARE` of a class has, with `_ODDS` times the odds of the other classes, and not by chance."""
-    if len(pool.classes) < 2 or len(pool.first) < _LEAST:  # noqa: PLR2004 - nothing to tell apart
+    """What at least `_SHARE` of a class has, with `_ODDS` times the odds of the other classes, and
+    not by chance.
+    """
+    if len(pool.classes) < 2 or len(pool.first) < _LEAST:
         return
     rows, numbers = pool.first, pool.numbers[pool.first]
     texts = [pool.texts[row] for row in rows]
@@ -74,24 +79,34 @@ def format_differences(pool: Pool) -> Iterator[Finding]:
     leak = any(one.strong for one in told)
     count = len(np.unique(np.concatenate([one.texts for one in told])))
     yield Finding(
-        "leak-format", count, len(rows),
+        "leak-format",
+        count,
+        len(rows),
         f"the classes are written differently: {'; '.join(parts)}{more}",
         "a head finds such traces before it finds what texts say; how far it rests on them no score on these data tells"
         + ("" if leak else " (it may also be signal)"),
         "Write all classes in one way (spaces, quotation marks, markup), then extract again and compare the scores.",
         leak=leak,
         examples=tuple(examples),
-    )  # fmt: skip
+    )
 
 
 def _trace(
-    name: str, pattern: re.Pattern[str], texts: list[str], numbers: NDArray[np.int64], sizes: NDArray[np.int64]
+    name: str,
+    pattern: re.Pattern[str],
+    texts: list[str],
+    numbers: NDArray[np.int64],
+    sizes: NDArray[np.int64],
 ) -> _Trace | None:
     """A trace where it differs between classes; None where it does not."""
-    having = np.array([place for place, text in enumerate(texts) if pattern.search(text)], dtype=np.int64)
+    having = np.array(
+        [place for place, text in enumerate(texts) if pattern.search(text)], dtype=np.int64
+    )
     if not len(having):
         return None
-    found = Occurrences(np.bincount(numbers[having], minlength=len(sizes))[None], sizes, len(_TRACES))
+    found = Occurrences(
+        np.bincount(numbers[having], minlength=len(sizes))[None], sizes, len(_TRACES)
+    )
     number, hits = int(found.top[0]), int(found.hits()[0])
     n_others = int(sizes.sum() - sizes[number])
     here, others = hits / sizes[number], (len(having) - hits) / max(1, n_others)

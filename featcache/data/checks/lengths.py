@@ -1,4 +1,6 @@
-"""Labels that the length of a text tells: by a threshold, or because many texts of a class are equally long."""
+"""Labels that the length of a text tells: by a threshold, or because many texts of a class are
+equally long.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import Finding, Pool, named, percent
+from featcache.data.checks.findings import Finding, Pool
 from featcache.data.checks.guard import Occurrences
+from featcache.wording import named, percent
 
 _LEAST = 40  # texts
 _TOLD = 0.8  # balanced accuracy of one threshold: a half is chance
@@ -17,8 +20,10 @@ _EQUAL = 20  # texts of one length
 
 
 def length_leaks(pool: Pool) -> Iterator[Finding]:
-    """The best threshold of characters for a class against the others, and lengths that nearly only one class has."""
-    if len(pool.classes) < 2 or len(pool.first) < _LEAST:  # noqa: PLR2004 - nothing to tell apart
+    """The best threshold of characters for a class against the others, and lengths that nearly only
+    one class has.
+    """
+    if len(pool.classes) < 2 or len(pool.first) < _LEAST:
         return
     rows = pool.first
     numbers = pool.numbers[rows]
@@ -41,7 +46,9 @@ def _threshold(
     leak = score >= _LEAK
     where = rows[hit & (numbers == number)]
     yield Finding(
-        "leak-length", int(hit.sum()), len(rows),
+        "leak-length",
+        int(hit.sum()),
+        len(rows),
         f"texts {side} {cut:,} characters: {right:,} of {int(hit.sum()):,} are {name}, "
         f"{percent(right, int((numbers == number).sum()))} of all {name} (balanced accuracy of this rule {score:.2f})",
         "length alone tells the label: a head that learns it fails where texts are cut or collected otherwise"
@@ -50,7 +57,7 @@ def _threshold(
         "Look whether the classes were collected or cut differently; compare scores on texts of equal length.",
         leak=leak,
         examples=pool.examples(where),
-    )  # fmt: skip
+    )
 
 
 def _best_cut(lengths: NDArray[np.int64], mine: NDArray[np.bool_]) -> tuple[float, int, bool]:
@@ -74,7 +81,9 @@ def _equal(
     counts = np.zeros((len(values), len(pool.classes)), dtype=np.int64)
     np.add.at(counts, (which, numbers), 1)
     kept = np.flatnonzero(support >= _EQUAL)
-    found = Occurrences(counts[kept], np.bincount(numbers, minlength=len(pool.classes)), len(values))
+    found = Occurrences(
+        counts[kept], np.bincount(numbers, minlength=len(pool.classes)), len(values)
+    )
     told = np.flatnonzero(found.told(purity=0.9, coverage=0.05))
     if not len(told):
         return
@@ -82,10 +91,12 @@ def _equal(
     length, name = int(values[kept[one]]), named(pool.classes[int(found.top[one])])
     hits, total = int(found.hits()[one]), int(found.support[one])
     yield Finding(
-        "leak-length", total, len(rows),
+        "leak-length",
+        total,
+        len(rows),
         f"{total:,} texts are exactly {length:,} characters long: {hits:,} of them {name} ({percent(hits, total)})",
         f"the length alone says {name}, which in texts to come it will not",
         "Look how these were made or cut off; collect or cut all classes in one way.",
         leak=True,
         examples=pool.examples(rows[(lengths == length) & (numbers == found.top[one])]),
-    )  # fmt: skip
+    )

@@ -1,7 +1,9 @@
-"""What of a text is looked at for leaks: its start and end, its words, its markup, the signs between words.
+"""What of a text is looked at for leaks: its start and end, its words, its markup, the signs
+between words.
 
-Every family gives, for each text, a set of strings. The signs between words (`signs`) are written with letters as
-`a` and `A` and digits as `9`, so that `.A` stands for every full stop that a capital follows without a space.
+Every family gives, for each text, a set of strings. The signs between words (`signs`) are written
+with letters as `a` and `A` and digits as `9`, so that `.A` stands for every full stop that a
+capital follows without a space.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def markup(text: str) -> set[str]:
 
 
 def glued(text: str) -> set[str]:
-    """Two or three small letters before a capital in one word: what is left where a break was lost ("nnThe")."""
+    """Two or three small letters before a capital in one word: what is left where a break was lost
+    ("nnThe").
+    """
     return set(_GLUED.findall(text))
 
 
@@ -70,7 +74,9 @@ class _Shapes(dict[int, int]):
 
     def __missing__(self, code: int) -> int:
         sign = chr(code)
-        shape = "A" if sign.isupper() else "a" if sign.isalpha() else "9" if sign.isdigit() else sign
+        shape = (
+            "A" if sign.isupper() else "a" if sign.isalpha() else "9" if sign.isdigit() else sign
+        )
         self[code] = ord(shape)
         return self[code]
 
@@ -95,9 +101,15 @@ class Family:
 
 
 def family(
-    texts: Sequence[str], numbers: NDArray[np.int64], n_classes: int, find: Callable[[str], Iterable[str]], least: int
+    texts: Sequence[str],
+    numbers: NDArray[np.int64],
+    n_classes: int,
+    find: Callable[[str], Iterable[str]],
+    least: int,
 ) -> Family:
-    """Count the patterns that `find` sees in T texts of the classes `numbers` (T,); those of `least` texts are kept."""
+    """Count the patterns that `find` sees in T texts of the classes `numbers` (T,); those of
+    `least` texts are kept.
+    """
     known: dict[str, int] = {}
     found: list[int] = []
     sizes = np.empty(len(texts), dtype=np.int64)
@@ -110,7 +122,9 @@ def family(
     support = np.bincount(patterns, minlength=len(known))
     names = list(known)
     # By name, for the order in which a set gives strings differs from process to process.
-    kept = np.array(sorted(np.flatnonzero(support >= least).tolist(), key=names.__getitem__), dtype=np.int64)
+    kept = np.array(
+        sorted(np.flatnonzero(support >= least).tolist(), key=names.__getitem__), dtype=np.int64
+    )
     places = np.full(len(known), -1, dtype=np.int64)
     places[kept] = np.arange(len(kept))
     mine = places[patterns] >= 0 if known else np.zeros(0, dtype=np.bool_)
@@ -119,6 +133,8 @@ def family(
     counts = np.zeros((len(kept), n_classes), dtype=np.int64)
     np.add.at(counts, (patterns, numbers[owners]), 1)
     return Family(
-        [names[one] for one in kept], owners[order], np.concatenate([[0], np.cumsum(support[kept])]).astype(np.int64),
+        [names[one] for one in kept],
+        owners[order],
+        np.concatenate([[0], np.cumsum(support[kept])]).astype(np.int64),
         Occurrences(counts, np.bincount(numbers, minlength=n_classes), len(known)),
-    )  # fmt: skip
+    )

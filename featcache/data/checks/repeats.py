@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.findings import EXAMPLES, Finding, Pool, counted, percent, shown
+from featcache.data.checks.findings import EXAMPLES, Finding, Pool
+from featcache.wording import counted, percent, shown
 
 
 def shared_texts(pool: Pool) -> Iterator[Finding]:
-    """For each two parts: rows of the later one (closer to the test) whose text is in the earlier one too."""
+    """For each two parts: rows of the later one (closer to the test) whose text is in the earlier
+    one too.
+    """
     for later in range(len(pool.names) - 1, 0, -1):
         for earlier in range(later):
             in_earlier = np.zeros(len(pool.first), dtype=np.bool_)
@@ -26,14 +29,16 @@ def _shared(pool: Pool, rows: NDArray[np.int64], earlier: int, later: int, total
     there, here = pool.names[earlier], pool.names[later]
     known = len(rows)
     return Finding(
-        "shared-text", known, total,
+        "shared-text",
+        known,
+        total,
         f"{counted(known, f'{here} row')} of {total:,} ({percent(known, total)}) "
         f"{'has a text' if known == 1 else 'have texts'} that {'is' if known == 1 else 'are'} in {there} too",
         f"a head answers them from memory: this can lift the {here} score by up to {percent(known, total)} of the rows",
         f"Take these texts out of {there} (fit-heads does so, and counts them) or out of {here}.",
         leak=True,
         examples=tuple(pool.example(int(row)) for row in rows[:EXAMPLES]),
-    )  # fmt: skip
+    )
 
 
 def repeated_texts(pool: Pool) -> Iterator[Finding]:
@@ -52,19 +57,27 @@ def repeated_texts(pool: Pool) -> Iterator[Finding]:
         if name != "train":
             effect = f"a score on {name} counts the same text several times, and its interval is too narrow"
         yield Finding(
-            "repeated-text", len(again), len(rows),
+            "repeated-text",
+            len(again),
+            len(rows),
             f"{counted(len(again), 'row')} of {name} ({share}) {'repeats' if len(again) == 1 else 'repeat'} "
             "the text of an earlier row",
             effect,
             "Keep one row of each text, or split by text as fit-heads does.",
             leak=False,
             examples=pool.examples(again),
-        )  # fmt: skip
+        )
 
 
 def conflicting_labels(pool: Pool) -> Iterator[Finding]:
-    """Texts that stand with more than one label, over all parts. count and total are different texts."""
-    pairs = np.unique(np.stack([pool.group, pool.numbers], axis=1), axis=0) if pool.n_rows else np.empty((0, 2), int)
+    """Texts that stand with more than one label, over all parts. count and total are different
+    texts.
+    """
+    pairs = (
+        np.unique(np.stack([pool.group, pool.numbers], axis=1), axis=0)
+        if pool.n_rows
+        else np.empty((0, 2), int)
+    )
     texts, labels = np.unique(pairs[:, 0], return_counts=True)
     torn = texts[labels > 1]
     if not len(torn):
@@ -80,11 +93,13 @@ def conflicting_labels(pool: Pool) -> Iterator[Finding]:
         examples.append(f"{places}: {shown(pool.texts[of_text[0]])}")
     count = len(torn)
     yield Finding(
-        "conflicting-labels", count, len(pool.first),
+        "conflicting-labels",
+        count,
+        len(pool.first),
         f"{counted(count, 'text')} {'has' if count == 1 else 'have'} more than one label ({len(rows):,} rows)",
         f"whatever is answered, at least {counted(wrong, 'row')} of these {'is' if wrong == 1 else 'are'} wrong "
         f"({percent(wrong, pool.n_rows)} of all rows)",
         "Decide on one label for each of these texts, or take them out.",
         leak=False,
         examples=tuple(examples),
-    )  # fmt: skip
+    )

@@ -15,11 +15,12 @@ _SPACE = 32
 
 @dataclass(frozen=True)
 class Shingles:
-    """Of N texts the hashes of their shingles, those of text n from bounds[n] to bounds[n + 1], in their order.
+    """Of N texts the hashes of their shingles, those of text n from bounds[n] to bounds[n + 1], in
+    their order.
 
-    Texts are taken in small letters, with one space for all that is between words. One of fewer than five characters
-    is a single shingle, and so is one without any word (as it is written). Two different shingles have the same hash
-    of 32 bits once in four thousand million pairs.
+    Texts are taken in small letters, with one space for all that is between words. One of fewer
+    than five characters is a single shingle, and so is one without any word (as it is written). Two
+    different shingles have the same hash of 32 bits once in four thousand million pairs.
     """
 
     hashes: NDArray[np.uint32]
@@ -38,7 +39,9 @@ class Shingles:
         hashes *= np.uint64(0xBF58476D1CE4E5B9)
         short = np.flatnonzero(np.diff(starts) < LENGTH)
         counts = np.maximum(np.diff(starts) - LENGTH + 1, 1)
-        inside = np.zeros(len(hashes) + LENGTH, dtype=np.int64)  # windows that do not reach into the next text
+        inside = np.zeros(
+            len(hashes) + LENGTH, dtype=np.int64
+        )  # windows that do not reach into the next text
         for_long = np.diff(starts) >= LENGTH
         np.add.at(inside, starts[:-1][for_long], 1)
         np.add.at(inside, starts[1:][for_long] - LENGTH + 1, -1)
@@ -46,7 +49,9 @@ class Shingles:
         found = np.empty(bounds[-1], dtype=np.uint32)
         alone = np.zeros(len(found), dtype=np.bool_)
         alone[bounds[short]] = True
-        found[~alone] = (hashes >> np.uint64(32)).astype(np.uint32)[np.cumsum(inside)[: len(hashes)] > 0]
+        found[~alone] = (hashes >> np.uint64(32)).astype(np.uint32)[
+            np.cumsum(inside)[: len(hashes)] > 0
+        ]
         for text in short.tolist():
             kept = codes[starts[text] : starts[text + 1]]
             raw = kept.tobytes() if len(kept) else texts[text].encode("utf-8", "surrogatepass")
@@ -76,8 +81,12 @@ class Shingles:
 
 
 def _plain(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Character codes of the texts laid end to end, one space between words and none at the ends; where each starts."""
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).copy()
+    """Character codes of the texts laid end to end, one space between words and none at the ends;
+    where each starts.
+    """
+    codes = np.frombuffer(
+        "".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32
+    ).copy()
     starts = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
     known = np.unique(codes)
     between = known[[not (chr(code).isalnum() or code == ord("_")) for code in known.tolist()]]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import featcache
-import featcache.files
-from featcache.cache.columns import Rows
+import featcache.durable
+from featcache.cache.columns import CachedRows
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.errors import CacheMissError, ContractError, DamageError, InputError, MachineError
@@ -31,11 +31,16 @@ def space(tmp_path: Path) -> Space:
     made = make(tmp_path / "cache")
     for seed, half in enumerate((TEXTS[:4], TEXTS[4:])):
         part = rows(len(half), seed=seed)
-        made.add(Rows(row_keys(half), part.n_tokens, part.truncated, part.features), {"written": "x"})
+        made.add(
+            CachedRows(row_keys(half), part.n_tokens, part.truncated, part.features),
+            {"written": "x"},
+        )
     return made.reopened()
 
 
-def expected(space: Space, texts: list[str], view: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def expected(
+    space: Space, texts: list[str], view: str
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return space.gather(space.find(row_keys(texts)), layer=int(view[6:8]), pooling=view[9:])
 
 
@@ -50,7 +55,13 @@ def test_numpy_files_hold_the_rows_of_the_data_in_their_order_with_repeats(
     out = tmp_path / "features"
     files = featcache.export(cache=tmp_path / "cache", out=out, data={"text": data})
     views = {f"{view.replace('/', '-')}.npy" for view in VIEWS}
-    assert {path.name for path in files} == {"contract.json", "keys.npy", "n_tokens.npy", "truncated.npy", *views}
+    assert {path.name for path in files} == {
+        "contract.json",
+        "keys.npy",
+        "n_tokens.npy",
+        "truncated.npy",
+        *views,
+    }
     assert sorted(out.iterdir()) == sorted(files)
     for view in VIEWS:
         path = out / f"{view.replace('/', '-')}.npy"
@@ -66,7 +77,9 @@ def test_numpy_files_hold_the_rows_of_the_data_in_their_order_with_repeats(
 
 def test_hdf5_is_one_plain_file(tmp_path: Path, space: Space) -> None:
     data = TEXTS[::-1] + TEXTS[:2]
-    (path,) = featcache.export(cache=tmp_path / "cache", out=tmp_path / "sub" / "features.h5", data={"text": data})
+    (path,) = featcache.export(
+        cache=tmp_path / "cache", out=tmp_path / "sub" / "features.h5", data={"text": data}
+    )
     with h5py.File(path, "r") as file:
         assert file.userblock_size == 0
         for view in VIEWS:
@@ -78,9 +91,14 @@ def test_hdf5_is_one_plain_file(tmp_path: Path, space: Space) -> None:
 
 def test_without_data_every_different_row_is_written_once(tmp_path: Path, space: Space) -> None:
     part = rows(4, seed=5)
-    space.add(Rows(row_keys(TEXTS[:4]), part.n_tokens, part.truncated, part.features), {"written": "x"})
+    space.add(
+        CachedRows(row_keys(TEXTS[:4]), part.n_tokens, part.truncated, part.features),
+        {"written": "x"},
+    )
     featcache.export(cache=tmp_path / "cache", out=tmp_path / "out")
-    assert {bytes(key) for key in np.load(tmp_path / "out" / "keys.npy")} == {bytes(key) for key in row_keys(TEXTS)}
+    assert {bytes(key) for key in np.load(tmp_path / "out" / "keys.npy")} == {
+        bytes(key) for key in row_keys(TEXTS)
+    }
     assert len(np.load(tmp_path / "out" / "layer_02-cls.npy")) == 7
 
 
@@ -93,9 +111,15 @@ def test_without_data_every_different_row_is_written_once(tmp_path: Path, space:
     ],
 )
 def test_layers_and_poolings_can_be_chosen(
-    tmp_path: Path, space: Space, layers: str | list[int], pool: str | list[str] | None, views: set[str]
+    tmp_path: Path,
+    space: Space,
+    layers: str | list[int],
+    pool: str | list[str] | None,
+    views: set[str],
 ) -> None:
-    featcache.export(space.name, cache=tmp_path / "cache", out=tmp_path / "out", layers=layers, pool=pool)
+    featcache.export(
+        space.name, cache=tmp_path / "cache", out=tmp_path / "out", layers=layers, pool=pool
+    )
     assert {path.stem for path in (tmp_path / "out").glob("layer*")} == views
 
 
@@ -103,23 +127,38 @@ def test_layers_and_poolings_that_are_not_there_are_refused(tmp_path: Path, spac
     assert space.n_rows == 7
     for layers, pool in (("1", None), ("all", "max")):
         with pytest.raises(ContractError, match="has no"):
-            featcache.export(cache=tmp_path / "cache", out=tmp_path / "no", layers=layers, pool=pool)
+            featcache.export(
+                cache=tmp_path / "cache", out=tmp_path / "no", layers=layers, pool=pool
+            )
     assert not (tmp_path / "no").exists()
 
 
-def test_a_view_that_needs_32_bits_somewhere_has_them_everywhere(tmp_path: Path, space: Space) -> None:
+def test_a_view_that_needs_32_bits_somewhere_has_them_everywhere(
+    tmp_path: Path, space: Space
+) -> None:
     part = rows(1, seed=5)
     part.features["layer_02/mean"][0, 0] = 1e6
-    space.add(Rows(row_keys(["huge"]), part.n_tokens, part.truncated, part.features), {"written": "x"})
-    featcache.export(cache=tmp_path / "cache", out=tmp_path / "out", data={"text": ["blue", "huge"]})
+    space.add(
+        CachedRows(row_keys(["huge"]), part.n_tokens, part.truncated, part.features),
+        {"written": "x"},
+    )
+    featcache.export(
+        cache=tmp_path / "cache", out=tmp_path / "out", data={"text": ["blue", "huge"]}
+    )
     assert np.load(tmp_path / "out" / "layer_02-mean.npy").dtype == np.float32
     assert np.load(tmp_path / "out" / "layer_02-mean.npy")[1, 0] == 1e6
     assert np.load(tmp_path / "out" / "layer_02-cls.npy").dtype == np.float16
 
 
-def test_rows_that_are_not_cached_are_counted_with_the_command_that_adds_them(tmp_path: Path, space: Space) -> None:
-    with pytest.raises(CacheMissError, match=f"2 of 3 rows are not in space {space.name}") as caught:
-        featcache.export(cache=tmp_path / "cache", out=tmp_path / "out", data={"text": ["new", "blue", "newer"]})
+def test_rows_that_are_not_cached_are_counted_with_the_command_that_adds_them(
+    tmp_path: Path, space: Space
+) -> None:
+    with pytest.raises(
+        CacheMissError, match=f"2 of 3 rows are not in space {space.name}"
+    ) as caught:
+        featcache.export(
+            cache=tmp_path / "cache", out=tmp_path / "out", data={"text": ["new", "blue", "newer"]}
+        )
     assert "featcache extract DATA --backbone models/tiny" in caught.value.cure
     assert not (tmp_path / "out").exists()
 
@@ -154,7 +193,9 @@ def test_an_empty_folder_serves_numpy_and_not_hdf5(tmp_path: Path, space: Space)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "hdf5"])
-def test_damage_is_an_error_and_leaves_nothing_half_written(tmp_path: Path, space: Space, kind: str) -> None:
+def test_damage_is_an_error_and_leaves_nothing_half_written(
+    tmp_path: Path, space: Space, kind: str
+) -> None:
     path = space.shards[0].path
     flip(path, places_of(path, "layer_02/cls")[0])
     with pytest.raises(DamageError, match="layer_02/cls"):
@@ -168,7 +209,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, space: Space, k
     out, failed, at = tmp_path / "out", True, 0
     while failed:
         disk = FailingDisk(at, OSError(errno.ENOSPC, "full"))
-        with mock.patch.object(featcache.files, "os", disk), contextlib.suppress(MachineError):
+        with mock.patch.object(featcache.durable, "os", disk), contextlib.suppress(MachineError):
             featcache.export(cache=tmp_path / "cache", out=out, kind=kind)
         failed, at = disk.failed, at + 1
         if failed and out.is_dir():
@@ -181,7 +222,9 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, space: Space, k
     assert out.exists()
 
 
-def test_an_unknown_pooling_is_refused_before_anything_is_written(tmp_path: Path, space: Space) -> None:
+def test_an_unknown_pooling_is_refused_before_anything_is_written(
+    tmp_path: Path, space: Space
+) -> None:
     with pytest.raises(InputError, match="pooling 'median'"):
         featcache.export(space.name, cache=tmp_path / "cache", out=tmp_path / "out", pool="median")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,6 @@
-"""gc: what is shown is what goes, nothing else, and a collection that is cut short leaves a valid space."""
+"""gc: what is shown is what goes, nothing else, and a collection that is cut short leaves a valid
+space.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,19 @@ from featcache.cache.space import CONTRACT, Space
 from featcache.cache.upkeep.gc import Removal, collect, leftovers, unused_rows, whole_space
 from featcache.cache.upkeep.repair import repair
 from featcache.errors import InputError, SpaceChoiceError
-from featcache.upkeep import removals
+from featcache.verbs.upkeep import removals
 from tests.cache.test_shard import contract, rows
 from tests.cache.test_space import make
-from tests.cache.upkeep.tools import KilledError, at_every_call, filled, findings, keys_of, quiet, served, truth_of
+from tests.cache.upkeep.tools import (
+    KilledError,
+    at_every_call,
+    filled,
+    findings,
+    keys_of,
+    quiet,
+    served,
+    truth_of,
+)
 from tests.conftest import everything_below
 
 SEALED_OR_NOT = pytest.mark.parametrize("sealed", [False, True], ids=["shards", "sealed"])
@@ -109,7 +120,11 @@ def test_only_old_leftovers_of_our_own_naming_go(tmp_path: Path) -> None:
     for path in old:
         path.write_bytes(b"half")
         aged(path, 3700)
-    others = [space.path / PARTIAL.replace("1", "3"), tmp_path / "film.mkv.partial", tmp_path / "photos" / "x.damaged"]
+    others = [
+        space.path / PARTIAL.replace("1", "3"),
+        tmp_path / "film.mkv.partial",
+        tmp_path / "photos" / "x.damaged",
+    ]
     for path in others:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"not yours")
@@ -196,7 +211,9 @@ def test_a_removal_of_a_space_that_is_cut_short_leaves_a_valid_space_or_none(
     def prepare(number: int) -> Path:
         return Path(shutil.copytree(space.path, tmp_path / str(number) / space.name))
 
-    for folder in at_every_call(prepare, lambda folder: take(whole_space(Space.open(folder), "")), error):
+    for folder in at_every_call(
+        prepare, lambda folder: take(whole_space(Space.open(folder), "")), error
+    ):
         if (folder / CONTRACT).exists() and (folder / "origin.json").exists():
             assert served(folder, truth) <= set(truth)
             assert findings(folder) == ()
@@ -206,7 +223,7 @@ def test_a_removal_of_a_space_that_is_cut_short_leaves_a_valid_space_or_none(
         shutil.rmtree(folder)
 
 
-# -- the verb: what may go ----------------------------------------------------------------------------------------
+# -- the verb: what may go -------------------------------------------------------------------------
 
 
 def test_without_a_condition_only_leftovers_are_shown(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Merge: the same rows in one file that opens at once, whatever interrupts it and whoever reads meanwhile."""
+"""Merge: the same rows in one file that opens at once, whatever interrupts it and whoever reads
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from featcache.cache import index as index_module
 from featcache.cache import space as space_module
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.index import SealedIndex, sealed_arrays
 from featcache.cache.shard import SEALED, Shard
 from featcache.cache.space import Space
@@ -86,16 +88,24 @@ def test_a_space_without_rows_is_left_alone(tmp_path: Path) -> None:
 def test_of_repeated_rows_those_stay_that_were_served(tmp_path: Path, sealed: bool) -> None:
     space, truth = filled(tmp_path, sealed=sealed)
     first = rows(seed=0)
-    space.add(Rows(first.keys, first.n_tokens, first.truncated, rows(seed=5).features), {"written": "x"})
+    space.add(
+        CachedRows(first.keys, first.n_tokens, first.truncated, rows(seed=5).features),
+        {"written": "x"},
+    )
     space = space.reopened()
     views = [tuple(view.split("/")) for view in VIEWS]
     keys = keys_of(list(truth))
-    before = [space.gather(space.find(keys), layer=int(layer[-2:]), pooling=pooling) for layer, pooling in views]
+    before = [
+        space.gather(space.find(keys), layer=int(layer[-2:]), pooling=pooling)
+        for layer, pooling in views
+    ]
     done = merged(space)
     assert (done.rows, done.repeats) == (21, 7)
     now = space.reopened()
     for expected, (layer, pooling) in zip(before, views, strict=True):
-        np.testing.assert_array_equal(now.gather(now.find(keys), layer=int(layer[-2:]), pooling=pooling), expected)
+        np.testing.assert_array_equal(
+            now.gather(now.find(keys), layer=int(layer[-2:]), pooling=pooling), expected
+        )
 
 
 def test_rows_of_either_width_merge_without_rounding(tmp_path: Path) -> None:
@@ -112,7 +122,9 @@ def test_rows_of_either_width_merge_without_rounding(tmp_path: Path) -> None:
         for view in VIEWS:
             expected = part.features[view]
             got = space.gather(space.find(part.keys), layer=int(view[6:8]), pooling=view[9:])
-            as_stored = expected if exact and view == "layer_02/mean" else expected.astype(np.float16)
+            as_stored = (
+                expected if exact and view == "layer_02/mean" else expected.astype(np.float16)
+            )
             np.testing.assert_array_equal(got, as_stored)
 
 
@@ -131,7 +143,9 @@ def test_a_damaged_shard_is_refused_and_nothing_is_changed(tmp_path: Path, part:
     assert everything_below(tmp_path) == before
 
 
-def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space, truth = filled(tmp_path)
     monkeypatch.setattr(merge_module, "free_bytes", lambda _: 100)
     with pytest.raises(MachineError, match=r"needs .* beside it, and 100 B are free"):
@@ -139,7 +153,9 @@ def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path, monkeypatch: py
     assert served(space.path, truth) == set(truth)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "gone"), KilledError()], ids=str)
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "gone"), KilledError()], ids=str
+)
 def test_a_merge_that_is_cut_short_loses_nothing(tmp_path: Path, error: BaseException) -> None:
     space, truth = filled(tmp_path / "whole", sealed=True)
     for seed in (7, 8):
@@ -192,7 +208,9 @@ def test_a_reader_that_opened_before_reads_on(tmp_path: Path) -> None:
         merged(space)
         keys = keys_of(list(truth))
         got = reader.gather(reader.find(keys), layer=2, pooling="cls")
-        np.testing.assert_array_equal(got, np.array([states["layer_02/cls"] for states in truth.values()]))
+        np.testing.assert_array_equal(
+            got, np.array([states["layer_02/cls"] for states in truth.values()])
+        )
 
 
 @pytest.mark.parametrize("found_before", [False, True])
@@ -220,11 +238,13 @@ def test_more_files_than_are_held_open_merge(tmp_path: Path) -> None:
     assert served(space.path, truth) == set(truth)
 
 
-# -- the index ------------------------------------------------------------------------------------------------------
+# -- the index -------------------------------------------------------------------------------------
 
 
 def crowded_keys(n: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """`n` different keys in random order, a third of which share their first 8 bytes, blocks of them included."""
+    """`n` different keys in random order, a third of which share their first 8 bytes, blocks of
+    them included.
+    """
     generator = np.random.default_rng(n)
     keys = np.zeros((n, 16), np.uint8)
     keys[:, :8] = generator.integers(0, 256, (n, 8))
@@ -239,10 +259,12 @@ def test_a_sealed_index_finds_every_key_and_no_other(tmp_path: Path, n: int) -> 
     keys = crowded_keys(n)
     views = {view: np.full((n, 1), 0.5, np.float32) for view in VIEWS}
     views["layer_00/mean"] = np.arange(n, dtype=np.float32)[:, None] % 1024
-    space = Space.create(tmp_path, "tiny", make(tmp_path / "x").contract, space_module.Origin("m", 1, 2, 48))
+    space = Space.create(
+        tmp_path, "tiny", make(tmp_path / "x").contract, space_module.BackboneOrigin("m", 1, 2, 48)
+    )
     for half in (slice(0, (n + 1) // 2), slice((n + 1) // 2, n)):
         if len(keys[half]):
-            part = Rows(
+            part = CachedRows(
                 keys[half],
                 np.full(len(keys[half]), 3, np.uint32),
                 np.zeros(len(keys[half]), np.bool_),
@@ -253,8 +275,15 @@ def test_a_sealed_index_finds_every_key_and_no_other(tmp_path: Path, n: int) -> 
     space = space.reopened()
     positions = space.find(keys)
     assert sorted(positions) == list(range(n))
-    np.testing.assert_array_equal(space.gather(positions, layer=0, pooling="mean"), views["layer_00/mean"])
-    for change in ((15, 0x80), (8, 1), (0, 1), (7, 1)):  # after, between and before others with the same first half
+    np.testing.assert_array_equal(
+        space.gather(positions, layer=0, pooling="mean"), views["layer_00/mean"]
+    )
+    for change in (
+        (15, 0x80),
+        (8, 1),
+        (0, 1),
+        (7, 1),
+    ):  # after, between and before others with the same first half
         others = keys.copy()
         others[:, change[0]] ^= change[1]
         known = {bytes(key) for key in keys}
@@ -276,7 +305,9 @@ def test_a_sealed_index_agrees_with_a_dictionary(
     """Blocks of few entries, so that equal first halves go over several of them."""
 
     def keys(pairs: list[tuple[int, int]]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-        return keys_of([high.to_bytes(8, "big") + low.to_bytes(8, "big") for high, low in pairs] or [b""])
+        return keys_of(
+            [high.to_bytes(8, "big") + low.to_bytes(8, "big") for high, low in pairs] or [b""]
+        )
 
     order = [sorted(held)[place] for place in np.random.default_rng(seed).permutation(len(held))]
     with pytest.MonkeyPatch.context() as patch:
@@ -288,9 +319,13 @@ def test_a_sealed_index_agrees_with_a_dictionary(
 def test_a_damaged_block_of_the_index_is_an_error_and_never_a_miss(tmp_path: Path) -> None:
     n = 1500
     keys = crowded_keys(n)
-    space = Space.create(tmp_path, "tiny", make(tmp_path / "x").contract, space_module.Origin("m", 1, 2, 48))
+    space = Space.create(
+        tmp_path, "tiny", make(tmp_path / "x").contract, space_module.BackboneOrigin("m", 1, 2, 48)
+    )
     views = {view: np.ones((n, 1), np.float32) for view in VIEWS}
-    space.add(Rows(keys, np.ones(n, np.uint32), np.zeros(n, np.bool_), views), {"written": "x"})
+    space.add(
+        CachedRows(keys, np.ones(n, np.uint32), np.zeros(n, np.bool_), views), {"written": "x"}
+    )
     merged(space)
     path = space.path / SEALED
     good = path.read_bytes()

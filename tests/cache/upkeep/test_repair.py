@@ -1,4 +1,6 @@
-"""Repair: exactly the damaged rows go, what can be made again is made again, and nothing foreign is deleted."""
+"""Repair: exactly the damaged rows go, what can be made again is made again, and nothing foreign is
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def test_a_shard_whose_rows_are_all_damaged_goes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 4096, 4097])
 @SEALED_OR_NOT
-def test_a_file_that_lost_its_end_keeps_the_rows_that_are_whole(tmp_path: Path, cut: int, sealed: bool) -> None:
+def test_a_file_that_lost_its_end_keeps_the_rows_that_are_whole(
+    tmp_path: Path, cut: int, sealed: bool
+) -> None:
     space, truth = filled(tmp_path, sealed=sealed)
     path = first_of(space)
     path.write_bytes(path.read_bytes()[:-cut])
@@ -127,7 +131,9 @@ def test_every_header_at_once_is_mended_from_its_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe", b'{"format": 1}'])
-@pytest.mark.parametrize("names", [("contract.json",), ("origin.json",), ("contract.json", "origin.json")])
+@pytest.mark.parametrize(
+    "names", [("contract.json",), ("origin.json",), ("contract.json", "origin.json")]
+)
 @SEALED_OR_NOT
 def test_what_lies_beside_the_shards_is_made_again_identically(
     tmp_path: Path, names: tuple[str, ...], content: bytes | None, sealed: bool
@@ -150,7 +156,12 @@ def test_what_lies_beside_the_shards_is_made_again_identically(
     [
         ("contract.json", '"max_length": 48', '"max_length": 49', ""),
         ("contract.json", '"max_length": 48', '"max_length": 49', "renamed"),
-        ("contract.json", '"format": 1', '"format": 3', ""),  # renamed, it could not be told from a later version's
+        (
+            "contract.json",
+            '"format": 1',
+            '"format": 3',
+            "",
+        ),  # renamed, it could not be told from a later version's
         ("origin.json", '"hidden_size": 5', '"hidden_size": 4', ""),
         ("origin.json", '"hidden_size": 5', '"hidden_size": 4', "renamed"),
     ],
@@ -158,7 +169,9 @@ def test_what_lies_beside_the_shards_is_made_again_identically(
 def test_a_flipped_bit_that_leaves_valid_json_costs_no_shard(
     tmp_path: Path, name: str, old: str, new: str, folder: str
 ) -> None:
-    """The shards and the folder's name say which contract it was; a folder that was renamed has its shards."""
+    """The shards and the folder's name say which contract it was; a folder that was renamed has its
+    shards.
+    """
     space, truth = filled(tmp_path)
     before = beside(space.path)
     path = space.path.rename(space.path.with_name(folder)) if folder else space.path
@@ -195,10 +208,14 @@ def test_a_stray_alone_in_a_space_does_not_take_it_over(tmp_path: Path) -> None:
     assert beside(space.path) == before
 
 
-def test_what_cannot_be_understood_is_set_aside_and_never_deleted_or_replaced(tmp_path: Path) -> None:
+def test_what_cannot_be_understood_is_set_aside_and_never_deleted_or_replaced(
+    tmp_path: Path,
+) -> None:
     space, truth = filled(tmp_path)
     kept = []
-    for number, content in enumerate((b"", b"somebody's notes", bytes(9000), b"\x93FEATC\r\n" + bytes(100))):
+    for number, content in enumerate(
+        (b"", b"somebody's notes", bytes(9000), b"\x93FEATC\r\n" + bytes(100))
+    ):
         (space.path / "mine.h5").write_bytes(content)
         done = repaired(space.path)
         assert (done.dropped, done.files, len(done.aside)) == (0, 0, 1)
@@ -218,7 +235,9 @@ def test_a_folder_of_which_nothing_is_left_is_set_aside(tmp_path: Path) -> None:
         before[path.name] = path.read_bytes()
     done = repair(space.path, progress=quiet)
     assert len(done.aside) == 4
-    assert {path.name.removesuffix(".damaged"): path.read_bytes() for path in map(Path, done.aside)} == before
+    assert {
+        path.name.removesuffix(".damaged"): path.read_bytes() for path in map(Path, done.aside)
+    } == before
     assert done.backbone is None
     assert make(tmp_path).n_rows == 0, "the space can be filled anew"
 
@@ -269,7 +288,9 @@ def test_a_shard_of_a_later_version_is_left_and_the_others_are_repaired(tmp_path
     assert {one.kind for one in findings(space.path)} == {"newer"}
 
 
-def test_a_space_of_a_later_version_is_left_alone_and_the_others_are_repaired(tmp_path: Path) -> None:
+def test_a_space_of_a_later_version_is_left_alone_and_the_others_are_repaired(
+    tmp_path: Path,
+) -> None:
     space = make(tmp_path, contract(format=FORMAT))
     later = contract(format=FORMAT + 1)
     space.add(rows(), {"written": "x"})
@@ -298,14 +319,22 @@ def test_hdf5_metadata_that_lie_are_made_again_and_cost_no_row(tmp_path: Path) -
     rest = xxhash.xxh3_64(b"".join(bytes(data[start:end]) for start, end in header_of(path).gaps()))
     path.write_bytes(with_header(bytes(data), rest=rest.hexdigest()))
     (finding,) = findings(space.path)
-    assert "it lacks n_tokens" in finding.what or "n_tokenz" in finding.what or "header" in finding.what
+    assert (
+        "it lacks n_tokens" in finding.what
+        or "n_tokenz" in finding.what
+        or "header" in finding.what
+    )
     assert repaired(space.path).dropped == 0
     assert served(space.path, truth) == set(truth)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "gone"), OSError(errno.ENOSPC, "full"), KilledError()], ids=str)
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "gone"), OSError(errno.ENOSPC, "full"), KilledError()], ids=str
+)
 @SEALED_OR_NOT
-def test_a_repair_that_is_cut_short_loses_nothing_sound(tmp_path: Path, error: BaseException, sealed: bool) -> None:
+def test_a_repair_that_is_cut_short_loses_nothing_sound(
+    tmp_path: Path, error: BaseException, sealed: bool
+) -> None:
     space, truth = filled(tmp_path / "whole", sealed=sealed)
     lost = set()
     for path in sorted(space.path.glob("*.h5"))[:2]:

@@ -18,7 +18,17 @@ from featcache.cache.upkeep.verify import verify
 from featcache.errors import InputError, MachineError, SpaceChoiceError
 from tests.cache.test_shard import contract, rows, with_header
 from tests.cache.test_space import make
-from tests.cache.upkeep.tools import CHECKSUMS, FACTS, PARTS, VIEWS, filled, findings, flip, places_of, quiet
+from tests.cache.upkeep.tools import (
+    CHECKSUMS,
+    FACTS,
+    PARTS,
+    VIEWS,
+    filled,
+    findings,
+    flip,
+    places_of,
+    quiet,
+)
 from tests.conftest import everything_below
 
 
@@ -27,14 +37,20 @@ def test_a_sound_space_has_no_findings_and_is_counted(tmp_path: Path) -> None:
         space, _ = filled(tmp_path / str(sealed), sealed=sealed)
         seen: list[int] = []
         checked = verify(space.path, progress=seen.append)
-        assert (checked.findings, checked.rows, checked.files, checked.unfinished) == ((), 21, files, 0)
+        assert (checked.findings, checked.rows, checked.files, checked.unfinished) == (
+            (),
+            21,
+            files,
+            0,
+        )
         assert checked.bytes == sum(path.stat().st_size for path in space.path.glob("*.h5"))
         # The data and all between them are read once; the two headers are compared and not counted.
         assert sum(seen) == checked.bytes - 2 * 4096 * files
 
 
 @pytest.mark.parametrize(
-    ("part", "sealed"), [*((part, True) for part in PARTS), *((part, False) for part in PARTS if part not in INDEX)]
+    ("part", "sealed"),
+    [*((part, True) for part in PARTS), *((part, False) for part in PARTS if part not in INDEX)],
 )
 def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path, part: str, sealed: bool) -> None:
     space, _ = filled(tmp_path, sealed=sealed)
@@ -46,7 +62,9 @@ def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path, part: str, seale
         (finding,) = findings(space.path)
         assert (finding.kind, finding.file) == ("damage", str(path))
         assert finding.rows == (1 if part in {*FACTS, *VIEWS} else 0)
-        assert {"header": "header", "copy": "copy of its header", "gaps": "between"}.get(part, part) in finding.what
+        assert {"header": "header", "copy": "copy of its header", "gaps": "between"}.get(
+            part, part
+        ) in finding.what
         assert everything_below(tmp_path) == before
         path.write_bytes(good)
     assert findings(space.path) == ()
@@ -110,7 +128,12 @@ def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
         flip(path, places_of(path, part)[-1])
     (finding,) = findings(space.path)
     assert finding.rows == 1
-    for part in ("the header does not match", "layer_00/mean", "checksums/layer_02/cls", "between its datasets"):
+    for part in (
+        "the header does not match",
+        "layer_00/mean",
+        "checksums/layer_02/cls",
+        "between its datasets",
+    ):
         assert part in finding.what
 
 
@@ -125,7 +148,10 @@ def test_a_sample_of_all_rows_finds_a_damaged_row(tmp_path: Path, part: str) -> 
             (finding,) = findings(space.path, sample)
             assert (finding.file, finding.rows) == (str(path), 1)
             assert (
-                part.removeprefix("checksums/").replace("n_tokens", "keys").replace("truncated", "keys") in finding.what
+                part.removeprefix("checksums/")
+                .replace("n_tokens", "keys")
+                .replace("truncated", "keys")
+                in finding.what
             )
 
 
@@ -146,7 +172,9 @@ def test_a_sample_of_no_rows_is_refused(tmp_path: Path, sample: float) -> None:
 
 @pytest.mark.parametrize("name", ["contract.json", "origin.json"])
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe", b'{"format": 1}'])
-def test_a_lost_or_garbled_file_beside_the_shards_is_found(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_a_lost_or_garbled_file_beside_the_shards_is_found(
+    tmp_path: Path, name: str, content: bytes | None
+) -> None:
     space, _ = filled(tmp_path)
     (space.path / name).unlink()
     if content is not None:
@@ -165,7 +193,9 @@ def test_a_lost_or_garbled_file_beside_the_shards_is_found(tmp_path: Path, name:
         ("origin.json", '"hidden_size": 5', '"hidden_size": 4'),
     ],
 )
-def test_a_flipped_bit_that_leaves_valid_json_is_found(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_a_flipped_bit_that_leaves_valid_json_is_found(
+    tmp_path: Path, name: str, old: str, new: str
+) -> None:
     space, _ = filled(tmp_path)
     text = (space.path / name).read_text()
     assert old in text

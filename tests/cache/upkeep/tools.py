@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import featcache.files
+import featcache.durable
 from featcache.cache import layout
-from featcache.cache.columns import Rows
+from featcache.cache.columns import CachedRows
 from featcache.cache.layout import INDEX, Header
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import Repaired, repair
-from featcache.cache.upkeep.verify import Finding, verify
+from featcache.cache.upkeep.verify import SpaceFault, verify
 from tests.cache.test_shard import rows
 from tests.cache.test_space import make
 
@@ -34,7 +34,7 @@ def quiet(_: object = None) -> None:
     """Progress that nobody follows."""
 
 
-def truth_of(*parts: Rows) -> Truth:
+def truth_of(*parts: CachedRows) -> Truth:
     """What a space of these rows has to give: key -> view -> states."""
     return {
         bytes(part.keys[row]): {view: part.features[view][row].astype(np.float16) for view in VIEWS}
@@ -55,7 +55,9 @@ def filled(cache: Path, *, shards: int = 3, sealed: bool = False) -> tuple[Space
 
 
 def served(space: Path, truth: Truth) -> set[bytes]:
-    """The keys that a newly opened space finds; whatever it gives for them has to be what was written."""
+    """The keys that a newly opened space finds; whatever it gives for them has to be what was
+    written.
+    """
     opened = Space.open(space)
     keys = np.frombuffer(b"".join(truth), np.uint8).reshape(-1, 16)
     positions = opened.find(keys)
@@ -63,7 +65,9 @@ def served(space: Path, truth: Truth) -> set[bytes]:
     for view in VIEWS:
         layer, pooling = int(view[6:8]), view.split("/")[1]
         got = opened.gather(positions[positions >= 0], layer=layer, pooling=pooling)
-        np.testing.assert_array_equal(got, np.array([truth[key][view] for key in found]).reshape(got.shape))
+        np.testing.assert_array_equal(
+            got, np.array([truth[key][view] for key in found]).reshape(got.shape)
+        )
     return set(found)
 
 
@@ -73,7 +77,9 @@ def header_of(path: Path) -> Header:
 
 
 def places_of(path: Path, part: str) -> list[int]:
-    """A byte in each stretch of a part of a file: of a dataset the one that begins row 3, of the gaps one in each."""
+    """A byte in each stretch of a part of a file: of a dataset the one that begins row 3, of the
+    gaps one in each.
+    """
     header = header_of(path)
     if part == "header":
         return [9, 40]
@@ -97,7 +103,7 @@ def key_in_row(path: Path, row: int) -> bytes:
     return path.read_bytes()[extent.offset + 16 * row : extent.offset + 16 * (row + 1)]
 
 
-def findings(space: Path, sample: float | None = None) -> tuple[Finding, ...]:
+def findings(space: Path, sample: float | None = None) -> tuple[SpaceFault, ...]:
     return verify(space, sample=sample, progress=quiet).findings
 
 
@@ -114,7 +120,9 @@ class KilledError(BaseException):
 
 
 class FailingDisk:
-    """In the place of `os` in featcache.files: the call number `at` raises; a killed process makes no more calls."""
+    """In the place of `os` in featcache.durable: the call number `at` raises; a killed process
+    makes no more calls.
+    """
 
     def __init__(self, at: int, error: BaseException) -> None:
         self._at, self._error = at, error
@@ -126,7 +134,12 @@ class FailingDisk:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if not callable(real) or name in {"close", "strerror", "statvfs", "fspath"}:  # the kernel closes all files
+        if not callable(real) or name in {
+            "close",
+            "strerror",
+            "statvfs",
+            "fspath",
+        }:  # the kernel closes all files
             return real
 
         def call(*arguments: Any, **named: Any) -> Any:
@@ -141,7 +154,8 @@ class FailingDisk:
 def at_every_call(
     prepare: Callable[[int], Path], work: Callable[[Path], object], error: BaseException
 ) -> Iterator[Path]:
-    """Let `work` fail at its first call of the disk, its second, …; yields the folder after each failure.
+    """Let `work` fail at its first call of the disk, its second, …; yields the folder after each
+    failure.
 
     prepare: makes the folder anew.
     """
@@ -151,7 +165,7 @@ def at_every_call(
     while True:
         folder = prepare(number)
         disk = FailingDisk(number, error)
-        with mock.patch.object(featcache.files, "os", disk):
+        with mock.patch.object(featcache.durable, "os", disk):
             try:
                 work(folder)
             except BaseException as caught:

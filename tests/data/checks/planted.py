@@ -11,25 +11,38 @@ from featcache.data.checks import Finding, Truncation, check_parts
 from featcache.data.keys import row_keys
 from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows
-from featcache.data.texts import Reading
+from featcache.data.texts import TextOptions
 
 PLAIN = tuple(
-    "time year people way day man thing woman life child world school state family student group country problem hand "  # noqa: SIM905 - a list of words reads best as words
-    "part place case week company system program question work government number night point home water room mother "
-    "area money story fact month lot right study book eye job word business issue side kind head house service friend "
-    "father power hour game line end member law car city name team minute idea body back parent face others level "
-    "office door health person art war history party result change morning reason research girl guy moment air teacher "
-    "force education foot boy age policy music market sense nation plan college interest death course someone "
-    "experience behind reach local six remain effect suggest class control raise field late hard major military".split()
+    (
+        "time year people way day man thing woman life child world school state family "
+        "student group country problem hand part place case week company system program "
+        "question work government number night point home water room mother area money story "
+        "fact month lot right study book eye job word business issue side kind head house "
+        "service friend father power hour game line end member law car city name team minute "
+        "idea body back parent face others level office door health person art war history "
+        "party result change morning reason research girl guy moment air teacher force "
+        "education foot boy age policy music market sense nation plan college interest death "
+        "course someone experience behind reach local six remain effect suggest class control "
+        "raise field late hard major military"
+    ).split()
 )
 SPORTS = ("football", "goal", "league", "coach", "match", "player", "season", "striker")
 MARKETS = ("shares", "profit", "dollar", "stocks", "quarter", "investor", "merger", "bank")
 
 
 def sentences(
-    n: int, seed: int, *, words: int = 14, own: Sequence[str] = (), others: Sequence[str] = (), share: float = 0.0
+    n: int,
+    seed: int,
+    *,
+    words: int = 14,
+    own: Sequence[str] = (),
+    others: Sequence[str] = (),
+    share: float = 0.0,
 ) -> list[str]:
-    """`n` sentences; `share` of their words are of `own`, a tenth of that of `others`, the rest common to all."""
+    """`n` sentences; `share` of their words are of `own`, a tenth of that of `others`, the rest
+    common to all.
+    """
     generator = np.random.default_rng(seed)
     made = []
     for _ in range(n):
@@ -37,7 +50,13 @@ def sentences(
         chosen = []
         for _ in range(count):
             draw = generator.random()
-            pool = own if own and draw < share else others if others and draw > 1 - share / 10 else PLAIN
+            pool = (
+                own
+                if own and draw < share
+                else others
+                if others and draw > 1 - share / 10
+                else PLAIN
+            )
             chosen.append(str(generator.choice(pool)))
         made.append(" ".join(chosen).capitalize() + ".")
     return made
@@ -46,7 +65,11 @@ def sentences(
 def rows(texts: Sequence[str], labels: Sequence[Label], name: str = "data.csv") -> LabelledRows:
     """As a file of that name would give them."""
     return LabelledRows(
-        [name] * len(texts), list(texts), row_keys(list(texts)), list(labels), list(range(1, len(texts) + 1))
+        [name] * len(texts),
+        list(texts),
+        row_keys(list(texts)),
+        list(labels),
+        list(range(1, len(texts) + 1)),
     )
 
 
@@ -59,11 +82,14 @@ def two_topics(n: int = 400, seed: int = 0) -> tuple[list[str], list[Label]]:
 
 
 def found(
-    *parts: LabelledRows, truncated: Truncation | None = None, quick: bool = False, label: str = "label"
+    *parts: LabelledRows,
+    truncated: Truncation | None = None,
+    quick: bool = False,
+    label: str = "label",
 ) -> list[Finding]:
     names = ("train", "validation", "test") if len(parts) != 2 else ("train", "test")
     named = list(zip(names, parts, strict=False))
-    return check_parts(named, truncated=truncated, label=label, reading=Reading(), quick=quick)
+    return check_parts(named, truncated=truncated, label=label, reading=TextOptions(), quick=quick)
 
 
 def of_kind(findings: Sequence[Finding], *kinds: str) -> list[Finding]:

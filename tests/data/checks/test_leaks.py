@@ -8,13 +8,25 @@ import numpy as np
 import pytest
 
 from featcache.data.checks.guard import Occurrences, lower_bound
-from tests.data.checks.planted import found, leak_kinds, of_kind, one_of_kind, rows, sentences, two_topics
+from tests.data.checks.planted import (
+    found,
+    leak_kinds,
+    of_kind,
+    one_of_kind,
+    rows,
+    sentences,
+    two_topics,
+)
 
 SIZE = 400  # of each class
 
 
-def planted(change: Callable[[str, int], str], share: float, label: str = "sports", seed: int = 0) -> list[str]:
-    """Texts of two topics, of which the first `share` of one class is changed: `change(text, number)`."""
+def planted(
+    change: Callable[[str, int], str], share: float, label: str = "sports", seed: int = 0
+) -> list[str]:
+    """Texts of two topics, of which the first `share` of one class is changed: `change(text,
+    number)`.
+    """
     texts, labels = two_topics(SIZE, seed)
     seen = 0
     for row, one in enumerate(labels):
@@ -37,12 +49,37 @@ LABELS = ["sports", "markets"] * SIZE
         ("leak-end", lambda text, _: text + " END", 0.1, "end with “"),
         ("leak-token", lambda text, n: text.replace(" ", f" <eot{n % 2}> ", 1), 0.4, "hold “<eot"),
         ("leak-token", lambda text, _: text.replace(" ", " qzx ", 3), 1.0, "hold the word “qzx”"),
-        ("leak-characters", lambda text, _: text.replace(" ", " nnThe ", 1), 0.1, "“nn” glued to a word"),
-        ("leak-characters", lambda text, _: text.replace(" ", " said:Well ", 1), 0.2, "“:” right before a capital"),
-        ("leak-format", lambda text, _: text.replace(" ", "  ", 2), 0.2, "a doubled space in 20 % of sports"),
-        ("leak-format", lambda text, _: text.lower().rstrip("."), 0.3, "no capital letter in 30 % of sports"),
+        (
+            "leak-characters",
+            lambda text, _: text.replace(" ", " nnThe ", 1),
+            0.1,
+            "“nn” glued to a word",
+        ),
+        (
+            "leak-characters",
+            lambda text, _: text.replace(" ", " said:Well ", 1),
+            0.2,
+            "“:” right before a capital",
+        ),
+        (
+            "leak-format",
+            lambda text, _: text.replace(" ", "  ", 2),
+            0.2,
+            "a doubled space in 20 % of sports",
+        ),
+        (
+            "leak-format",
+            lambda text, _: text.lower().rstrip("."),
+            0.3,
+            "no capital letter in 30 % of sports",
+        ),
         ("mojibake", lambda text, n: text.replace(" ", f" Â£{n} ", 1), 0.1, "40 sports, 0 markets"),
-        ("mojibake", lambda text, _: text.replace(" ", " it\x92s ", 1), 0.1, "40 sports, 0 markets"),
+        (
+            "mojibake",
+            lambda text, _: text.replace(" ", " it\x92s ", 1),
+            0.1,
+            "40 sports, 0 markets",
+        ),
     ],
 )
 def test_a_planted_leak_is_found(
@@ -60,12 +97,17 @@ def test_a_planted_leak_is_found(
 def test_characters_inside_words_are_found_in_the_long_form() -> None:
     def inside(text: str, number: int) -> str:
         words = text.split()
-        words[number % len(words)] = words[number % len(words)][:1] + "qzxj" + words[number % len(words)][1:]
+        words[number % len(words)] = (
+            words[number % len(words)][:1] + "qzxj" + words[number % len(words)][1:]
+        )
         return " ".join(words)
 
     for share, leak in ((0.4, False), (1.0, True)):  # a topic may bring about the former
         findings = found(rows(planted(inside, share), LABELS))
-        assert any("“qzxj”" in one.what and one.leak == leak for one in of_kind(findings, "leak-characters"))
+        assert any(
+            "“qzxj”" in one.what and one.leak == leak
+            for one in of_kind(findings, "leak-characters")
+        )
 
 
 def test_a_word_that_stands_in_a_part_of_one_class_alone_is_a_hint_and_no_leak() -> None:
@@ -83,10 +125,15 @@ def test_a_label_that_is_the_length_is_found() -> None:
 
 
 def test_a_length_that_only_one_class_has_is_found() -> None:
-    texts = [text[:60] if row < 100 and len(text) > 60 else text for row, text in enumerate(sentences(400, seed=3))]
+    texts = [
+        text[:60] if row < 100 and len(text) > 60 else text
+        for row, text in enumerate(sentences(400, seed=3))
+    ]
     n_cut = sum(len(text) == 60 for text in texts[:200])
     findings = found(rows(texts, ["cut"] * 200 + ["whole"] * 200))
-    assert any("exactly 60 characters" in one.what and one.leak for one in of_kind(findings, "leak-length"))
+    assert any(
+        "exactly 60 characters" in one.what and one.leak for one in of_kind(findings, "leak-length")
+    )
     assert n_cut > 50
 
 
@@ -112,7 +159,9 @@ def test_a_topic_that_likes_to_stand_first_is_signal(seed: int) -> None:
 def test_random_labels_leak_nothing(seed: int) -> None:
     texts, _ = two_topics(SIZE, seed)
     generator = np.random.default_rng(seed)
-    labels = [("a", "b", "c")[number] for number in generator.choice(3, len(texts), p=[0.9, 0.08, 0.02])]
+    labels = [
+        ("a", "b", "c")[number] for number in generator.choice(3, len(texts), p=[0.9, 0.08, 0.02])
+    ]
     assert leak_kinds(found(rows(texts, labels))) == []
 
 
@@ -131,13 +180,22 @@ def test_findings_do_not_depend_on_the_order_in_which_sets_give_strings() -> Non
 
 def test_the_guard_is_what_its_formulas_say() -> None:
     # By hand: with k = n the lower end of Clopper-Pearson is 0.05 ** (1 / n).
-    assert lower_bound(np.array([20, 0]), np.array([20, 5])).tolist() == pytest.approx([0.05 ** (1 / 20), 0.0])
+    assert lower_bound(np.array([20, 0]), np.array([20, 5])).tolist() == pytest.approx(
+        [0.05 ** (1 / 20), 0.0]
+    )
     pure = Occurrences(np.array([[20, 0], [12, 8], [300, 1]]), np.array([500, 500]), tried=100)
-    assert pure.told(purity=0.8, coverage=0.01, odds=5).tolist() == [True, False, True]  # 0.86 has the odds 6.2
+    assert pure.told(purity=0.8, coverage=0.01, odds=5).tolist() == [
+        True,
+        False,
+        True,
+    ]  # 0.86 has the odds 6.2
     assert pure.told(purity=0.8, coverage=0.01, odds=7).tolist() == [False, False, True]
     assert pure.told(purity=0.8, coverage=0.1, odds=5).tolist() == [False, False, True]
-    # One class 20 times in a row: a chance of 2^-20, but not where a hundred thousand patterns were tried.
+    # One class 20 times in a row: a chance of 2^-20, but not where a hundred thousand patterns were
+    # tried.
     many = Occurrences(np.array([[20, 0]]), np.array([500, 500]), tried=100_000)
     assert many.told(purity=0.8, coverage=0.01, odds=5).tolist() == [False]
     large = Occurrences(np.array([[40, 0]]), np.array([9_500, 500]), tried=1)
-    assert large.told(purity=0.8, coverage=0.0).tolist() == [False]  # of a class that has 95 % anyway
+    assert large.told(purity=0.8, coverage=0.0).tolist() == [
+        False
+    ]  # of a class that has 95 % anyway

@@ -62,7 +62,9 @@ def test_similarity_is_that_of_the_definition() -> None:
     sets = Shingles.of(texts)
     for one in range(len(texts)):
         for other in range(one):
-            assert sets.similarity(one, other) == pytest.approx(jaccard(texts[one], texts[other])), (one, other)
+            assert sets.similarity(one, other) == pytest.approx(
+                jaccard(texts[one], texts[other])
+            ), (one, other)
 
 
 @pytest.mark.parametrize("words", [12, 42, 60, 260])
@@ -70,17 +72,24 @@ def test_similarity_is_that_of_the_definition() -> None:
 def test_all_pairs_of_the_definition_are_found(words: int, quick: bool) -> None:
     originals = sentences(60, seed=words, words=words)
     versions = [
-        changed(text, 1 + number * max(2, words // 3) // 40, seed=number) for number, text in enumerate(originals[:40])
+        changed(text, 1 + number * max(2, words // 3) // 40, seed=number)
+        for number, text in enumerate(originals[:40])
     ]
     nearly = [
         any(near_each_other(text, other) for other in [*originals, *versions[:number]])
         for number, text in enumerate(versions)
     ]
     assert 4 <= sum(nearly) < 40  # some are, some are not
-    near_in_test = sum(any(near_each_other(text, other) for other in originals) for text in versions)
-    within = one_of_kind(found(rows([*originals, *versions], ["a", "b"] * 50), quick=quick), "near-duplicate")
+    near_in_test = sum(
+        any(near_each_other(text, other) for other in originals) for text in versions
+    )
+    within = one_of_kind(
+        found(rows([*originals, *versions], ["a", "b"] * 50), quick=quick), "near-duplicate"
+    )
     test = rows(versions, ["a", "b"] * 20, "test.csv")
-    shared = one_of_kind(found(rows(originals, ["a", "b"] * 30), test, quick=quick), "near-duplicate-shared")
+    shared = one_of_kind(
+        found(rows(originals, ["a", "b"] * 30), test, quick=quick), "near-duplicate-shared"
+    )
     assert (within.total, shared.total, shared.leak) == (100, 40, True)
     missed = 1 if quick else 0  # of those at the limit the short form misses one in eleven
     assert sum(nearly) - missed <= within.count <= sum(nearly)
@@ -91,15 +100,20 @@ def test_a_text_message_with_another_word_or_other_punctuation_is_a_near_duplica
     texts = [
         "Thats cool. i am a gentleman and will treat you with dignity and respect.",
         "ok. I am a gentleman and will treat you with dignity and respect.",
-        "WHAT'S NEXT", "what's next?", "see you at the station tomorrow at noon", "call me when you get home tonight",
-    ]  # fmt: skip
+        "WHAT'S NEXT",
+        "what's next?",
+        "see you at the station tomorrow at noon",
+        "call me when you get home tonight",
+    ]
     twins = one_of_kind(found(rows(texts, ["a", "b"] * 3)), "near-duplicate")
     assert twins.count == 2
     assert "2 of them under another label" in twins.what
     assert "~ data.csv, row 1 (a)" in twins.examples[0]
 
 
-def test_where_only_some_texts_are_looked_at_the_finding_says_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_only_some_texts_are_looked_at_the_finding_says_of_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(near, "_QUICK_TEXTS", 100)
     texts = [text + end for text in sentences(100, seed=8, words=30) for end in ("", " indeed")]
     part = rows(texts, ["a", "b"] * 100)

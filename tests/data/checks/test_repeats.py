@@ -1,4 +1,6 @@
-"""Same text in two parts, twice in one, under two labels: every count is known from how the rows were made."""
+"""Same text in two parts, twice in one, under two labels: every count is known from how the rows
+were made.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,28 @@ def test_texts_of_a_part_that_are_in_an_earlier_one_are_counted_for_each_two_par
     validation = rows([*texts[40:47], *texts[:3]], ["a", "b"] * 5, "val.csv")
     test = rows([*texts[50:], texts[41], texts[5], texts[5]], ["a"] * 13, "test.csv")
     shared = of_kind(found(train, validation, test), "shared-text")
-    assert [(one.count, one.total, one.leak) for one in shared] == [(2, 13, True), (1, 13, True), (3, 10, True)]
+    assert [(one.count, one.total, one.leak) for one in shared] == [
+        (2, 13, True),
+        (1, 13, True),
+        (3, 10, True),
+    ]
     assert "2 test rows of 13 (15 %) have texts that are in train too" in shared[0].what
     assert "1 test row of 13 (7.7 %) has a text that is in validation too" in shared[1].what
-    assert shared[0].examples[0] == f"test.csv, row 12 (a): “{texts[5][:100]}{'…' if len(texts[5]) > 100 else ''}”"
+    assert (
+        shared[0].examples[0]
+        == f"test.csv, row 12 (a): “{texts[5][:100]}{'…' if len(texts[5]) > 100 else ''}”"
+    )
 
 
 def test_rows_that_repeat_an_earlier_one_of_their_part_are_counted() -> None:
     texts = sentences(30, seed=2)
-    repeated = one_of_kind(found(rows([*texts, *texts[:4], texts[0]], ["a", "b"] * 17 + ["a"])), "repeated-text")
+    repeated = one_of_kind(
+        found(rows([*texts, *texts[:4], texts[0]], ["a", "b"] * 17 + ["a"])), "repeated-text"
+    )
     assert (repeated.count, repeated.total, repeated.leak) == (5, 35, False)
-    assert [one.split(" (")[0] for one in repeated.examples] == [f"data.csv, row {row}" for row in (31, 32, 33)]
+    assert [one.split(" (")[0] for one in repeated.examples] == [
+        f"data.csv, row {row}" for row in (31, 32, 33)
+    ]
 
 
 def test_texts_with_two_labels_are_counted_as_texts_over_all_parts() -> None:

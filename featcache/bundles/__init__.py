@@ -1,0 +1,1 @@
+"""A head on the disk with all that is needed to use it."""

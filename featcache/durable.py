@@ -1,0 +1,206 @@
+"""Writing so that a file is whole or not there, and survives a power cut once the call has
+returned.
+
+A new file goes to a temporary name, is fsynced, renamed, and its folder fsynced. Everything that
+has to last goes through this module, which calls the operating system only as `os.<name>`: the
+fault campaigns record these calls, fail them one by one, and replay every prefix of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.errors import MachineError
+
+TEMPORARY = ".partial"
+_SMALL = 16 << 20
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
+_KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
+_NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
+
+
+class NotAFileError(ValueError):
+    """Something else stands where a small file is expected."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file being written, under its temporary name."""
+
+    _handle: int
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at a byte offset; what is never written reads as zero."""
+        view = memoryview(data).cast("B")
+        while view:
+            n_written = os.pwrite(self._handle, view, offset)
+            view, offset = view[n_written:], offset + n_written
+
+
+@contextlib.contextmanager
+def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
+    """A file of `n_bytes` to be filled in the body; it has its name, durably, only when the body is
+    done.
+
+    The space is taken first, so that a full disk is noticed before the first byte. Raises
+    MachineError where the file system refuses; the temporary file is removed then, and when the
+    body raises, after Ctrl-C too.
+    """
+    temporary = folder / f"{name}-{uuid.uuid4().hex}{TEMPORARY}"
+    final = folder / name
+    try:
+        # O_EXCL: never a file that somebody else has open, nor through a planted link.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            reserve(handle, n_bytes)
+            yield NewFile(handle)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(temporary, final)
+        sync_folder(folder)
+    except OSError as error:
+        _drop(temporary)
+        raise _refused(final, error) from error
+    except BaseException:
+        _drop(temporary)
+        raise
+
+
+def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
+    """Write a small file at once; see `new_file`."""
+    with new_file(folder, name, len(data)) as file:
+        file.write_at(0, data)
+    return folder / name
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; their names survive a power cut.
+
+    Raises MachineError where that is refused.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        for one in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                os.mkdir(one)
+            sync_folder(one.parent)
+    except OSError as error:
+        msg = f"the folder {folder} cannot be made: {error.strerror}"
+        raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
+
+
+def settle(folder: Path) -> None:
+    """Make what others have put into a folder, and the folder itself and the one above it, survive
+    a power cut.
+
+    A process that was killed between naming a file and its fsync leaves a name that is seen and not
+    yet safe. What may only be read is as safe as it ever will be. Raises MachineError where the
+    disk fails.
+    """
+    for one in (folder, folder.parent, folder.absolute().parent.parent):
+        try:
+            sync_folder(one)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise _refused(folder, error) from error
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, durably; those that are gone already are no error.
+
+    Raises MachineError where that is refused.
+    """
+    folders = set()
+    try:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+                folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+    except OSError as error:
+        msg = f"{error.filename or 'a file'} could not be removed: {error.strerror}"
+        raise MachineError(msg, cure="Check the permissions of its folder.") from error
+
+
+def move(path: Path, new: Path) -> None:
+    """Give a file of a folder another name in it, durably. Raises MachineError where that is
+    refused.
+    """
+    try:
+        os.rename(path, new)
+        sync_folder(new.parent)
+    except OSError as error:
+        msg = f"{path} could not be renamed: {error.strerror}"
+        raise MachineError(msg, cure="Check the permissions of its folder.") from error
+
+
+def read_small(path: Path) -> bytes:
+    """A file of at most 16 MiB that is a file: no link that leads elsewhere, no pipe whose writer
+    never comes.
+
+    Raises NotAFileError for anything else; OSError where it cannot be read or is not there.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            msg = "it is a symbolic link"
+            raise NotAFileError(msg) from error
+        raise
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SMALL:
+            msg = "it is no small file"
+            raise NotAFileError(msg)
+        return os.read(handle, facts.st_size)
+    finally:
+        os.close(handle)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written below a folder, which need not exist yet."""
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    facts = os.statvfs(existing)
+    return facts.f_bavail * facts.f_frsize
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reserve(handle: int, n_bytes: int) -> None:
+    """Give the file its size, with its blocks taken where the file system can do that."""
+    if hasattr(os, "posix_fallocate") and n_bytes:
+        try:
+            os.posix_fallocate(handle, 0, n_bytes)
+        except OSError as error:
+            if error.errno not in _NO_RESERVE:
+                raise
+        else:
+            return
+    os.ftruncate(handle, n_bytes)
+
+
+def _drop(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+
+
+def _refused(final: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"{final} could not be written: {os.strerror(error.errno or 0)}", cure=_KEPT
+    )

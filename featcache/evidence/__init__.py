@@ -1,0 +1,1 @@
+"""Experiments on the cache, and what they say about a head."""

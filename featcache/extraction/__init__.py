@@ -1,0 +1,1 @@
+"""The pass of a frozen backbone over the rows that a space lacks."""

@@ -1,0 +1,49 @@
+"""What a sweep is about: its rows and folds, what is tried on them, and what became of it. Plain
+data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.features.folds import Fold
+from featcache.features.views import View
+
+
+@dataclass(frozen=True)
+class LabelledPositions:
+    """Rows to train on or to score. rows: their positions in the cache; labels: class numbers; both
+    (N,).
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What every trial of a search shares.
+
+    gather: (view of one layer and pooling, positions in the cache) -> float32 features (N, H).
+    part: training and validation rows together.  folds: one, or those of a cross-validation, whose
+    validation rows are all rows.
+    seeds: each candidate is trained with each of them.  balance: see `heads.balance`.
+    """
+
+    gather: Callable[[View, NDArray[np.int64]], NDArray[np.float32]]
+    part: LabelledPositions
+    folds: tuple[Fold, ...]
+    n_classes: int
+    metric: str
+    seed: int
+    seeds: tuple[int, ...]
+    balance: str = "none"
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """Classes of the validation rows of all folds, (V,), fold by fold."""
+        return np.concatenate([self.part.labels[fold.held] for fold in self.folds])

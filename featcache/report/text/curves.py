@@ -1,0 +1,84 @@
+"""Learning curves and capacity as text: two small tables and a sentence."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from featcache.evidence.curves import CapacityPoint, MeasuredCurve
+from featcache.report.text.fit import INDENT, TEXT_WIDTH, print_line
+from featcache.tasks.metrics import Interval
+
+
+def growth_text(
+    growths: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
+) -> str:
+    """All of it as plain text."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=INDENT + TEXT_WIDTH, no_color=True, highlight=False)
+    print_curves(growths, view, capacity, console)
+    return "\n".join(one.rstrip() for one in stream.getvalue().splitlines()) + "\n"
+
+
+def print_curves(
+    growths: tuple[MeasuredCurve, ...],
+    view: str,
+    capacity: tuple[CapacityPoint, ...],
+    console: Console,
+) -> None:
+    """Each head's learning curve, then heads by their size."""
+    for growth in growths:
+        print_growth(growth, console)
+        console.print()
+    print_capacity(view, growths[0].metric, capacity, console)
+
+
+def print_growth(growth: MeasuredCurve, console: Console) -> None:
+    """A head's score by training rows, and what twice the labels would give."""
+    print_line(
+        console,
+        "rows",
+        f"{growth.metric} of {growth.about} by training rows (95 % interval over validation rows)",
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in ("rows", "draws", "train", "validation"):
+        table.add_column(head, justify="left" if head == "validation" else "right")
+    for size in growth.sizes:
+        table.add_row(
+            f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score)
+        )
+    console.print(Padding(table, (0, 0, 0, INDENT)))
+    print_line(console, "more", growth.sentence())
+
+
+def print_capacity(
+    view: str, metric: str, heads: tuple[CapacityPoint, ...], console: Console
+) -> None:
+    """Heads of every size on one view, train beside validation."""
+    print_line(
+        console, "capacity", f"{metric} of heads on {view} by their size, train beside validation"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("head")
+    table.add_column("parameters", justify="right")
+    table.add_column("train", justify="right")
+    table.add_column("validation")
+    table.add_column("over linear, points")
+    for one in heads:
+        gain = (
+            ""
+            if one.gain is None
+            else f"{100 * one.gain.value:+z.1f} ± {100 * one.gain.standard_error:.1f}"
+        )
+        name = f"mlp {one.depth}×{one.width}" if one.depth else "linear"
+        table.add_row(
+            name, f"{one.n_parameters:,}", f"{one.train:.3f}", _with_interval(one.score), gain
+        )
+    console.print(Padding(table, (0, 0, 0, INDENT)))
+
+
+def _with_interval(score: Interval) -> str:
+    return f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"

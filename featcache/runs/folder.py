@@ -1,0 +1,182 @@
+"""A run's folder: its name, and what is written there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.bundles.bundle import Description, save_bundle
+from featcache.data.parts import LabelledRows, Parts
+from featcache.durable import write_durably
+from featcache.errors import InputError, MachineError
+from featcache.evidence.mislabelled import NAME as LIST_OF_SUSPECTS
+from featcache.evidence.mislabelled import MislabelledCandidates, write_csv
+from featcache.heads.network import Network
+from featcache.heads.setup import TrainingSetup
+from featcache.runs.result import FitResult
+from featcache.search.options import SearchOptions
+from featcache.search.trial import Trial
+from featcache.tasks.metrics import interval
+
+if TYPE_CHECKING:
+    from featcache.heads.kinds.custom import CustomHead
+
+
+PREDICTIONS = "predictions.parquet"
+REPORT = "report.html"  # made of the other files, by `report/`
+_FEW_CLASSES = 50  # an interval of a hundred and more takes a tenth of a second each
+
+
+def check_out(out: str | os.PathLike[str] | None) -> None:
+    """A folder that cannot be written is worth knowing before the sweep, not after it."""
+    place = Path(out or "runs")
+    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        msg = f"{existing} is a file, so no run can be kept in {place}"
+        raise InputError(msg, cure="Choose a folder: --out DIR.")
+    if not os.access(existing, os.W_OK):
+        msg = f"the folder {existing} cannot be written"
+        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.")
+
+
+def signature_of(space: str, trial: Trial, parts: Parts, wanted: SearchOptions) -> str:
+    """Everything the scores depend on, in one line: print it beside a score that is to be compared."""
+    named = {
+        "space": space,
+        "head": str(trial.head).replace(" ", "-"),
+        "view": str(trial.view).replace(" ", "-"),
+        "recipe": hashlib.sha256(json.dumps(trial.settings, sort_keys=True).encode()).hexdigest()[
+            :12
+        ],
+        "rows": _sum_of(parts),
+        "metric": wanted.metric,
+        "search": hashlib.sha256(repr(wanted.told()).encode()).hexdigest()[:12],
+        "seed": wanted.seeds[0],
+        "version": version("featcache"),
+    }
+    return "|".join(f"{name}:{value}" for name, value in named.items())
+
+
+def _sum_of(parts: Parts) -> str:
+    """12 hex digits for the texts and labels of all parts, in their order."""
+    rows = b"".join(part.keys.tobytes() + repr(part.labels).encode() for part in parts.present())
+    return hashlib.sha256(rows).hexdigest()[:12]
+
+
+def run_folders(
+    out: str | os.PathLike[str] | None, source: str, labels: Sequence[str]
+) -> list[Path]:
+    """A folder for each label: the one asked for, or `runs/<data>-<label>`; numbered where it is
+    taken.
+
+    Of several labels, a folder asked for holds one for each.
+    """
+    if out is not None and len(labels) == 1:
+        return [Path(out)]
+    stem = Path(source.split(", ", maxsplit=1)[0].split(":", maxsplit=1)[0]).name.split(".")[0]
+    found: list[Path] = []
+    for label in labels:
+        name = _name(label) or "label"
+        place = (
+            Path("runs") / (_name(f"{stem}-{label}") or "run") if out is None else Path(out) / name
+        )
+        folder, number = place, 2
+        while folder in found or (out is None and folder.exists()):
+            folder, number = place.with_name(f"{place.name}-{number}"), number + 1
+        found.append(folder)
+    return found
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+
+
+def write_run(
+    folder: Path,
+    result: FitResult,
+    head: Network | CustomHead,
+    description: Description,
+    *,
+    answered: LabelledRows,
+    doubted: MislabelledCandidates | None,
+    chosen_on: LabelledRows,
+    sweep: TrainingSetup,
+    card: str,
+    text: str,
+) -> None:
+    """All files of a run but its page, which is made of these; that of an earlier run in this
+    folder goes.
+
+    card: the bundle's README.md.  text: the content of `report.txt`.  answered: the rows of
+    `result.answers`.  doubted: rows, of `chosen_on`, that are probably labelled wrongly.
+    sweep: what the trials were tried on.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"the folder {folder} cannot be made: {error.strerror}"
+        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in _records(result, sweep))
+    write_durably(folder, "trials.jsonl", lines.encode())
+    save_bundle(folder / "bundle", head, description, card)
+    write_durably(folder, "report.txt", text.encode())
+    write_durably(folder, PREDICTIONS, _predictions(result, answered))
+    if doubted is not None and len(doubted):
+        numbers = chosen_on.numbers or [0] * len(chosen_on.texts)
+        write_csv(
+            folder,
+            doubted,
+            sources=chosen_on.origins,
+            rows=numbers,
+            texts=chosen_on.texts,
+            classes=result.classes,
+        )
+    else:
+        (folder / LIST_OF_SUSPECTS).unlink(missing_ok=True)  # of an earlier run in this folder
+    write_durably(
+        folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode()
+    )
+    (folder / REPORT).unlink(missing_ok=True)
+
+
+def _records(result: FitResult, sweep: TrainingSetup) -> Iterator[dict[str, Any]]:
+    """The trials; those that were not dropped with the interval of their validation score, unless
+    classes are many.
+    """
+    for trial in result.trials:
+        record = trial.record()
+        if not trial.dropped and sweep.n_classes <= _FEW_CLASSES:
+            found = interval(
+                sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed
+            )
+            record["interval"] = {"low": found.low, "high": found.high}
+        yield record
+
+
+def _predictions(result: FitResult, rows: LabelledRows) -> bytes:
+    """Row by row, as Parquet: key, label, best and linear (class numbers), confidence of best. No
+    texts.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    answers = result.answers
+    columns = {
+        "key": pa.array([bytes(key) for key in rows.keys], pa.binary(16)),
+        "label": pa.array(answers.truth.astype(np.int32)),
+        "best": pa.array(answers.best.astype(np.int32)),
+        "linear": pa.array(answers.linear.astype(np.int32)),
+        "confidence": pa.array(answers.confidence.astype(np.float32)),
+    }
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata({"part": answers.part}), stream)
+    return stream.getvalue()

@@ -1,1 +1,0 @@
-"""Searching heads, scoring them, and choosing one without fooling oneself."""

@@ -1,0 +1,1 @@
+"""What a head predicts, and how predictions are scored."""

@@ -1,0 +1,266 @@
+"""Verb: what more labels, and a larger head, would give: score against training rows and against
+capacity.
+
+Reads as `fit-heads` does, trains the linear reference and the best simple head on parts of the
+training rows, fits learning curves, and trains heads of every size on the best view. Nothing is
+written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.data.parts import read_parts
+from featcache.data.texts import TextOptions
+from featcache.evidence.curves import DEPTHS, WIDTHS, CapacityPoint, MeasuredCurve
+from featcache.features.commands import DEFAULT_CACHE
+from featcache.features.find import find_space
+from featcache.features.views import VIEWS
+from featcache.heads.candidate import Candidate
+from featcache.heads.shape import HeadShape
+from featcache.progress import Progress, Silent
+from featcache.search.candidates import Candidates, base_recipe
+from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
+from featcache.search.problem import LabelProblem, memory_told, views_asked_for
+from featcache.tasks.balance import epoch_size
+
+SPLIT = "0.8/0.2"  # nothing is chosen for good here, so no rows are kept for a test
+HEADS = ("logreg", "mlp")  # simple ones, among which the best is looked for
+_SEARCHED_DEPTHS, _SEARCHED_WIDTHS = (1,), (256,)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What `curves` measured.
+
+    rows: of training and of validation.  growths: score by rows, of the linear reference and, where
+    it is another, of the best simple head, which is last.  capacity: heads of each size on `view`,
+    trained on all training rows.
+    """
+
+    label: str
+    metric: str
+    space: str
+    rows: tuple[int, int]
+    classes: tuple[Any, ...]
+    growths: tuple[MeasuredCurve, ...]
+    view: str
+    capacity: tuple[CapacityPoint, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """learning_curve is that of the best simple head; learning_curves has all, the linear
+        reference first.
+        """
+        found = [one.to_json() for one in self.growths]
+        return {
+            "label": self.label,
+            "metric": self.metric,
+            "space": self.space,
+            "rows": {"train": self.rows[0], "validation": self.rows[1]},
+            "classes": list(self.classes),
+            "learning_curve": found[-1],
+            "learning_curves": found,
+            "capacity": {"view": self.view, "heads": [one.to_json() for one in self.capacity]},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def curves(
+    train: Any,
+    *,
+    label: str,
+    validation: Any = None,
+    test: Any = None,
+    split: str | None = None,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    strict: bool = False,
+    backbone: str | os.PathLike[str] | None = None,
+    space: str | None = None,
+    text: str | None = None,
+    template: str | None = None,
+    encoding: str = "utf-8",
+    skip_empty: bool = False,
+    heads: Sequence[str] | str = HEADS,
+    depths: Sequence[int] = DEPTHS,
+    widths: Sequence[int] = WIDTHS,
+    layers: str | Sequence[int] | None = None,
+    pool: str | Sequence[str] | None = None,
+    views: str | Sequence[str] = VIEWS,
+    metric: str = "macro_f1",
+    balance: str = "none",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Curves:
+    """Measure score against the number of training rows, and against the size of the head.
+
+    train, validation, test: files or tables (see `data.read.read`); of a test file nothing is used
+    but its texts, which are left out of training.  split: "train/validation" shares [0.8/0.2].
+    label: the column of labels.
+    heads: of linear, mlp (1×256) and logreg: the best of these on any view is the head whose curve
+    is drawn, beside logistic regression on the last layer's mean.  layers, pool, views: where it is
+    looked for.
+    depths, widths: heads that are compared on the best view.  metric: accuracy, macro_f1,
+    weighted_f1 or mcc.
+
+    The same call with the same seed gives the same result on one machine.
+    Raises InputError and its kin for bad data or options; CacheMissError where no space holds all
+    rows, with the extract command; SplitError under `strict` where a text is in two parts.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    heads_asked_for(
+        ["mlp"], depths, widths, HeadShape("mlp", 1, 1)
+    )  # depths and widths that there cannot be
+    shapes, _ = heads_asked_for(heads, _SEARCHED_DEPTHS, _SEARCHED_WIDTHS, HeadShape("mlp", 1, 1))
+    wanted = SearchOptions(
+        shapes,
+        (),
+        listed(views),
+        metric,
+        "halving",
+        None,
+        None,
+        None,
+        seeds_from(seed, 1),
+        balance,
+        0.0,
+        thresholds=False,
+    )
+    reading = TextOptions(text, template, encoding, skip_empty)
+    shares = split if split is not None or validation is not None else SPLIT
+    parts = read_parts(
+        train,
+        validation,
+        test,
+        label=label,
+        split=shares,
+        reading=reading,
+        seed=seed,
+        strict=strict,
+        warn=progress.note,
+    )
+    found = find_space(
+        Path(cache),
+        [parts.train, parts.validation],
+        backbone=backbone,
+        name=space,
+        layers=layers,
+        pool=pool,
+        reading=reading.options(),
+    )
+    there = views_asked_for(found, layers, pool, wanted)
+    from featcache.features.budget import MemoryBudget
+    from featcache.features.cached import CachedStates
+
+    with MemoryBudget() as room, memory_told():
+        rows = np.concatenate([found.find(part.keys) for part in (parts.train, parts.validation)])
+        task = LabelProblem.of(
+            label,
+            parts,
+            found,
+            CachedStates(found, rows, room),
+            wanted,
+            there,
+            split=validation is None,
+        )
+        best = _best(task, progress)
+        growths = _growths(task, best, progress)
+        capacity = _capacity(task, best, depths, widths, progress)
+    return Curves(
+        label=label,
+        metric=metric,
+        space=found.name,
+        rows=(len(parts.train.texts), len(parts.validation.texts)),
+        classes=tuple(task.classes),
+        growths=growths,
+        view=str(best.view),
+        capacity=capacity,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _best(task: LabelProblem, progress: Progress) -> Candidate:
+    """The simplest of the best simple heads on validation rows."""
+    from featcache.features.budget import MemoryBudget
+    from featcache.search.search import Best, Search
+    from featcache.search.selection import choose
+
+    sweep, balance = task.sweep, task.wanted.balance
+    n_rows = epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
+    recipe = base_recipe(n_rows, seed=sweep.seed, balanced=balance == "weights")
+    candidates = Candidates(tuple(task.views), task.wanted.heads, recipe).grid()
+    shown = 0
+
+    def watch(best: Best) -> None:
+        nonlocal shown
+        progress.advance(
+            best.n_done - shown,
+            f"best so far {best.score:.3f} {best.candidate.head} on {best.candidate.view}",
+        )
+        shown = best.n_done
+
+    progress.begin("heads", len(candidates))
+    try:
+        with MemoryBudget() as room:
+            search = Search(
+                task.sweep, task.width, room=room, watch=watch, out_of_time=lambda: False
+            )
+            return choose(search.run(candidates, halving=True), task.sweep).candidate
+    finally:
+        progress.end()
+
+
+def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[MeasuredCurve, ...]:
+    from featcache.evidence.curves import by_rows, sizes_of
+
+    found = []
+    for one in dict.fromkeys([task.reference, best]):
+        progress.begin("rows", len(sizes_of(len(task.sweep.folds[0].train), task.sweep.n_classes)))
+        try:
+            found.append(
+                by_rows(one, task.sweep, width=task.width, watch=partial(_tell, progress, one))
+            )
+        finally:
+            progress.end()
+    return tuple(found)
+
+
+def _tell(progress: Progress, candidate: Candidate, rows: int) -> None:
+    progress.advance(1, f"{rows:,} rows, {candidate.head} on {candidate.view}")
+
+
+def _capacity(
+    task: LabelProblem,
+    best: Candidate,
+    depths: Sequence[int],
+    widths: Sequence[int],
+    progress: Progress,
+) -> tuple[CapacityPoint, ...]:
+    from featcache.evidence.curves import by_capacity
+
+    n_heads = 1 + len({depth for depth in depths if depth}) * len(set(widths))
+    shown = 0
+
+    def watch(done: int) -> None:
+        nonlocal shown
+        progress.advance(done - shown, f"on {best.view}")
+        shown = done
+
+    progress.begin("capacity", n_heads)
+    try:
+        return tuple(
+            by_capacity(
+                best.view, task.sweep, width=task.width, depths=depths, widths=widths, watch=watch
+            )
+        )
+    finally:
+        progress.end()

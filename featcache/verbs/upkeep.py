@@ -1,0 +1,271 @@
+"""Verbs: look after a cache. Which spaces are meant, which rows some data use; `cache/upkeep/` does
+the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from featcache.cache.space import Space, folders_in, spaces_in
+from featcache.cache.upkeep.export import columns_of, export_hdf5, export_numpy
+from featcache.cache.upkeep.gc import Removal, leftovers, unused_rows, whole_space
+from featcache.cache.upkeep.merge import Merged
+from featcache.cache.upkeep.merge import merge as _merge
+from featcache.cache.upkeep.repair import Repaired
+from featcache.cache.upkeep.repair import repair as _repair
+from featcache.cache.upkeep.verify import VerifiedSpace
+from featcache.cache.upkeep.verify import verify as _verify
+from featcache.data.keys import row_keys
+from featcache.data.read import read
+from featcache.data.texts import TextOptions, render
+from featcache.errors import CacheMissError, InputError, SpaceChoiceError
+from featcache.features.commands import DEFAULT_CACHE, cache_option, extract_command
+from featcache.features.find import cached_layers, named, pick_space
+from featcache.features.request import parse_poolings
+from featcache.progress import Progress, Silent
+
+_MIB = 1 << 20
+
+
+def verify(
+    space: str | None = None,
+    *,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    sample: float | None = None,
+    progress: Progress | None = None,
+) -> list[VerifiedSpace]:
+    """Check a space, or all of a cache, against its checksums; nothing is changed.
+
+    space: a name or its beginning.  sample: None for every byte, a share of each shard's rows
+    (0.01), or a number of rows (1000). Raises SpaceChoiceError where there is no such space; damage
+    is in the result.
+    """
+    if sample is not None and not 0 < sample < float("inf"):
+        msg = f"--sample {sample:g} draws no rows"
+        raise InputError(msg, cure="Give a share such as 0.01, or a number of rows such as 1000.")
+    folders = _folders(Path(cache), space)
+    with _Bytes(progress, "checking", _size(folders) if sample is None else 0) as count:
+        return [_verify(folder, sample=sample, progress=count) for folder in folders]
+
+
+def repair(
+    space: str | None = None,
+    *,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    progress: Progress | None = None,
+) -> list[Repaired]:
+    """Drop exactly the rows that are damaged, in a space or in all of a cache; `verify` is clean
+    afterwards.
+
+    Raises SpaceChoiceError where there is no such space; MachineError where the disk refuses. What
+    a later featcache wrote, and what the disk does not let be read, is named in the result.
+    """
+    folders = _folders(Path(cache), space)
+    with _Bytes(progress, "checking", _size(folders)) as count:
+        return [_repair(folder, progress=count, waiting=count.wait) for folder in folders]
+
+
+def merge(
+    space: str | None = None,
+    *,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    progress: Progress | None = None,
+) -> list[Merged]:
+    """Make one sealed file of each space's shards, in a space or in all of a cache.
+
+    Raises SpaceChoiceError where there is no such space; DamageError where a shard is damaged;
+    MachineError where the disk is full. What was there is there then.
+    """
+    folders = _folders(Path(cache), space)
+    with _Bytes(progress, "merging", 2 * _size(folders)) as count:
+        return [
+            _merge(Space.open(folder), progress=count, waiting=count.wait) for folder in folders
+        ]
+
+
+def removals(
+    spaces: Sequence[str] = (),
+    *,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    older_than_days: float | None = None,
+    unused_by: Any = None,
+    reading: TextOptions | None = None,
+) -> list[Removal]:
+    """What may go: leftovers always; spaces that are named, or not written for so many days; rows
+    not in the data.
+
+    With `spaces`, the other conditions are about these alone. Nothing is removed: see
+    `cache.upkeep.gc.collect`.
+    Raises SpaceChoiceError for a name that no space has; InputError and its kin for data that
+    cannot be read.
+    """
+    place = Path(cache)
+    named = [pick_space(place, name) for name in spaces] if spaces else spaces_in(place)[0]
+    found: list[Removal] = []
+    keys = None
+    if unused_by is not None:
+        how = reading or TextOptions()
+        keys = row_keys(render(read(unused_by, encoding=how.encoding), how).rendered)
+    for one in {space.path: space for space in named}.values():
+        written = _last_written(one)
+        old = older_than_days is not None and datetime.now(tz=UTC) - written > _days(
+            older_than_days
+        )
+        if older_than_days is not None and not old:
+            continue
+        reason = f"last written {written:%Y-%m-%d}" if old else "named"
+        if keys is not None:
+            removal = unused_rows(one, keys, "not in the data")
+            found += [] if removal is None else [removal]
+        elif old or spaces:
+            found.append(whole_space(one, reason))
+    return found + (leftovers(place) if not spaces else [])
+
+
+def export(
+    space: str | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    kind: str | None = None,
+    data: Any = None,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    layers: str | Sequence[int] = "all",
+    pool: str | Sequence[str] | None = None,
+    reading: TextOptions | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Copy features out of a space: kind "numpy" is a folder of .npy files, "hdf5" one plain HDF5
+    file.
+
+    data: what to export, row for row and in this order (row i of each array is row i of the data);
+    all rows of the space where it is left out.  out: by default named after the space; ending in
+    .h5 it means "hdf5".
+    Returns the files written. Raises CacheMissError where texts are not cached; DamageError where
+    rows are damaged; MachineError where the disk refuses; InputError where `out` exists.
+    """
+    found = pick_space(Path(cache), space)
+    kind = kind or ("hdf5" if out is not None and Path(out).suffix in {".h5", ".hdf5"} else "numpy")
+    target = (
+        Path(out)
+        if out is not None
+        else Path(found.name + (".h5" if kind == "hdf5" else "-features"))
+    )
+    if target.exists() and (kind == "hdf5" or not target.is_dir() or any(target.iterdir())):
+        msg = f"{target} exists already"
+        raise InputError(msg, cure="Name with --out a file or folder that does not exist yet.")
+    if data is None:
+        positions = found.first_positions()
+        if not len(positions):
+            msg = f"space {found.name} holds no rows"
+            raise CacheMissError(msg, cure=f"Add some: {recompute_command(found)}")
+    else:
+        how = reading or TextOptions()
+        positions = found.find(row_keys(render(read(data, encoding=how.encoding), how).rendered))
+        missing = int((positions < 0).sum())
+        if missing:
+            msg = f"{missing:,} of {len(positions):,} rows are not in space {found.name}"
+            raise CacheMissError(msg, cure=f"Add them: {recompute_command(found)}")
+    poolings = found.contract.poolings if pool is None else parse_poolings(pool)
+    views = [(layer, pooling) for layer in cached_layers(layers, found) for pooling in poolings]
+    for layer, pooling in views:
+        found.check_view(layer, pooling)
+    told = progress or Silent()
+    told.begin("export", len(positions) * len(views))
+    try:
+        columns = columns_of(
+            found, positions, views, lambda n_rows: told.advance(n_rows, "rows × views")
+        )
+        write = export_hdf5 if kind == "hdf5" else export_numpy
+        return write(target, found, columns)
+    finally:
+        told.end()
+
+
+def recompute_command(space: Space) -> str:
+    """The extraction that adds rows to exactly this space."""
+    contract, origin = space.contract, space.origin
+    whole = contract.layers == tuple(range(origin.n_layers + 1))
+    options = ["--max-length", str(contract.max_length), "--dtype", contract.dtype]
+    options += ["--layers", "all" if whole else ",".join(map(str, contract.layers))]
+    options += ["--pool", ",".join(contract.poolings)]
+    return extract_command(space.path.parent, ["DATA"], origin.backbone, options)
+
+
+def _folders(cache: Path, name: str | None) -> list[Path]:
+    """The folders of a space, or of all there are, whatever state they are in; none in an empty
+    cache.
+    """
+    folders = folders_in(cache)
+    if not folders and (name is not None or not cache.is_dir()):
+        msg = f"there is no feature space in {cache}"
+        raise SpaceChoiceError(
+            msg, cure=f"Make one: featcache extract DATA --backbone MODEL{cache_option(cache)}"
+        )
+    fitting = named(folders, name)
+    if name is not None and len(fitting) != 1:
+        names = ", ".join(folder.name for folder in fitting or folders)
+        what = (
+            f"several spaces begin with {name!r}" if fitting else f"{cache} has no space {name!r}"
+        )
+        raise SpaceChoiceError(f"{what}: {names}", cure="Name one of these.")
+    return fitting
+
+
+def _size(folders: Sequence[Path]) -> int:
+    size = 0
+    for path in (path for folder in folders for path in folder.glob("*.h5")):
+        with contextlib.suppress(FileNotFoundError):  # a merge has just removed it
+            size += path.lstat().st_size
+    return size
+
+
+def _days(number: float) -> timedelta:
+    """Raises InputError for what is no number of days."""
+    try:
+        return timedelta(days=number)
+    except OverflowError:
+        return timedelta.max
+    except ValueError as error:
+        msg = f"--older-than {number} is not a number of days"
+        raise InputError(msg, cure="Give a number such as 90.") from error
+
+
+def _last_written(space: Space) -> datetime:
+    """When rows last came in; of a space without rows, when it was made."""
+    try:
+        written = datetime.fromisoformat(space.last_written or "")
+        return written if written.tzinfo else written.replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(space.path.stat().st_mtime, tz=UTC)
+
+
+class _Bytes:
+    """Bytes that go by, told as MiB and GB/s."""
+
+    def __init__(self, progress: Progress | None, title: str, total: int) -> None:
+        self._progress, self._title, self._total = progress or Silent(), title, total
+        self._bytes = self._told = 0
+        self._since = datetime.now(tz=UTC)
+
+    def __enter__(self) -> Self:
+        self._progress.begin(self._title, max(self._total // _MIB, 1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.end()
+
+    def __call__(self, n_bytes: int) -> None:
+        self._bytes += n_bytes
+        more = self._bytes // _MIB - self._told
+        if more:
+            self._told += more
+            seconds = (datetime.now(tz=UTC) - self._since).total_seconds()
+            self._progress.advance(more, f"MiB · {self._bytes / 1e9 / max(seconds, 1e-9):.1f} GB/s")
+
+    def wait(self) -> None:
+        self._progress.note("waiting for the processes that write to this space")

@@ -38,7 +38,7 @@ from featcache.report.page import write_page
 from featcache.report.text.fit import report_text
 from featcache.runs.command import command_of, sibling_of
 from featcache.runs.folder import check_out, run_folders, signature_of, write_run
-from featcache.runs.ledger import TestRead, earlier_choices, enter, test_name
+from featcache.runs.ledger import LedgerEntry, earlier_choices, enter, test_name
 from featcache.runs.result import FitResult, Mislabelled, RunOrigin
 from featcache.search.candidates import HEADS, TRIALS, Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
@@ -556,7 +556,9 @@ def _mistakes(task: LabelProblem, answers: RowPredictions) -> list[ShownRow]:
 # -- test and run ----------------------------------------------------------------------------------
 
 
-def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress) -> list[TestRead]:
+def _entered(
+    task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
+) -> list[LedgerEntry]:
     """Other choices that the cache remembers on these test rows; this one is added to them."""
     if task.parts.test is None:
         return []
@@ -566,7 +568,7 @@ def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
         "seed": task.sweep.seed,
         **chosen.settings,
     }
-    reading = TestRead(
+    reading = LedgerEntry(
         test=test_name(task.parts.test.keys, task.numbers[2]),
         label=task.label,
         choice=json.dumps(named, sort_keys=True, ensure_ascii=False),
@@ -581,6 +583,6 @@ def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
     return before
 
 
-def _flag(before: Sequence[TestRead]) -> str:
+def _flag(before: Sequence[LedgerEntry]) -> str:
     others = "another choice was" if len(before) == 1 else f"{len(before)} other choices were"
     return f"warning    {others} scored on these test rows before: whoever reports the best of them has chosen on test"

@@ -32,7 +32,7 @@ from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
 from featcache.features.views import VIEWS
 from featcache.heads.shape import HeadShape
-from featcache.progress import Progress, Silent
+from featcache.progress import Progress, Silent, Stage
 from featcache.report.card import model_card
 from featcache.report.page import write_page
 from featcache.report.text.fit import report_text
@@ -402,7 +402,7 @@ def _searched(
     task: LabelProblem, room: MemoryBudget, progress: Progress
 ) -> tuple[list[Trial], Trial]:
     """Trials of all candidates, and that of the linear reference, which need not be one of them."""
-    from featcache.search.search import Best, Search
+    from featcache.search.search import Search
 
     sweep, wanted, reference = task.sweep, task.wanted, task.reference
     recipe = base_recipe(
@@ -413,25 +413,17 @@ def _searched(
     )
     offered = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
     deadline = None if wanted.seconds is None else time.monotonic() + wanted.seconds
-    shown = 0
-
-    def watch(best: Best) -> None:
-        nonlocal shown
-        detail = f"best so far {best.score:.3f} {best.candidate.head} on {best.candidate.view}"
-        progress.advance(best.n_done - shown, detail)
-        shown = best.n_done
-
-    search = Search(
-        sweep,
-        task.width,
-        room=room,
-        watch=watch,
-        out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
-    )
     count = wanted.trials or TRIALS
     candidates = offered.asked_for(wanted.search, wanted.trials)
-    progress.begin("sweep", count if wanted.search == "optuna" else len(candidates))
-    try:
+    total = count if wanted.search == "optuna" else len(candidates)
+    with Stage(progress, "sweep", total) as stage:
+        search = Search(
+            sweep,
+            task.width,
+            room=room,
+            watch=lambda best: stage.reach(best.n_done, str(best)),
+            out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
+        )
         if wanted.search == "optuna":
             from featcache.search.tpe import search_with_optuna
 
@@ -441,8 +433,6 @@ def _searched(
         else:
             stays = reference.__eq__
             trials = search.run(candidates, halving=wanted.search == "halving", stays=stays)
-    finally:
-        progress.end()
     known = [trial for trial in trials if trial.candidate == reference]
     return trials, known[0] if known else search.run([reference], in_time=False)[0]
 
@@ -508,20 +498,16 @@ def _judged(
     subject = task.reference
     sweep, left_out = task.for_verdict()
     texts = task.answered("chosen on").texts
-    progress.begin("verdict", 4)
-    try:
-        with MemoryBudget() as room:
-            found = experiments(
-                subject,
-                sweep,
-                task.views,
-                width=task.width,
-                room=room,
-                texts=texts,
-                watch=lambda what: progress.advance(1, what),
-            )
-    finally:
-        progress.end()
+    with Stage(progress, "verdict", 4) as stage, MemoryBudget() as room:
+        found = experiments(
+            subject,
+            sweep,
+            task.views,
+            width=task.width,
+            room=room,
+            texts=texts,
+            watch=lambda what: stage.advance(1, what),
+        )
     return judge(
         found, cures, subject=f"linear head on {subject.view}", left_out=left_out
     ), found.growth

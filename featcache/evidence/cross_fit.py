@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import METRICS, Classes, difference, scores_of_many
+from featcache.tasks.metrics import Classes
 
 STANDARD_ERRORS, LEAST = (
     2.0,
@@ -85,7 +85,7 @@ def arm_of(trials: Sequence[Trial], sweep: TrainingSetup) -> CrossFittedChoice:
     by_group = _scores_without(predicted, group, sweep)  # (M, G)
     chosen = by_group.argmax(axis=0)
     mixed = np.take_along_axis(predicted, chosen[group][None, None], axis=0)[0]
-    score = float(scores_of_many(sweep.metric, sweep.truth, mixed, sweep.n_classes).mean())
+    score = float(sweep.score(sweep.truth, mixed).mean())
     best = trials[int(by_group.mean(axis=1).argmax())]
     return CrossFittedChoice(tuple(trials), best, mixed, score, best.train[sweep.metric])
 
@@ -99,10 +99,10 @@ def effect_of_classes(mine: Classes, theirs: Classes, sweep: TrainingSetup) -> E
     """How much better some classes of the held rows are than others; each (V,), or (S, V) of
     several runs.
     """
-    found = difference(sweep.metric, sweep.truth, mine, theirs, sweep.n_classes, seed=sweep.seed)
+    found = sweep.task.difference(sweep.metric, sweep.truth, mine, theirs, seed=sweep.seed)
     variances = [found.standard_error**2]
     for runs in (mine, theirs):
-        scored = scores_of_many(sweep.metric, sweep.truth, np.atleast_2d(runs), sweep.n_classes)
+        scored = sweep.score(sweep.truth, np.atleast_2d(runs))
         variances.append(float(np.var(scored, ddof=1)) / len(scored) if len(scored) > 1 else 0.0)
     return Effect(found.value, math.sqrt(sum(variances)))
 
@@ -120,8 +120,8 @@ def chance(arm: CrossFittedChoice, sweep: TrainingSetup) -> tuple[float, float]:
     generator = np.random.default_rng(sweep.seed)
     given = arm.predicted[0]
     shuffled = np.stack([generator.permutation(given) for _ in range(_PERMUTATIONS)])
-    scores = scores_of_many(sweep.metric, sweep.truth, shuffled, sweep.n_classes)
-    reached = float(scores_of_many(sweep.metric, sweep.truth, given[None], sweep.n_classes)[0])
+    scores = sweep.score(sweep.truth, shuffled)
+    reached = float(sweep.score(sweep.truth, given[None])[0])
     spread = math.sqrt(2.0) * float(scores.std(ddof=1))
     away = (reached - float(scores.mean())) / spread if spread > _ROUNDING else 0.0
     return 0.5 * math.erfc(away / math.sqrt(2.0)), float(scores.mean())
@@ -133,19 +133,7 @@ def _scores_without(
     """The metric (M, G) of each head on the rows outside each group, mean over runs. predicted: (M,
     S, V).
     """
-    n_classes = sweep.n_classes
     found = np.empty((len(predicted), _GROUPS))
     for number, runs in enumerate(predicted):
-        cells = (
-            (group * n_classes + sweep.truth) * n_classes
-            + runs
-            + _GROUPS * n_classes**2 * np.arange(len(runs))[:, None]
-        )
-        counts = np.bincount(cells.ravel(), minlength=len(runs) * _GROUPS * n_classes**2).astype(
-            np.float64
-        )
-        counts = counts.reshape(len(runs), _GROUPS, n_classes, n_classes)
-        found[number] = METRICS[sweep.metric](counts.sum(axis=1, keepdims=True) - counts).mean(
-            axis=0
-        )
+        found[number] = sweep.task.score_without(sweep.metric, sweep.truth, runs, group, _GROUPS)
     return found

@@ -23,18 +23,11 @@ from featcache.heads.setup import TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import (
-    Difference,
-    Interval,
-    difference,
-    interval,
-    score,
-    scores_of_many,
-)
-from featcache.tasks.strata import part_of
+from featcache.tasks.metrics import Difference, Interval
+from featcache.tasks.protocol import Task
 
 DEPTHS, WIDTHS = (0, 1, 2, 3, 4), (64, 256)
-_MOST_SIZES, _FEWEST_ROWS, _ROWS_A_CLASS = 7, 32, 4
+_MOST_SIZES = 7
 _Z95 = 1.96
 _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 
@@ -110,15 +103,10 @@ class MeasuredCurve:
         }
 
 
-def sizes_of(n_rows: int, n_classes: int) -> tuple[int, ...]:
-    """Halves of halves of the rows, ascending: at most 7 sizes, none below 32 rows or 4 a class."""
-    least = _least(n_classes)
+def sizes_of(n_rows: int, least: int) -> tuple[int, ...]:
+    """Halves of halves of the rows, ascending: at most 7 sizes, none below `least` rows."""
     found = [n_rows >> place for place in range(_MOST_SIZES)]
     return tuple(sorted({one for one in found if one >= least} | {n_rows}))
-
-
-def _least(n_classes: int) -> int:
-    return max(_FEWEST_ROWS, _ROWS_A_CLASS * n_classes)
 
 
 def by_rows(
@@ -139,7 +127,7 @@ def by_rows(
     """
     n_rows = min(len(fold.train) for fold in sweep.folds)
     measured: list[CurvePoint] = []
-    sizes = sizes_of(n_rows, sweep.n_classes)[-most_sizes:]
+    sizes = sizes_of(n_rows, sweep.task.fewest_rows)[-most_sizes:]
     for place, rows in enumerate(sizes):
         if out_of_time():
             break
@@ -148,8 +136,8 @@ def by_rows(
         found = _measured(candidate, sweep, rows, draws, place)
         measured.append(found)
         watch(rows)
-    guess = np.full(len(sweep.truth), np.bincount(sweep.truth).argmax())
-    worst = score(sweep.metric, sweep.truth, guess, sweep.n_classes)
+    guess = sweep.task.majority(sweep.truth, len(sweep.truth))
+    worst = sweep.task.score(sweep.metric, sweep.truth, guess)
     most = max((one.draws for one in measured), default=0)
     scores = np.full((len(measured), most), np.nan)
     for place, one in enumerate(measured):
@@ -160,7 +148,7 @@ def by_rows(
     curve = fitted(
         [one.rows for one in measured], scores, pool=n_rows, worst=least, held_error=held_error
     )
-    needed = _least(sweep.n_classes) << (FEWEST_SIZES - 1)
+    needed = sweep.task.fewest_rows << (FEWEST_SIZES - 1)
     return MeasuredCurve(
         about or f"{candidate.head} on {candidate.view}",
         sweep.metric,
@@ -176,7 +164,10 @@ def _measured(
     """All draws of a size are trained together."""
     labels = sweep.part.labels
     folds = tuple(
-        Fold(_drawn(fold.train, labels, rows, seed=sweep.seed + 1000 * place + draw), fold.held)
+        Fold(
+            _drawn(fold.train, labels, sweep.task, rows, seed=sweep.seed + 1000 * place + draw),
+            fold.held,
+        )
         for draw in range(draws)
         for fold in sweep.folds
     )
@@ -186,8 +177,8 @@ def _measured(
     part = replace(sweep, folds=folds, seeds=sweep.seeds[:1])
     trial = _run([candidate], part)[0]
     predicted = trial.predicted.reshape(draws, -1)  # folds of one draw side by side
-    scores = scores_of_many(sweep.metric, sweep.truth, predicted, sweep.n_classes)
-    found = interval(sweep.metric, sweep.truth, predicted, sweep.n_classes, seed=sweep.seed)
+    scores = sweep.score(sweep.truth, predicted)
+    found = sweep.task.interval(sweep.metric, sweep.truth, predicted, seed=sweep.seed)
     return CurvePoint(
         rows,
         found,
@@ -198,10 +189,12 @@ def _measured(
 
 
 def _drawn(
-    places: NDArray[np.int64], labels: NDArray[np.int64], rows: int, *, seed: int
+    places: NDArray[np.int64], labels: NDArray[np.int64], task: Task, rows: int, *, seed: int
 ) -> NDArray[np.int64]:
     return (
-        places if rows == len(places) else part_of(places, labels[places], rows, seed=seed % 2**32)
+        places
+        if rows == len(places)
+        else task.part_of(places, labels[places], rows, seed=seed % 2**32)
     )
 
 
@@ -254,16 +247,14 @@ def by_capacity(
 
 
 def _capacity(trial: Trial, linear: Trial, sweep: TrainingSetup) -> CapacityPoint:
-    metric, truth, n_classes = sweep.metric, sweep.truth, sweep.n_classes
+    metric, truth, task = sweep.metric, sweep.truth, sweep.task
     gain = None
     if trial is not linear:
-        gain = difference(
-            metric, truth, trial.predicted, linear.predicted, n_classes, seed=sweep.seed
-        )
+        gain = task.difference(metric, truth, trial.predicted, linear.predicted, seed=sweep.seed)
     return CapacityPoint(
         trial.head.depth,
         trial.head.width,
-        interval(metric, truth, trial.predicted, n_classes, seed=sweep.seed),
+        task.interval(metric, truth, trial.predicted, seed=sweep.seed),
         trial.train[metric],
         trial.n_parameters,
         gain,

@@ -32,7 +32,6 @@ from featcache.evidence.cross_fit import (
     effect_of_classes,
 )
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import score
 
 if TYPE_CHECKING:
     from featcache.evidence.experiments import Evidence
@@ -257,7 +256,7 @@ def _features_and_capacity(evidence: Evidence) -> list[_Found]:
 
 def _skill(evidence: Evidence) -> float:
     best = evidence.everything
-    return score("mcc", evidence.sweep.truth, best.predicted[0], evidence.sweep.n_classes)
+    return evidence.sweep.task.score("mcc", evidence.sweep.truth, best.predicted[0])
 
 
 def _below_words(evidence: Evidence) -> bool:
@@ -270,7 +269,7 @@ def _poor(evidence: Evidence, *, helped: bool) -> str:
     best, sweep = evidence.everything, evidence.sweep
     still = "even with all of it " if helped else "nothing tried helps, and "
     if _below_words(evidence) and evidence.words is not None:
-        words = score(sweep.metric, sweep.truth, evidence.words, sweep.n_classes)
+        words = sweep.task.score(sweep.metric, sweep.truth, evidence.words)
         return f"{still}the best head ({best.score:.3f}) stays below a bag of words ({words:.3f})"
     return (
         f"{still}the best head has {best.score:.3f} (Matthews correlation {_skill(evidence):.2f})"
@@ -375,7 +374,7 @@ def _told(evidence: Evidence) -> tuple[Experiment, ...]:
     told.append(plain("shuffled", f"{growth.about} trained on shuffled labels", evidence.shuffled))
     told.append(plain("guessing", "guessing with the same shares of classes", evidence.guessed))
     if evidence.words is not None:
-        value = score(sweep.metric, sweep.truth, evidence.words, sweep.n_classes)
+        value = sweep.task.score(sweep.metric, sweep.truth, evidence.words)
         gain = effect_of_classes(evidence.words, all_of_it.predicted, sweep)
         told.append(
             Experiment(

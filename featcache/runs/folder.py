@@ -25,7 +25,6 @@ from featcache.heads.setup import TrainingSetup
 from featcache.runs.result import FitResult
 from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import interval
 
 if TYPE_CHECKING:
     from featcache.heads.kinds.custom import CustomHead
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.parquet"
 REPORT = "report.html"  # made of the other files, by `report/`
-_FEW_CLASSES = 50  # an interval of a hundred and more takes a tenth of a second each
 
 
 def check_out(out: str | os.PathLike[str] | None) -> None:
@@ -154,10 +152,8 @@ def _records(result: FitResult, sweep: TrainingSetup) -> Iterator[dict[str, Any]
     """
     for trial in result.trials:
         record = trial.record()
-        if not trial.dropped and sweep.n_classes <= _FEW_CLASSES:
-            found = interval(
-                sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed
-            )
+        if not trial.dropped and sweep.task.intervals_are_cheap:
+            found = sweep.task.interval(sweep.metric, sweep.truth, trial.predicted, seed=sweep.seed)
             record["interval"] = {"low": found.low, "high": found.high}
         yield record
 

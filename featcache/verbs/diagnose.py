@@ -27,6 +27,7 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.tasks.metrics import METRICS
+from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
     from featcache.heads.recipe import Recipe
@@ -114,7 +115,7 @@ def diagnose(
         source=ArraySource(views),
         part=LabelledPositions(np.arange(len(numbers)), numbers.astype(np.int64)),
         folds=folds,
-        n_classes=len(classes),
+        task=SingleLabel(tuple(classes)),
         metric=metric,
         seed=seed,
         seeds=seeds_for(folds, seed),

@@ -47,7 +47,6 @@ from featcache.search.rows import ShownRow
 from featcache.search.scores import RowPredictions
 from featcache.search.selection import indistinct
 from featcache.search.trial import Trial
-from featcache.tasks.balance import epoch_size
 
 if TYPE_CHECKING:
     from featcache.evidence.curves import MeasuredCurve
@@ -312,10 +311,10 @@ def _fit(
     progress.note("refitting the choice and the linear reference on training and validation rows")
     final = finished(chosen, sweep, thresholds=wanted.thresholds)
     rival = final if chosen is linear else finished(linear, sweep, thresholds=wanted.thresholds)
-    read = read_test(final, rival, sweep, task.test, classes)
+    read = read_test(final, rival, sweep, task.test)
     bundle = folder / "bundle"
     majority_floor, tfidf_floor = floors(
-        [part.texts for part in parts.present()], task.numbers, len(classes)
+        [part.texts for part in parts.present()], task.numbers, sweep.task
     )
     verdict, growth = (None, None) if cures is None else _judged(task, cures, progress)
     doubted = None if cures is None else _doubted(task, trials, chosen, progress)
@@ -406,7 +405,7 @@ def _searched(
 
     sweep, wanted, reference = task.sweep, task.wanted, task.reference
     recipe = base_recipe(
-        epoch_size(sweep.part.labels[sweep.folds[0].train], wanted.balance),
+        sweep.task.epoch_size(sweep.part.labels[sweep.folds[0].train], wanted.balance),
         seed=sweep.seed,
         balanced=wanted.balance == "weights",
         focal=wanted.focal,

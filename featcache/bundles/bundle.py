@@ -28,7 +28,7 @@ from featcache.errors import BundleError, DamageError, MachineError
 from featcache.heads.network import Head, Network
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import CustomHead, Factory
+    from featcache.heads.module import CustomHead, Factory
 
 BUNDLE_FORMAT = 2
 CUSTOM = "custom"
@@ -192,7 +192,7 @@ def _custom(
         msg = f"the head of {folder} is code, made by {description.factory}, and a bundle holds no code"
         cure = f"Use it from Python, with that function: featcache.load_bundle({str(folder)!r}, factory=...)"
         raise BundleError(msg, cure=cure)
-    from featcache.heads.kinds.custom import CustomHead
+    from featcache.heads.module import CustomHead
 
     return CustomHead.from_bytes(stored, factory, len(description.classes), str(folder))
 

@@ -19,8 +19,8 @@ from featcache.evidence.learning_curve import FEWEST_SIZES, LearningCurve, fitte
 from featcache.features.folds import Fold
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
+from featcache.heads.kinds import LINEAR, MLP
 from featcache.heads.setup import TrainingSetup
-from featcache.heads.shape import HeadShape
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.trial import Trial
 from featcache.tasks.metrics import Difference, Interval
@@ -228,8 +228,8 @@ def by_capacity(
 
     watch: told of how many heads are done.
     """
-    shapes = [HeadShape("linear")] + [
-        HeadShape("mlp", depth, wide)
+    shapes = [LINEAR.shape()] + [
+        MLP.shape(depth, wide)
         for depth in sorted(set(depths))
         if depth
         for wide in sorted(set(widths))

@@ -21,14 +21,15 @@ from featcache.features.budget import MemoryBudget
 from featcache.features.matrices import raw_features
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
-from featcache.heads.kinds.logreg import C_PATH
+from featcache.heads.kinds import LOGREG, MLP
+from featcache.heads.recipe import C_PATH
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.search.search import Search
 from featcache.search.trial import Trial
 
-_LOGREG = HeadShape("logreg")
+_LOGREG = LOGREG.shape()
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _LONGER, _SHORTER = 4, 8  # times the epochs of a subject
 _SMALLER_C = (1e-5, 1e-4)
@@ -40,7 +41,7 @@ _DRAWS, _SIZES = 2, 4  # of a part of the rows; `featcache curves` takes more
 _BY_HEART = 0.99  # of the score on training rows: nothing is left to converge to
 _SUBJECT_SEEDS = 3
 _WIDEST = 512  # a subject of this width is not tried wider
-LARGER = (HeadShape("mlp", 1, 64), HeadShape("mlp", 2, 256))
+LARGER = (MLP.shape(1, 64), MLP.shape(2, 256))
 
 
 @dataclass(frozen=True)

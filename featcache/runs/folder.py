@@ -27,7 +27,7 @@ from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import CustomHead
+    from featcache.heads.module import CustomHead
 
 
 PREDICTIONS = "predictions.parquet"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.features.matrices import raw_features
-from featcache.heads.kinds.custom import CustomHead
-from featcache.heads.network import Network
+from featcache.heads.network import Head
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.search.refit import held_logits, refit
 from featcache.search.scores import Calibration, RowPredictions, Scored, Tested
@@ -31,7 +30,7 @@ class Final:
 
     trial: Trial
     task: Task
-    head: Network | CustomHead
+    head: Head
     calibration: Calibration
     held: NDArray[np.float32]
 

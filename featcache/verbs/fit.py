@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from featcache.evidence.curves import MeasuredCurve
     from featcache.evidence.mislabelled import MislabelledCandidates
     from featcache.features.budget import MemoryBudget
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
     from featcache.search.finalists import Compared
 
 _SHOWN = 20  # mistakes, and rows that may be labelled wrongly, that a report shows

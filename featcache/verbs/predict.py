@@ -48,7 +48,7 @@ from featcache.progress import Progress, Silent
 from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
 
 _WRITE_FROM = 64
 """New texts from which on they are worth a shard. Fewer are computed and forgotten: a shard for

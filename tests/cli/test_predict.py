@@ -15,7 +15,7 @@ import pytest
 import featcache
 from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.features.standardize import Standardization
-from featcache.heads.kinds.custom import CustomHead
+from featcache.heads.module import CustomHead
 from featcache.heads.network import Network
 from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run

@@ -21,7 +21,7 @@ from torch import nn
 import featcache
 from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.errors import BundleError, ContractError, InputError
-from featcache.heads.kinds.custom import train_custom
+from featcache.heads.module import train_custom
 from featcache.heads.network import Network
 from featcache.heads.recipe import Examples, Recipe
 from featcache.report.card import model_card

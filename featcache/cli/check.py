@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import (
-    cache_option,
-    counted,
-    data_options,
-    json_option,
-    print_json,
-    sources,
-)
+from featcache.cli.options import options_of, print_json, sources
+from featcache.verbs.options import CHECK
+from featcache.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,55 +23,33 @@ _WIDTH = 110
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@click.option(
-    "--label",
-    "labels",
-    required=True,
-    multiple=True,
-    metavar="COLUMN",
-    help="Column of labels; may be given again.",
-)
-@click.option("--validation", multiple=True, metavar="FILE", help="Rows that heads are chosen on.")
-@click.option("--test", multiple=True, metavar="FILE", help="Rows that are read once, at the end.")
-@click.option(
-    "--backbone",
-    metavar="ID_OR_PATH",
-    help="Its tokenizer says which texts are cut [a space that has all].",
-)
-@click.option(
-    "--max-length",
-    type=click.IntRange(1),
-    help="Tokens kept of a text [the model's limit, at most 512].",
-)
-@click.option(
-    "--trust-remote-code",
-    is_flag=True,
-    help="Run Python code that the model brings. Only if you trust it.",
-)
-@cache_option
-@click.option(
-    "--strict", is_flag=True, help="Exit with 2 where labels or test rows are given away."
-)
-@data_options
-@json_option
+@options_of(CHECK)
 def check(
     *,
     data: tuple[str, ...],
     labels: tuple[str, ...],
     validation: tuple[str, ...],
     test: tuple[str, ...],
+    backbone: str | None,
+    max_length: int | None,
+    trust_remote_code: bool,
+    cache: str,
     strict: bool,
+    text: str | None,
+    template: str | None,
+    skip_empty: bool,
+    encoding: str,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Look through labelled texts for what makes a score mislead. No model runs.
 
-    Texts that are in two parts, repeated or nearly so, or labelled in two ways; labels that the start of a text, its
-    length, its signs or a wrong decoding give away; classes of unequal size; empty texts; texts that are cut.
+    Texts that are in two parts, repeated or nearly so, or labelled in two ways; labels that the
+    start of a text, its length, its signs or a wrong decoding give away; classes of unequal size;
+    empty texts; texts that are cut.
 
     \b
       featcache check reviews.csv --label stars
-      featcache check train.jsonl --test test.jsonl --label topic --backbone models/distilbert --strict
+      featcache check train.jsonl --test test.jsonl --label topic --backbone models/minilm --strict
     """
     from featcache.data.checks import leak_error
     from featcache.verbs.check import check as verb
@@ -86,19 +59,23 @@ def check(
         label=list(labels),
         validation=sources(validation) or None,
         test=sources(test) or None,
-        **options,
+        text=text,
+        template=template,
+        encoding=encoding,
+        skip_empty=skip_empty,
+        cache=cache,
+        backbone=backbone,
+        max_length=max_length,
+        trust_remote_code=trust_remote_code,
     )
     if as_json:
-        found = {name: result.to_json() for name, result in results.items()}
-        print_json(found if len(results) > 1 else found[labels[0]])
+        objects = {label: result.to_json() for label, result in results.items()}
+        print_json(objects if len(results) > 1 else objects[labels[0]])
     else:
         _show(results)
-    error = (
-        leak_error([finding for result in results.values() for finding in result.findings])
-        if strict
-        else None
-    )
-    if error is not None:
+    findings = [finding for result in results.values() for finding in result.findings]
+    error = leak_error(findings)
+    if strict and error is not None:
         raise error
 
 

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import click
 
-from featcache.cli.options import json_option, print_json
+from featcache.cli.options import options_of, print_json, terminal
+from featcache.verbs.options import DEMO
 
 
 @click.command()
-@click.option(
-    "--out",
-    default="demo",
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the data, cache and results.",
-)
-@json_option
+@options_of(DEMO)
 def demo(*, out: str, as_json: bool) -> None:
     """See it work: a real encoder, real texts, two labels, no network.
 
-    Extracts the docstring summaries of installed libraries with MiniLM once, fits heads for two labels on the
-    same cache, and shows that a second pass computes nothing. Takes two to three minutes on two cores.
+    Extracts the docstring summaries of installed libraries with MiniLM once, fits heads for two
+    labels on the same cache, and shows that a second pass computes nothing. Takes two to three
+    minutes on two cores.
 
     \b
       featcache demo
     """
-    from rich.console import Console
-
     from featcache.cli.fit import show_report
     from featcache.demo import run_demo
-    from featcache.progress import Terminal
 
-    done = run_demo(out, progress=Terminal(Console(stderr=True)))
+    done = run_demo(out, progress=terminal())
     if as_json:
         print_json(done.to_json())
         return
@@ -39,13 +31,15 @@ def demo(*, out: str, as_json: bool) -> None:
         click.secho(f"\n── {label} " + "─" * 60, bold=True)
         show_report(result)
     first, second = done.first, done.second
+    if first.tokens_per_second:
+        speed = f"{first.tokens_per_second:,.0f} tokens/s"
+        what = f"{first.computed:,} texts computed in {first.seconds:.1f} s "
+        what += f"({speed}, model loaded in {first.load_seconds:.1f} s)"
+    else:
+        what = f"all {first.hits:,} texts were in the cache from an earlier run"
+    click.echo(f"\nfirst pass   {what}")
     click.echo(
-        f"\nfirst pass   {first.computed:,} texts computed in {first.seconds:.1f} s "
-        f"({first.tokens_per_second:,.0f} tokens/s, model loaded in {first.load_seconds:.1f} s)"
-        if first.tokens_per_second
-        else f"\nfirst pass   all {first.hits:,} texts were in the cache from an earlier run"
-    )
-    click.echo(
-        f"second pass  {second.hits:,} texts found in the cache, {second.computed:,} computed, {second.seconds:.1f} s"
+        f"second pass  {second.hits:,} texts found in the cache, "
+        f"{second.computed:,} computed, {second.seconds:.1f} s"
     )
     click.echo(f"all of it    {done.seconds:.0f} s")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, counted, json_option, layer_range, print_json
-from featcache.wording import megabytes
+from featcache.cli.options import layer_range, options_of, print_json
+from featcache.verbs.options import INFO, LS
+from featcache.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.space import Space
@@ -18,8 +19,7 @@ _MANY = 128  # files of a space, from which on opening it is worth a word
 
 
 @click.command("ls")
-@cache_option
-@json_option
+@options_of(LS)
 def ls(*, cache: str, as_json: bool) -> None:
     """List the feature spaces of a cache.
 
@@ -78,8 +78,7 @@ def _print_spaces(spaces: list[Space]) -> None:
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@json_option
+@options_of(INFO)
 def info(*, space: str | None, cache: str, as_json: bool) -> None:
     """Say what a feature space holds and under which contract.
 

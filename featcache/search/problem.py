@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache.cache.space import Space
 from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of
-from featcache.errors import LabelError, MachineError
+from featcache.errors import InputError, LabelError, MachineError
 from featcache.features.find import cached_layers
 from featcache.features.folds import (
     N_FOLDS,
@@ -179,6 +179,24 @@ class LabelProblem:
             if part == "chosen on"
             else both.take(np.concatenate([fold.held for fold in self.sweep.folds]))
         )
+
+
+def unique_labels(labels: Sequence[str]) -> list[str]:
+    """Return the label columns of a call, each once.
+
+    Args:
+        labels: Names of columns.
+
+    Returns:
+        The same without repeats.
+
+    Raises:
+        InputError: There is none, or a single string takes the place of a list.
+    """
+    if not labels or isinstance(labels, str):
+        msg = f"labels={labels!r} is not a list of columns"
+        raise InputError(msg, cure="Name one or several columns: labels=['stars', 'topic'].")
+    return list(dict.fromkeys(labels))
 
 
 def views_asked_for(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,24 +29,26 @@ from featcache.evidence.floors import floors
 from featcache.evidence.verdict import KINDS, Verdict, judge
 from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
+from featcache.features.request import pooling_named
 from featcache.features.views import VIEWS
 from featcache.heads.shape import HeadShape
 from featcache.progress import Progress, Silent, Stage
 from featcache.report.card import model_card
 from featcache.report.page import write_page
 from featcache.report.text.fit import report_text
-from featcache.runs.command import command_of, sibling_of
+from featcache.runs.command import Command
 from featcache.runs.folder import check_out, run_folders, signature_of, write_run
 from featcache.runs.ledger import LedgerEntry, earlier_choices, enter, test_name
 from featcache.runs.result import FitResult, Mislabelled, RunOrigin
 from featcache.search.candidates import HEADS, TRIALS, Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
-from featcache.search.problem import LabelProblem, memory_told, views_asked_for
+from featcache.search.problem import LabelProblem, memory_told, unique_labels, views_asked_for
 from featcache.search.rows import ShownRow
 from featcache.search.scores import RowPredictions
 from featcache.search.selection import indistinct
 from featcache.search.trial import Trial
 from featcache.tasks.balance import epoch_size
+from featcache.verbs.options import CHECK, CURVES, EXTRACT, FIT_HEADS, PREDICT
 
 if TYPE_CHECKING:
     from featcache.evidence.curves import MeasuredCurve
@@ -61,57 +62,10 @@ DEFAULT_DEPTHS = (1, 2)
 DEFAULT_WIDTHS = (64, 256)
 
 
-class _Options(TypedDict, total=False):
-    """The options of `fit_heads`, for its two signatures."""
-
-    validation: Any
-    test: Any
-    split: str | None
-    cache: str | os.PathLike[str]
-    strict: bool
-    backbone: str | os.PathLike[str] | None
-    space: str | None
-    text: str | None
-    template: str | None
-    encoding: str
-    skip_empty: bool
-    heads: Sequence[str | Factory] | str
-    depths: Sequence[int]
-    widths: Sequence[int]
-    activation: str
-    layer_norm: bool
-    residual: bool
-    layers: str | Sequence[int] | None
-    pool: str | Sequence[str] | None
-    views: str | Sequence[str]
-    metric: str
-    search: str
-    trials: int | None
-    seconds: float | None
-    cv: int | None
-    seeds: int
-    balance: str
-    focal: float
-    thresholds: bool
-    evidence: bool
-    seed: int
-    out: str | os.PathLike[str] | None
-    progress: Progress | None
-
-
-@overload
-def fit_heads(train: Any, *, label: str, **options: Unpack[_Options]) -> FitResult: ...
-@overload
 def fit_heads(
     train: Any,
     *,
-    label: list[str] | tuple[str, ...],
-    **options: Unpack[_Options],
-) -> dict[str, FitResult]: ...
-def fit_heads(
-    train: Any,
-    *,
-    label: str | Sequence[str],
+    label: str,
     validation: Any = None,
     test: Any = None,
     split: str | None = None,
@@ -130,7 +84,7 @@ def fit_heads(
     layer_norm: bool = False,
     residual: bool = False,
     layers: str | Sequence[int] | None = None,
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     views: str | Sequence[str] = VIEWS,
     metric: str = "macro_f1",
     search: str = "halving",
@@ -145,62 +99,218 @@ def fit_heads(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> FitResult | dict[str, FitResult]:
-    """Try heads on every cached view of the rows, choose one on validation, and save it as a
-    bundle.
+    pool: str | Sequence[str] | None = None,
+) -> FitResult:
+    """Try heads on every cached view of the rows, choose one, and save it as a bundle.
 
-    train, validation, test: files or tables (see `data.read.read`).  label: their column of labels;
-    of several, one head each, on one read of the cache, and a dict of results by label.
-    split: shares "train/validation/test", or "train/validation" beside a test file or without a
-    test.
-    heads: of linear, mlp, logreg, and factories `(n_inputs, n_classes) -> torch.nn.Module` of your
-    own. depths, widths, activation (gelu, relu, silu), layer_norm, residual: of the mlp (depth 0 is
-    linear).
-    layers, pool: a part of what is cached.  views: of single, layers (side by side), poolings (side
-    by side), mix.
-    metric: accuracy, macro_f1, weighted_f1 or mcc, on validation rows.
-    search: halving, grid, random or optuna; trials: how many candidates [128; grid: all]; seconds:
-    at most so long for each label (the result then depends on the machine, and close heads are not
-    compared in folds).
-    cv: folds over training and validation rows.  seeds: each candidate is trained so often, with
-    seeds from `seed` on.
-    balance: none, weights, oversample or undersample; focal: exponent of the focal loss, 0 for
-    cross-entropy.
-    thresholds: labels by thresholds that are tuned on validation rows for macro-F1.  evidence:
-    whether the experiments for a verdict are made, rows looked for that are labelled wrongly, and a
-    page written.  out: the run's folder; of several labels, the folder of their folders.
+    The head is chosen on validation rows, refitted with them, and scored once on test rows. The
+    same call with the same seed gives the same result on one machine.
 
-    The same call with the same seed gives the same result on one machine.
-    Raises InputError and its kin for bad data or options; CacheMissError where no space holds all
-    rows, with the extract command; SplitError under `strict` where a text is in two parts.
+    Args:
+        train: Files or tables; see `data.read.read`.
+        label: The column of the labels.
+        validation: Rows to choose on; without them, a part of the training rows.
+        test: Rows that are read once, at the end; without them, a part of the training rows.
+        split: Shares such as "0.7/0.1/0.2"; "train/validation" beside a test file or without a test.
+        cache: The folder of the cache.
+        strict: Raise where a text stands in two parts, instead of dropping it from training.
+        backbone: The model whose space is used, where there are several spaces.
+        space: The space that is used, by its name or the beginning of its name.
+        text: The column of the texts; by default `text`, `sentence`, or the only one.
+        template: Text made of columns, such as "{title}: {body}".
+        encoding: The encoding of CSV, TSV and JSONL files.
+        skip_empty: Go on without rows whose text is empty or missing.
+        heads: Kinds of head, of linear, mlp and logreg, and factories of your own,
+            `(n_inputs, n_classes) -> torch.nn.Module`.
+        depths: Numbers of hidden layers of an mlp, up to 8; 0 is linear.
+        widths: Widths of the hidden layers of an mlp.
+        activation: The activation of an mlp: gelu, relu or silu.
+        layer_norm: Normalise the hidden layers of an mlp.
+        residual: Add to each hidden layer of an mlp the one before it.
+        layers: Layers to try; by default all that are cached.
+        pooling: Poolings to try; by default all that are cached.
+        views: Kinds of view: single, layers (side by side), poolings (side by side), mix.
+        metric: What the choice goes by: accuracy, macro_f1, weighted_f1 or mcc.
+        search: How candidates are searched: halving, grid, random or optuna.
+        trials: How many candidates are tried; by default 128, and all of a grid.
+        seconds: The time limit of the search for each label. The result then depends on the
+            machine, and close heads are not compared in folds.
+        cv: Choose by this many folds over training and validation rows.
+        seeds: The number of seeds that each candidate is trained with, from `seed` on.
+        balance: For classes of unequal size: none, weights, oversample or undersample.
+        focal: The exponent of the focal loss; 0 is cross-entropy.
+        thresholds: Decide labels by thresholds tuned on validation rows for macro-F1.
+        evidence: Make the experiments for a verdict, look for wrong labels, and write the page.
+        seed: The seed of the split and the training.
+        out: The folder of the run; by default named after data and label, in `runs`.
+        progress: Where progress is shown; by default nowhere.
+        pool: Another name of `pooling`.
+
+    Returns:
+        What was found, and where the bundle is.
+
+    Raises:
+        InputError: Data or options are wrong; classes derived from it say what.
+        CacheMissError: No space holds all rows; the message has the `extract` command.
+        SplitError: A text stands in two parts, under `strict`.
+        MachineError: Memory or the disk is full.
     """
-    asked = dict(locals())
+    results = fit_labels(
+        train,
+        labels=[label],
+        validation=validation,
+        test=test,
+        split=split,
+        cache=cache,
+        strict=strict,
+        backbone=backbone,
+        space=space,
+        text=text,
+        template=template,
+        encoding=encoding,
+        skip_empty=skip_empty,
+        heads=heads,
+        depths=depths,
+        widths=widths,
+        activation=activation,
+        layer_norm=layer_norm,
+        residual=residual,
+        layers=layers,
+        pooling=pooling,
+        views=views,
+        metric=metric,
+        search=search,
+        trials=trials,
+        seconds=seconds,
+        cv=cv,
+        seeds=seeds,
+        balance=balance,
+        focal=focal,
+        thresholds=thresholds,
+        evidence=evidence,
+        seed=seed,
+        out=out,
+        progress=progress,
+        pool=pool,
+    )
+    return results[label]
+
+
+def fit_labels(
+    train: Any,
+    *,
+    labels: Sequence[str],
+    validation: Any = None,
+    test: Any = None,
+    split: str | None = None,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    strict: bool = False,
+    backbone: str | os.PathLike[str] | None = None,
+    space: str | None = None,
+    text: str | None = None,
+    template: str | None = None,
+    encoding: str = "utf-8",
+    skip_empty: bool = False,
+    heads: Sequence[str | Factory] | str = HEADS,
+    depths: Sequence[int] = DEFAULT_DEPTHS,
+    widths: Sequence[int] = DEFAULT_WIDTHS,
+    activation: str = "gelu",
+    layer_norm: bool = False,
+    residual: bool = False,
+    layers: str | Sequence[int] | None = None,
+    pooling: str | Sequence[str] | None = None,
+    views: str | Sequence[str] = VIEWS,
+    metric: str = "macro_f1",
+    search: str = "halving",
+    trials: int | None = None,
+    seconds: float | None = None,
+    cv: int | None = None,
+    seeds: int = 1,
+    balance: str = "none",
+    focal: float = 0.0,
+    thresholds: bool = False,
+    evidence: bool = True,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
+) -> dict[str, FitResult]:
+    """Fit heads for several labels of the same rows, on one read of the cache.
+
+    Each label gets what `fit_heads` gives it alone.
+
+    Args:
+        train: Files or tables; see `data.read.read`.
+        labels: The columns of the labels.
+        validation: Rows to choose on; without them, a part of the training rows.
+        test: Rows that are read once, at the end; without them, a part of the training rows.
+        split: Shares such as "0.7/0.1/0.2"; "train/validation" beside a test file or without a test.
+        cache: The folder of the cache.
+        strict: Raise where a text stands in two parts, instead of dropping it from training.
+        backbone: The model whose space is used, where there are several spaces.
+        space: The space that is used, by its name or the beginning of its name.
+        text: The column of the texts; by default `text`, `sentence`, or the only one.
+        template: Text made of columns, such as "{title}: {body}".
+        encoding: The encoding of CSV, TSV and JSONL files.
+        skip_empty: Go on without rows whose text is empty or missing.
+        heads: Kinds of head, of linear, mlp and logreg, and factories of your own,
+            `(n_inputs, n_classes) -> torch.nn.Module`.
+        depths: Numbers of hidden layers of an mlp, up to 8; 0 is linear.
+        widths: Widths of the hidden layers of an mlp.
+        activation: The activation of an mlp: gelu, relu or silu.
+        layer_norm: Normalise the hidden layers of an mlp.
+        residual: Add to each hidden layer of an mlp the one before it.
+        layers: Layers to try; by default all that are cached.
+        pooling: Poolings to try; by default all that are cached.
+        views: Kinds of view: single, layers (side by side), poolings (side by side), mix.
+        metric: What the choice goes by: accuracy, macro_f1, weighted_f1 or mcc.
+        search: How candidates are searched: halving, grid, random or optuna.
+        trials: How many candidates are tried; by default 128, and all of a grid.
+        seconds: The time limit of the search for each label. The result then depends on the
+            machine, and close heads are not compared in folds.
+        cv: Choose by this many folds over training and validation rows.
+        seeds: The number of seeds that each candidate is trained with, from `seed` on.
+        balance: For classes of unequal size: none, weights, oversample or undersample.
+        focal: The exponent of the focal loss; 0 is cross-entropy.
+        thresholds: Decide labels by thresholds tuned on validation rows for macro-F1.
+        evidence: Make the experiments for a verdict, look for wrong labels, and write the page.
+        seed: The seed of the split and the training.
+        out: The folder of the runs' folders; of a single label, the run's folder itself.
+        progress: Where progress is shown; by default nowhere.
+        pool: Another name of `pooling`.
+
+    Returns:
+        What was found, by label.
+
+    Raises:
+        InputError: Data or options are wrong; classes derived from it say what.
+        CacheMissError: No space holds all rows; the message has the `extract` command.
+        SplitError: A text stands in two parts, under `strict`.
+        MachineError: Memory or the disk is full.
+    """
+    pooling = pooling_named(pooling, pool)
+    values = dict(locals())
     progress = progress or Silent()
     check_out(out)
     shapes, factories = heads_asked_for(
         heads, depths, widths, HeadShape("mlp", 1, 1, activation, layer_norm, residual)
     )
     wanted = SearchOptions(
-        shapes,
-        factories,
-        listed(views),
-        metric,
-        search,
-        trials,
-        seconds,
-        cv,
-        seeds_from(seed, seeds),
-        balance,
-        focal,
-        thresholds,
+        heads=shapes,
+        factories=factories,
+        views=listed(views),
+        metric=metric,
+        search=search,
+        trials=trials,
+        seconds=seconds,
+        cv=cv,
+        seeds=seeds_from(seed, seeds),
+        balance=balance,
+        focal=focal,
+        thresholds=thresholds,
     )
     reading = TextOptions(text, template, encoding, skip_empty)
-    labels = [label] if isinstance(label, str) else list(dict.fromkeys(label))
-    if not labels:
-        msg = "no label is named"
-        raise InputError(
-            msg, cure="Name one or several columns: label='stars' or label=['stars', 'topic']."
-        )
+    labels = unique_labels(labels)
     parts = {
         one: read_parts(
             train,
@@ -225,10 +335,10 @@ def fit_heads(
         backbone=backbone,
         name=space,
         layers=layers,
-        pool=pool,
+        pool=pooling,
         reading=reading.options(),
     )
-    views_there = views_asked_for(found, layers, pool, wanted)
+    views_there = views_asked_for(found, layers, pooling, wanted)
     from featcache.features.budget import MemoryBudget
     from featcache.features.cached import CachedStates
 
@@ -246,18 +356,18 @@ def fit_heads(
             for one in labels
         ]
         findings = [_findings(task, reading, progress, strict=strict) for task in tasks]
-        command = command_of("featcache fit-heads", fit_heads, asked)
+        command = FIT_HEADS.line(train, values)
         for task, of_data, folder in zip(tasks, findings, folders, strict=True):
             if len(labels) > 1:
                 progress.note(f"label      {task.label}")
             with memory_told():
                 cures = (
-                    _cures(asked, task.label, folder, deep=any(one.depth for one in shapes))
+                    _cures(values, task.label, folder, has_depth=any(shape.depth for shape in shapes))
                     if evidence
                     else None
                 )
                 results[task.label] = _fit(task, of_data, command, reading, folder, progress, cures)
-    return results[label] if isinstance(label, str) else results
+    return results
 
 
 def _findings(
@@ -463,28 +573,34 @@ def _chosen(
 # -- verdict and rows to look at -------------------------------------------------------------------
 
 
-def _cures(asked: Mapping[str, Any], label: str, folder: Path, *, deep: bool) -> dict[str, str]:
-    """A command for each kind of verdict. asked: the arguments of the call.  deep: whether heads
-    with hidden layers were tried, so that the bundle may have one.
+def _cures(
+    values: Mapping[str, Any], label: str, folder: Path, *, has_depth: bool
+) -> dict[str, str]:
+    """Write a command for each kind of verdict.
+
+    Args:
+        values: The arguments of the call, by keyword.
+        label: The column that the verdict is about.
+        folder: The run's folder.
+        has_depth: Whether heads with hidden layers were tried, so that the bundle may have one.
     """
-    predict = shlex.join(["featcache", "predict", str(folder / "bundle"), "DATA"])
-    texts = ("text", "template", "encoding", "skip_empty", "cache")
-    parts = ("validation", "test")
-    curves = (*parts, *texts, "backbone", "space", "layers", "pool", "metric", "balance")
+    rows = ("validation", "test", "text", "template", "encoding", "skip_empty", "cache")
+    space = (*rows, "backbone", "space")
 
-    def command(name: str, options: Sequence[str], label: str | None) -> str:
-        return sibling_of(f"featcache {name}", fit_heads, asked, options, label=label)
+    def line(command: Command, keywords: Sequence[str], **more: Any) -> str:
+        kept = {keyword: values[keyword] for keyword in keywords}
+        return command.line(values["train"], kept | more, in_memory="DATA") or ""
 
-    cures = dict.fromkeys(KINDS, predict) | {  # the bundle has what helps already
-        "data-limited": command("curves", curves, label),
-        "backbone": command("extract", texts, None) + " --backbone ANOTHER",
-        "no-signal": command("check", (*parts, *texts), label),
+    bundle = PREDICT.line([folder / "bundle", "DATA"], {}) or ""
+    cures = dict.fromkeys(KINDS, bundle) | {  # the bundle has what helps already
+        "data-limited": line(
+            CURVES, (*space, "layers", "pooling", "metric", "balance"), label=label
+        ),
+        "backbone": line(EXTRACT, rows, backbone="ANOTHER"),
+        "no-signal": line(CHECK, rows, labels=[label]),
     }
-    if not deep:
-        cures["capacity"] = command(
-            "fit-heads", (*parts, *texts, "backbone", "space", "split", "metric"), label
-        )
-        cures["capacity"] += " {head}"
+    if not has_depth:
+        cures["capacity"] = line(FIT_HEADS, (*space, "split", "metric"), labels=[label]) + " {head}"
     return cures
 
 

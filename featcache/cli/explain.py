@@ -43,8 +43,8 @@ def explain_miss(
 ) -> None:
     """Say why the texts of DATA are not found in the cache. Computes and writes nothing.
 
-    Give what was given to `extract`. Either some texts are new, or no space was made with this model and these
-    options: then the nearest spaces are shown, with every field that differs.
+    Pass what was passed to `extract`. Either some texts are new, or no space was made with this
+    model and these options; then the nearest spaces are shown, with every field that differs.
 
     \b
       featcache explain-miss reviews.csv --backbone models/distilbert
@@ -91,10 +91,8 @@ def _print_new(told: Explanation, space: str) -> None:
         _say("", f"and {told.new - len(told.examples):,} more")
     if told.stripped:
         verb = "is" if told.stripped == 1 else "are"
-        _say(
-            "",
-            f"{told.stripped:,} of them {verb} cached without the white space around it: strip the texts",
-        )
+        without = "cached without the white space around it: strip the texts"
+        _say("", f"{told.stripped:,} of them {verb} {without}")
     better = [one for one in told.others if one.held > told.hits]
     if better:
         _print_spaces("elsewhere", better, told.unique)

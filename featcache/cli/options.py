@@ -1,4 +1,4 @@
-"""The command line's options, made from the table in `verbs/options.py`, and what commands share."""
+"""The options of the command line, made from the table in `verbs/options.py`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _type(option: Option) -> click.ParamType | None:  # type: ignore[type-arg]  
 
 
 def sources(arguments: Sequence[str]) -> list[Path]:
-    """Return what was typed as data: files, folders or hub names, never texts, whatever they look like."""
+    """Return what was typed as data: files, folders or hub names, and never texts."""
     return [Path(argument) for argument in arguments]
 
 

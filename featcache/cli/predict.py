@@ -35,12 +35,12 @@ def predict(
 ) -> None:
     """Label texts with a BUNDLE: one JSON line a text, with label and probabilities.
 
-    Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that are in the
-    cache cost no forward pass. Where thresholds were tuned, the label need not be the class of the highest
-    probability.
+    Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that
+    are in the cache cost no forward pass. Where thresholds were tuned, the label need not be the
+    class of the highest probability.
 
-    Several bundles on one backbone cost one forward pass together; a line then holds what each of them says, by
-    its label column (by its folder, where two have the same column).
+    Several bundles on one backbone cost one forward pass together; a line then holds what each of
+    them says, by its label column (by its folder, where two have the same column).
 
     \b
       featcache predict runs/reviews-stars/bundle new.csv
@@ -105,7 +105,7 @@ def _column_name(column: str | None) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Split a text into lines as `wc` counts them: not at U+2028 and its like, which texts may hold."""
+    """Split a text into lines as `wc` counts them: not at U+2028, which texts may hold."""
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
@@ -117,7 +117,7 @@ def _rendered(
     template: str | None,
     trained_column: str | None,
 ) -> list[str]:
-    """Read the texts, check them and put them into the bundle's template, as the backbone sees them."""
+    """Read the texts, check them and put them into the bundle's template."""
     from featcache.data.files import decode
     from featcache.data.read import read
     from featcache.data.table import Table, table_of

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.argument("space", required=False)
 @options_of(VERIFY)
 def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool) -> None:
-    """Hold every byte of SPACE, or of the whole cache, to its checksums. Exit code 4: damage was found.
+    """Hold every byte of SPACE, or of the whole cache, to its checksums.
+
+    Exit code 4 means that damage was found.
 
     \b
       featcache verify
@@ -78,9 +80,8 @@ def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
         rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
         click.echo(f"           {finding.what}{rows}")
     if one.unfinished:
-        click.echo(
-            f"           {counted(one.unfinished, 'unfinished file')} of killed writers; `featcache gc --yes` clears up"
-        )
+        files = counted(one.unfinished, "unfinished file")
+        click.echo(f"           {files} of killed writers; `featcache gc --yes` clears up")
 
 
 def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
@@ -113,7 +114,9 @@ def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
 @click.argument("space", required=False)
 @options_of(REPAIR)
 def repair(*, space: str | None, cache: str, as_json: bool) -> None:
-    """Drop exactly the damaged rows of SPACE, or of the whole cache, and say how to compute them again.
+    """Drop exactly the damaged rows of SPACE, or of the whole cache.
+
+    The command that computes them again is printed.
 
     \b
       featcache repair distilbert-3f9a1c20b7e4
@@ -150,9 +153,8 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         for name in one.made:
             click.echo(f"           {name} made again from the shards")
         for path in one.aside:
-            click.echo(
-                f"           set aside, as it cannot be read here or belongs to another space: {path}"
-            )
+            reason = "as it cannot be read here or belongs to another space"
+            click.echo(f"           set aside, {reason}: {path}")
         if one.aside:
             click.echo(
                 "           `featcache gc` shows what was set aside; with --yes it removes that"
@@ -177,9 +179,10 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
 @click.argument("space", required=False)
 @options_of(MERGE)
 def merge(*, space: str | None, cache: str, as_json: bool) -> None:
-    """Seal the many files of SPACE, or of every space, into one with an index: it opens at once, however large.
+    """Seal the many files of SPACE, or of every space, into one with an index.
 
-    Needs as much free disk as the space has; the old files go when the new one is safe.
+    A sealed space opens at once, however large it is. This needs as much free disk as the
+    space has; the old files go when the new one is safe.
 
     \b
       featcache merge distilbert-3f9a1c20b7e4
@@ -217,8 +220,8 @@ def gc(
 ) -> None:
     """Show what may go from the cache; with --yes, remove it.
 
-    Named SPACES go whole; with --older-than only if they are that old; with --unused-by only the rows that the
-    data do not use. Without any of these: what killed writers left unfinished.
+    Named SPACES go whole; with --older-than only if they are that old; with --unused-by only the
+    rows that the data do not use. Without any of these: what killed writers left unfinished.
 
     \b
       featcache gc --older-than 90
@@ -285,7 +288,8 @@ def export(
 ) -> None:
     """Copy features of SPACE out of the cache: a folder of NumPy files, or one plain HDF5 file.
 
-    With --data, row i of each array belongs to row i of the data; without, all rows of the space are written.
+    With --data, row i of each array belongs to row i of the data; without it, all rows of the space
+    are written.
 
     \b
       featcache export --data reviews.csv --layers last --out features

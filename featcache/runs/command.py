@@ -42,8 +42,8 @@ class Option:
     choices: tuple[str, ...] = ()
     metavar: str | None = None
     flag: str = ""
-    lowest: float | None = None
-    highest: float | None = None
+    lowest: int | None = None
+    highest: int | None = None
     alone: str | None = None
     repeated: bool = False
     required: bool = False

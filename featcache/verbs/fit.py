@@ -23,7 +23,6 @@ from featcache.bundles.bundle import Description
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
 from featcache.data.parts import read_parts
 from featcache.data.texts import TextOptions
-from featcache.errors import InputError
 from featcache.evidence import mislabelled
 from featcache.evidence.floors import floors
 from featcache.evidence.verdict import KINDS, Verdict, judge
@@ -111,7 +110,7 @@ def fit_heads(
         label: The column of the labels.
         validation: Rows to choose on; without them, a part of the training rows.
         test: Rows that are read once, at the end; without them, a part of the training rows.
-        split: Shares such as "0.7/0.1/0.2"; "train/validation" beside a test file or without a test.
+        split: Shares of the parts, such as "0.7/0.1/0.2"; only two beside a test file.
         cache: The folder of the cache.
         strict: Raise where a text stands in two parts, instead of dropping it from training.
         backbone: The model whose space is used, where there are several spaces.
@@ -244,7 +243,7 @@ def fit_labels(
         labels: The columns of the labels.
         validation: Rows to choose on; without them, a part of the training rows.
         test: Rows that are read once, at the end; without them, a part of the training rows.
-        split: Shares such as "0.7/0.1/0.2"; "train/validation" beside a test file or without a test.
+        split: Shares of the parts, such as "0.7/0.1/0.2"; only two beside a test file.
         cache: The folder of the cache.
         strict: Raise where a text stands in two parts, instead of dropping it from training.
         backbone: The model whose space is used, where there are several spaces.
@@ -362,7 +361,9 @@ def fit_labels(
                 progress.note(f"label      {task.label}")
             with memory_told():
                 cures = (
-                    _cures(values, task.label, folder, has_depth=any(shape.depth for shape in shapes))
+                    _cures(
+                        values, task.label, folder, has_depth=any(shape.depth for shape in shapes)
+                    )
                     if evidence
                     else None
                 )
@@ -564,9 +565,8 @@ def _chosen(
     folds = task.folds()
     if not folds:
         return finalists[0], []
-    progress.note(
-        f"comparing {len(finalists)} heads that validation rows do not tell apart, in {len(folds)} folds"
-    )
+    heads = f"{len(finalists)} heads that validation rows do not tell apart"
+    progress.note(f"comparing {heads}, in {len(folds)} folds")
     return chosen_among(finalists, task.sweep, folds, width=task.width, room=room)
 
 
@@ -701,4 +701,5 @@ def _entered(
 
 def _flag(before: Sequence[LedgerEntry]) -> str:
     others = "another choice was" if len(before) == 1 else f"{len(before)} other choices were"
-    return f"warning    {others} scored on these test rows before: whoever reports the best of them has chosen on test"
+    rule = "whoever reports the best of them has chosen on test"
+    return f"warning    {others} scored on these test rows before: {rule}"

@@ -106,30 +106,36 @@ class Command:
     name: str
     options: tuple[Option, ...]
 
-    def line(
-        self, data: Any, values: Mapping[str, Any], *, in_memory: str | None = None
-    ) -> str | None:
+    def line(self, data: Any, values: Mapping[str, Any]) -> str | None:
         """Write the command, quoted for a shell, without the options that have their defaults.
 
         Args:
             data: Its arguments, such as files, bundles or a space.
             values: Values by keyword; keywords that the command does not have are left out.
-            in_memory: What stands for data that were passed in Python, such as "DATA".
 
         Returns:
             The command; None where something was passed in Python that nobody can type.
         """
-        arguments = typed(data)
-        if arguments is None and in_memory is not None:
-            arguments = [in_memory]
-        if arguments is None:
-            return None
-        words = ["featcache", self.name, *arguments]
+        words = typed(data)
         for option in self.options:
             part = option.words(values.get(option.name))
-            if part is None and in_memory is not None and option.repeated:
-                part = [option.flag, in_memory]
-            if part is None:
+            if words is None or part is None:
                 return None
             words += part
-        return shlex.join(words)
+        return None if words is None else shlex.join(["featcache", self.name, *words])
+
+    def cure(self, data: Any, values: Mapping[str, Any]) -> str:
+        """Write the command for a message; DATA stands for what was passed in Python.
+
+        Args:
+            data: Its arguments, such as files, bundles or a space.
+            values: Values by keyword; keywords that the command does not have are left out.
+
+        Returns:
+            The command.
+        """
+        words = typed(data) or ["DATA"]
+        for option in self.options:
+            part = option.words(values.get(option.name))
+            words += [option.flag, "DATA"] if part is None else part
+        return shlex.join(["featcache", self.name, *words])

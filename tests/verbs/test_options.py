@@ -112,9 +112,8 @@ def test_data_and_code_in_memory_have_no_line_unless_a_word_stands_for_the_data(
     assert line(table, {"label": "y"}) is None
     assert line("a.csv", {"label": "y", "test": table}) is None
     assert options.FIT_HEADS.line("a.csv", {"heads": [len]}) is None
-    assert line(table, {"label": "y", "test": table}, in_memory="DATA") == (
-        "featcache curves DATA --label y --test DATA"
-    )
+    cure = options.CURVES.cure(table, {"label": "y", "test": table})
+    assert cure == "featcache curves DATA --label y --test DATA"
 
 
 def test_a_line_is_read_back_by_the_command_line_as_it_was_meant() -> None:

@@ -38,6 +38,7 @@ HEAVY = {
     "ftfy",
     "huggingface_hub",
     "jinja2",
+    "msgspec",
     "pandas",
     "scipy",
     "sklearn",

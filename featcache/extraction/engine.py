@@ -28,7 +28,7 @@ from featcache.cache.writer import SHARD_BYTES, ShardWriter
 from featcache.data.survey import Cursor, Survey
 from featcache.errors import BackboneError, DoesNotFitError, Interrupted, MachineError
 from featcache.extraction.compute import culprit, not_finite, not_finite_error
-from featcache.progress import Progress
+from featcache.progress import Progress, Stage
 
 if TYPE_CHECKING:
     from featcache.backbone.batching import Tokens
@@ -95,17 +95,14 @@ def run_pass(
         claims, survey, missing, model, space.contract, (first, step), writing, events
     )
     computing = _Computing(space, survey, model, progress, len(missing), writing)
-    progress.begin("pass", len(missing))
     try:
-        with writing, reading:
+        with Stage(progress, "pass", len(missing)), writing, reading:
             for one in reading:
                 computing.run(one)
             ended = time.perf_counter()
     except KeyboardInterrupt as error:
         msg = f"interrupted: {writing.n_written:,} of {len(missing):,} new texts are computed and kept"
         raise Interrupted(msg, cure="Run the same command again: it goes on from there.") from error
-    finally:
-        progress.end()
     wait = reading.wait_seconds + writing.wait_seconds
     flush = time.perf_counter() - ended
     return PassStatistics(

@@ -23,7 +23,7 @@ _SUFFIX = ".tests.jsonl"
 
 
 @dataclass(frozen=True)
-class TestRead:
+class LedgerEntry:
     """One choice scored on test rows. test: hash of their keys and labels; choice: the head; when:
     UTC, ISO 8601.
     """
@@ -46,15 +46,15 @@ def test_name(keys: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     return hashlib.blake2b(b"".join(rows), digest_size=8).hexdigest()
 
 
-def earlier_choices(space: Path, reading: TestRead) -> list[TestRead]:
+def earlier_choices(space: Path, reading: LedgerEntry) -> list[LedgerEntry]:
     """Other choices that were scored on the same rows before, each once, oldest first. Damaged
     lines are skipped.
     """
-    found: dict[str, TestRead] = {}
+    found: dict[str, LedgerEntry] = {}
     with contextlib.suppress(OSError):
         for line in _file(space).read_bytes().split(b"\n"):
             with contextlib.suppress(ValueError, TypeError):
-                one = TestRead(**json.loads(line))
+                one = LedgerEntry(**json.loads(line))
                 if (one.test, one.label) == (
                     reading.test,
                     reading.label,
@@ -63,7 +63,7 @@ def earlier_choices(space: Path, reading: TestRead) -> list[TestRead]:
     return list(found.values())
 
 
-def enter(space: Path, reading: TestRead) -> bool:
+def enter(space: Path, reading: LedgerEntry) -> bool:
     """Add a line, safely beside other processes. Returns whether that worked: a cache may be
     read-only.
     """

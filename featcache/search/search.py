@@ -42,13 +42,17 @@ _FEW = 9  # candidates that are not worth choosing among early
 
 @dataclass(frozen=True)
 class Best:
-    """The best candidate so far, for those who wait."""
+    """The best candidate so far, shown while a search runs.
+
+    n_done: candidates that are dropped or, in the first fold with the first seed, at their end.
+    """
 
     candidate: Candidate
     score: float
-    n_done: (
-        int  # candidates that are dropped or, in the first fold with the first seed, at their end
-    )
+    n_done: int
+
+    def __str__(self) -> str:
+        return f"best so far {self.score:.3f} {self.candidate.head} on {self.candidate.view}"
 
 
 class Search:

@@ -26,7 +26,7 @@ from featcache.features.find import find_space
 from featcache.features.views import VIEWS
 from featcache.heads.candidate import Candidate
 from featcache.heads.shape import HeadShape
-from featcache.progress import Progress, Silent
+from featcache.progress import Progress, Silent, Stage
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
 from featcache.search.problem import LabelProblem, memory_told, views_asked_for
@@ -191,51 +191,38 @@ def curves(
 def _best(task: LabelProblem, progress: Progress) -> Candidate:
     """The simplest of the best simple heads on validation rows."""
     from featcache.features.budget import MemoryBudget
-    from featcache.search.search import Best, Search
+    from featcache.search.search import Search
     from featcache.search.selection import choose
 
     sweep, balance = task.sweep, task.wanted.balance
     n_rows = epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
     recipe = base_recipe(n_rows, seed=sweep.seed, balanced=balance == "weights")
     candidates = Candidates(tuple(task.views), task.wanted.heads, recipe).grid()
-    shown = 0
-
-    def watch(best: Best) -> None:
-        nonlocal shown
-        progress.advance(
-            best.n_done - shown,
-            f"best so far {best.score:.3f} {best.candidate.head} on {best.candidate.view}",
+    with Stage(progress, "heads", len(candidates)) as stage, MemoryBudget() as room:
+        search = Search(
+            task.sweep,
+            task.width,
+            room=room,
+            watch=lambda best: stage.reach(best.n_done, str(best)),
+            out_of_time=lambda: False,
         )
-        shown = best.n_done
-
-    progress.begin("heads", len(candidates))
-    try:
-        with MemoryBudget() as room:
-            search = Search(
-                task.sweep, task.width, room=room, watch=watch, out_of_time=lambda: False
-            )
-            return choose(search.run(candidates, halving=True), task.sweep).candidate
-    finally:
-        progress.end()
+        return choose(search.run(candidates, halving=True), task.sweep).candidate
 
 
 def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[MeasuredCurve, ...]:
     from featcache.evidence.curves import by_rows, sizes_of
 
-    found = []
-    for one in dict.fromkeys([task.reference, best]):
-        progress.begin("rows", len(sizes_of(len(task.sweep.folds[0].train), task.sweep.n_classes)))
-        try:
-            found.append(
-                by_rows(one, task.sweep, width=task.width, watch=partial(_tell, progress, one))
-            )
-        finally:
-            progress.end()
-    return tuple(found)
+    measured = []
+    n_sizes = len(sizes_of(len(task.sweep.folds[0].train), task.sweep.n_classes))
+    for candidate in dict.fromkeys([task.reference, best]):
+        with Stage(progress, "rows", n_sizes) as stage:
+            watch = partial(_show_rows, stage, candidate)
+            measured.append(by_rows(candidate, task.sweep, width=task.width, watch=watch))
+    return tuple(measured)
 
 
-def _tell(progress: Progress, candidate: Candidate, rows: int) -> None:
-    progress.advance(1, f"{rows:,} rows, {candidate.head} on {candidate.view}")
+def _show_rows(stage: Stage, candidate: Candidate, n_rows: int) -> None:
+    stage.advance(1, f"{n_rows:,} rows, {candidate.head} on {candidate.view}")
 
 
 def _capacity(
@@ -248,19 +235,13 @@ def _capacity(
     from featcache.evidence.curves import by_capacity
 
     n_heads = 1 + len({depth for depth in depths if depth}) * len(set(widths))
-    shown = 0
-
-    def watch(done: int) -> None:
-        nonlocal shown
-        progress.advance(done - shown, f"on {best.view}")
-        shown = done
-
-    progress.begin("capacity", n_heads)
-    try:
-        return tuple(
-            by_capacity(
-                best.view, task.sweep, width=task.width, depths=depths, widths=widths, watch=watch
-            )
+    with Stage(progress, "capacity", n_heads) as stage:
+        points = by_capacity(
+            best.view,
+            task.sweep,
+            width=task.width,
+            depths=depths,
+            widths=widths,
+            watch=lambda n_done: stage.reach(n_done, f"on {best.view}"),
         )
-    finally:
-        progress.end()
+        return tuple(points)

@@ -32,13 +32,13 @@ from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
 from featcache.features.views import VIEWS
 from featcache.heads.shape import HeadShape
-from featcache.progress import Progress, Silent
+from featcache.progress import Progress, Silent, Stage
 from featcache.report.card import model_card
 from featcache.report.page import write_page
 from featcache.report.text.fit import report_text
 from featcache.runs.command import command_of, sibling_of
 from featcache.runs.folder import check_out, run_folders, signature_of, write_run
-from featcache.runs.ledger import TestRead, earlier_choices, enter, test_name
+from featcache.runs.ledger import LedgerEntry, earlier_choices, enter, test_name
 from featcache.runs.result import FitResult, Mislabelled, RunOrigin
 from featcache.search.candidates import HEADS, TRIALS, Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
@@ -402,7 +402,7 @@ def _searched(
     task: LabelProblem, room: MemoryBudget, progress: Progress
 ) -> tuple[list[Trial], Trial]:
     """Trials of all candidates, and that of the linear reference, which need not be one of them."""
-    from featcache.search.search import Best, Search
+    from featcache.search.search import Search
 
     sweep, wanted, reference = task.sweep, task.wanted, task.reference
     recipe = base_recipe(
@@ -413,25 +413,17 @@ def _searched(
     )
     offered = Candidates(tuple(task.views), wanted.heads, recipe, wanted.factories)
     deadline = None if wanted.seconds is None else time.monotonic() + wanted.seconds
-    shown = 0
-
-    def watch(best: Best) -> None:
-        nonlocal shown
-        detail = f"best so far {best.score:.3f} {best.candidate.head} on {best.candidate.view}"
-        progress.advance(best.n_done - shown, detail)
-        shown = best.n_done
-
-    search = Search(
-        sweep,
-        task.width,
-        room=room,
-        watch=watch,
-        out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
-    )
     count = wanted.trials or TRIALS
     candidates = offered.asked_for(wanted.search, wanted.trials)
-    progress.begin("sweep", count if wanted.search == "optuna" else len(candidates))
-    try:
+    total = count if wanted.search == "optuna" else len(candidates)
+    with Stage(progress, "sweep", total) as stage:
+        search = Search(
+            sweep,
+            task.width,
+            room=room,
+            watch=lambda best: stage.reach(best.n_done, str(best)),
+            out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
+        )
         if wanted.search == "optuna":
             from featcache.search.tpe import search_with_optuna
 
@@ -441,8 +433,6 @@ def _searched(
         else:
             stays = reference.__eq__
             trials = search.run(candidates, halving=wanted.search == "halving", stays=stays)
-    finally:
-        progress.end()
     known = [trial for trial in trials if trial.candidate == reference]
     return trials, known[0] if known else search.run([reference], in_time=False)[0]
 
@@ -508,20 +498,16 @@ def _judged(
     subject = task.reference
     sweep, left_out = task.for_verdict()
     texts = task.answered("chosen on").texts
-    progress.begin("verdict", 4)
-    try:
-        with MemoryBudget() as room:
-            found = experiments(
-                subject,
-                sweep,
-                task.views,
-                width=task.width,
-                room=room,
-                texts=texts,
-                watch=lambda what: progress.advance(1, what),
-            )
-    finally:
-        progress.end()
+    with Stage(progress, "verdict", 4) as stage, MemoryBudget() as room:
+        found = experiments(
+            subject,
+            sweep,
+            task.views,
+            width=task.width,
+            room=room,
+            texts=texts,
+            watch=lambda what: stage.advance(1, what),
+        )
     return judge(
         found, cures, subject=f"linear head on {subject.view}", left_out=left_out
     ), found.growth
@@ -570,7 +556,9 @@ def _mistakes(task: LabelProblem, answers: RowPredictions) -> list[ShownRow]:
 # -- test and run ----------------------------------------------------------------------------------
 
 
-def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress) -> list[TestRead]:
+def _entered(
+    task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
+) -> list[LedgerEntry]:
     """Other choices that the cache remembers on these test rows; this one is added to them."""
     if task.parts.test is None:
         return []
@@ -580,7 +568,7 @@ def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
         "seed": task.sweep.seed,
         **chosen.settings,
     }
-    reading = TestRead(
+    reading = LedgerEntry(
         test=test_name(task.parts.test.keys, task.numbers[2]),
         label=task.label,
         choice=json.dumps(named, sort_keys=True, ensure_ascii=False),
@@ -595,6 +583,6 @@ def _entered(task: LabelProblem, chosen: Trial, folder: Path, progress: Progress
     return before
 
 
-def _flag(before: Sequence[TestRead]) -> str:
+def _flag(before: Sequence[LedgerEntry]) -> str:
     others = "another choice was" if len(before) == 1 else f"{len(before)} other choices were"
     return f"warning    {others} scored on these test rows before: whoever reports the best of them has chosen on test"

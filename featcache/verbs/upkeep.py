@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from featcache.cache.space import Space, folders_in, spaces_in
 from featcache.cache.upkeep.export import columns_of, export_hdf5, export_numpy
@@ -27,7 +27,7 @@ from featcache.errors import CacheMissError, InputError, SpaceChoiceError
 from featcache.features.commands import DEFAULT_CACHE, cache_option, extract_command
 from featcache.features.find import cached_layers, named, pick_space
 from featcache.features.request import parse_poolings
-from featcache.progress import Progress, Silent
+from featcache.progress import Progress, Silent, Stage
 
 _MIB = 1 << 20
 
@@ -174,16 +174,12 @@ def export(
     views = [(layer, pooling) for layer in cached_layers(layers, found) for pooling in poolings]
     for layer, pooling in views:
         found.check_view(layer, pooling)
-    told = progress or Silent()
-    told.begin("export", len(positions) * len(views))
-    try:
+    with Stage(progress or Silent(), "export", len(positions) * len(views)) as stage:
         columns = columns_of(
-            found, positions, views, lambda n_rows: told.advance(n_rows, "rows × views")
+            found, positions, views, lambda n_rows: stage.advance(n_rows, "rows × views")
         )
         write = export_hdf5 if kind == "hdf5" else export_numpy
         return write(target, found, columns)
-    finally:
-        told.end()
 
 
 def recompute_command(space: Space) -> str:
@@ -244,28 +240,21 @@ def _last_written(space: Space) -> datetime:
         return datetime.fromtimestamp(space.path.stat().st_mtime, tz=UTC)
 
 
-class _Bytes:
-    """Bytes that go by, told as MiB and GB/s."""
+class _Bytes(Stage):
+    """Bytes that go by, shown as MiB and GB/s."""
 
     def __init__(self, progress: Progress | None, title: str, total: int) -> None:
-        self._progress, self._title, self._total = progress or Silent(), title, total
-        self._bytes = self._told = 0
+        self._shown_on = progress or Silent()
+        super().__init__(self._shown_on, title, max(total // _MIB, 1))
+        self._n_bytes = 0
         self._since = datetime.now(tz=UTC)
 
-    def __enter__(self) -> Self:
-        self._progress.begin(self._title, max(self._total // _MIB, 1))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.end()
-
     def __call__(self, n_bytes: int) -> None:
-        self._bytes += n_bytes
-        more = self._bytes // _MIB - self._told
-        if more:
-            self._told += more
+        before, self._n_bytes = self._n_bytes, self._n_bytes + n_bytes
+        if self._n_bytes // _MIB > before // _MIB:
             seconds = (datetime.now(tz=UTC) - self._since).total_seconds()
-            self._progress.advance(more, f"MiB · {self._bytes / 1e9 / max(seconds, 1e-9):.1f} GB/s")
+            rate = self._n_bytes / 1e9 / max(seconds, 1e-9)
+            self.reach(self._n_bytes // _MIB, f"MiB · {rate:.1f} GB/s")
 
     def wait(self) -> None:
-        self._progress.note("waiting for the processes that write to this space")
+        self._shown_on.note("waiting for the processes that write to this space")

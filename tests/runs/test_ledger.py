@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.data.keys import row_keys
-from featcache.runs.ledger import TestRead, earlier_choices, enter, test_name
+from featcache.runs.ledger import LedgerEntry, earlier_choices, enter, test_name
 
 name_of_rows = test_name
 del test_name  # pytest would take it for a test
 
-FIRST = TestRead(
+FIRST = LedgerEntry(
     test="a" * 16, label="mood", choice="mlp", when="2026-01-01T00:00:00+00:00", run="runs/a"
 )
 
@@ -127,15 +127,15 @@ def test_a_link_out_of_the_cache_is_not_followed(space: Path, tmp_path: Path) ->
 
 def test_lines_of_several_processes_do_not_mix(space: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from featcache.runs.ledger import TestRead, enter\n"
-        "for n in range(50): enter(Path(sys.argv[1]), TestRead('t', 'l', sys.argv[2] * 500 + str(n), 'w', 'r'))"
+        "import sys; from pathlib import Path; from featcache.runs.ledger import LedgerEntry, enter\n"
+        "for n in range(50): enter(Path(sys.argv[1]), LedgerEntry('t', 'l', sys.argv[2] * 500 + str(n), 'w', 'r'))"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", code, space, name], env=dict(os.environ))
         for name in "abc"
     ]
     assert [one.wait() for one in running] == [0, 0, 0]
-    assert len(earlier_choices(space, TestRead("t", "l", "", "w", "r"))) == 150
+    assert len(earlier_choices(space, LedgerEntry("t", "l", "", "w", "r"))) == 150
 
 
 @given(seed=st.integers(0, 99), n=st.integers(1, 12))

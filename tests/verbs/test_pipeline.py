@@ -167,7 +167,7 @@ def test_a_file_that_changes_during_the_pass_ends_it_and_nothing_wrong_is_kept(
         save(data, [*TEXTS[:120], "another text now", *TEXTS[121:]])
         return begin(*arguments)
 
-    monkeypatch.setattr(import_module("featcache.verbs.extract"), "run_pass", changed)
+    monkeypatch.setattr(import_module("featcache.extraction.run"), "run_pass", changed)
     with pytest.raises(DataFileError, match="row 121 holds another text"):
         featcache.extract(data, backbone=encoder, cache=tmp_path / "cache", dtype="float32")
     space = featcache.open_space(cache=tmp_path / "cache")

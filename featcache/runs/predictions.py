@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.documents import DocumentError
 from featcache.errors import first_line
 from featcache.search.scores import RowPredictions
 
@@ -65,7 +64,7 @@ def decode_predictions(data: bytes, n_classes: int) -> Predictions:
     """Read predictions of a run of so many classes.
 
     Raises:
-        DocumentError: The bytes are not what `encode_predictions` writes for such a run.
+        ValueError: The bytes are not what `encode_predictions` writes for such a run.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -76,10 +75,8 @@ def decode_predictions(data: bytes, n_classes: int) -> Predictions:
         joined = b"".join(bytes(key) for key in keys.to_pylist())
         columns = {name: _class_numbers(table[name], name, n_classes) for name in CLASS_COLUMNS}
         part = (table.schema.metadata or {}).get(b"part", b"test").decode()
-    except DocumentError:
-        raise
-    except (pa.ArrowException, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DocumentError(first_line(error)) from error
+    except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(first_line(error)) from error
     return Predictions(part, np.frombuffer(joined, dtype=np.uint8).reshape(-1, 16), **columns)
 
 
@@ -93,5 +90,5 @@ def _class_numbers(column: object, name: str, n_classes: int) -> NDArray[np.int6
         len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_classes)
     ):
         msg = f"column {name!r} holds a class that the run does not know"
-        raise DocumentError(msg)
+        raise ValueError(msg)
     return numbers

@@ -8,24 +8,34 @@ damage: each is one sentence that names the file.
 from __future__ import annotations
 
 import json
+import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
-from featcache.documents import DocumentError, decode
+from featcache import schema
 from featcache.durable import NotAFileError, read_small
 from featcache.errors import DamageError, FormatError, InputError
 from featcache.runs import predictions
+from featcache.runs.folder import RESULT, TRIALS
 from featcache.runs.predictions import Predictions, decode_predictions
-from featcache.runs.schema import FORMAT, RunRecord, ScoredRecord, TrialRecord, check_metric
+from featcache.runs.schema import (
+    FORMAT,
+    RunRecord,
+    ScoredRecord,
+    TrialRecord,
+    VerdictRecord,
+    check_metric,
+)
 
-RESULT = "result.json"
-TRIALS = "trials.jsonl"
 _LARGEST = 512 << 20  # bytes of a file that is read whole; a run of 1,000 classes has 15 MB
 _SHOWN_RUNS = 3  # that are named in a cure
+
+_NO_VERDICT = VerdictRecord(why="no experiments were made for a verdict")
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,11 @@ class Run:
     def metric(self) -> str:
         """The metric that the choice was made by."""
         return self.result.metric
+
+    @property
+    def verdict(self) -> VerdictRecord:
+        """What limits the linear reference; one without a kind where no experiments were made."""
+        return self.result.verdict or _NO_VERDICT
 
     @property
     def best(self) -> ScoredRecord:
@@ -88,7 +103,7 @@ def read_run(folder: Path) -> Run:
         DamageError: One of its files is not what a run writes.
     """
     path = folder / RESULT
-    if not path.exists():
+    if not _exists(path):
         _refuse(folder)
     result = _read_result(path)
     trials = _read_trials(folder / TRIALS, result.metric)
@@ -121,22 +136,23 @@ class _Versioned(msgspec.Struct):
 def _read_result(path: Path) -> RunRecord:
     data = _read(path)
     try:
-        written = decode(data, _Versioned).format
+        document = _finite(schema.parse(data))
+        written = schema.convert(document, _Versioned).format
         if written <= FORMAT:
-            return decode(data, RunRecord)
-    except DocumentError as error:
+            return schema.convert(document, RunRecord)
+    except schema.SchemaError as error:
         raise _damaged(path, str(error)) from error
     msg = f"{path} was written in format {written}; this featcache reads up to {FORMAT}"
     raise FormatError(msg, cure="Upgrade: pip install --upgrade featcache")
 
 
 def _read_trials(path: Path, metric: str) -> tuple[TrialRecord, ...]:
-    if not path.exists():
+    if not _exists(path):
         return ()
     trials = []
     for number, line in enumerate(_read(path).splitlines(), start=1):
         try:
-            trial = decode(line, TrialRecord)
+            trial = schema.convert(_finite(schema.parse(line)), TrialRecord)
             check_metric(metric, trial.train, trial.validation)
         except ValueError as error:
             why = f"line {number} is not the record of a head: {error}"
@@ -147,21 +163,38 @@ def _read_trials(path: Path, metric: str) -> tuple[TrialRecord, ...]:
 
 def _read_predictions(folder: Path, n_classes: int) -> Predictions | None:
     path = folder / predictions.NAME
-    if not path.exists():
+    if not _exists(path):
         return None
-    data = _read(path)
     try:
-        return decode_predictions(data, n_classes)
-    except DocumentError as error:
+        return decode_predictions(_read(path), n_classes)
+    except ValueError as error:
         raise _damaged(path, str(error)) from error
 
 
+def _exists(path: Path) -> bool:
+    """Return whether anything has this name, be it a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
 def _read(path: Path) -> bytes:
-    """Return a file of the run, which must be a file of bearable size."""
+    """Return the content of a regular file of bearable size."""
     try:
         return read_small(path, _LARGEST, follow=True)
-    except (NotAFileError, OSError) as error:
-        raise _damaged(path, getattr(error, "strerror", None) or str(error)) from error
+    except NotAFileError as error:
+        raise _damaged(path, str(error)) from error
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data with null for NaN and infinity, which early versions wrote as they are."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return value
 
 
 def _damaged(path: Path, why: str) -> DamageError:

@@ -47,21 +47,28 @@ def record_of(kind: type[Record], source: object) -> Record:
     return msgspec.convert(source, kind, from_attributes=True)
 
 
-class ScoreRecord(_Record):
+class ScoreRecord(_Record, frozen=True, kw_only=True):
     """A score with its 95 % interval, where there is one."""
 
     value: Number
     low: Number | None = None
     high: Number | None = None
 
+    @property
+    def ends(self) -> tuple[float, float] | tuple[None, None]:
+        """Both ends of the interval, or neither."""
+        if self.low is None or self.high is None:
+            return None, None
+        return self.low, self.high
 
-class GainRecord(ScoreRecord):
+
+class GainRecord(ScoreRecord, frozen=True, kw_only=True):
     """The score of the choice less that of the linear head, on the same test rows."""
 
     standard_error: Number | None = None
 
 
-class McNemarRecord(_Record):
+class McNemarRecord(_Record, frozen=True, kw_only=True):
     """How many test rows only the choice, or only the linear head, gets right.
 
     Attributes:
@@ -75,7 +82,7 @@ class McNemarRecord(_Record):
     p_value: Number
 
 
-class CalibrationRecord(_Record):
+class CalibrationRecord(_Record, frozen=True, kw_only=True):
     """Temperature of the logits, and expected calibration errors before and after it.
 
     Attributes:
@@ -96,7 +103,7 @@ class CalibrationRecord(_Record):
     offsets: tuple[Number, ...] | None = None
 
 
-class FloorRecord(_Record):
+class FloorRecord(_Record, frozen=True, kw_only=True):
     """Scores, by metric, of a model that a head must beat; `test` is None without test rows."""
 
     train: dict[str, Number]
@@ -104,14 +111,14 @@ class FloorRecord(_Record):
     test: dict[str, Number] | None = None
 
 
-class FloorsRecord(_Record):
+class FloorsRecord(_Record, frozen=True, kw_only=True):
     """The majority class, and a bag of words, which is None where the texts hold no word."""
 
     majority: FloorRecord
     tfidf: FloorRecord | None = None
 
 
-class CauseRecord(_Record):
+class CauseRecord(_Record, frozen=True, kw_only=True):
     """One thing that limits the subject of a verdict.
 
     Attributes:
@@ -129,7 +136,7 @@ class CauseRecord(_Record):
     cure: str | None = None
 
 
-class ExperimentRecord(_Record):
+class ExperimentRecord(_Record, frozen=True, kw_only=True):
     """One experiment on the cache.
 
     Attributes:
@@ -151,7 +158,7 @@ class ExperimentRecord(_Record):
     against: str | None = None
 
 
-class VerdictRecord(_Record):
+class VerdictRecord(_Record, frozen=True, kw_only=True):
     """What limits a head.
 
     Attributes:
@@ -171,7 +178,7 @@ class VerdictRecord(_Record):
     subject: str | None = None
 
 
-class CurvePointRecord(_Record):
+class CurvePointRecord(_Record, frozen=True, kw_only=True):
     """The mean score of heads trained on `rows` rows, with its interval, beside that on these."""
 
     rows: Count
@@ -181,7 +188,7 @@ class CurvePointRecord(_Record):
     train: Number | None = None
 
 
-class FitPointRecord(_Record):
+class FitPointRecord(_Record, frozen=True, kw_only=True):
     """A point of the curve that was fitted through the measured ones, with its interval."""
 
     rows: Count
@@ -190,14 +197,14 @@ class FitPointRecord(_Record):
     high: Number
 
 
-class DoublingRecord(_Record):
+class DoublingRecord(_Record, frozen=True, kw_only=True):
     """What twice the training rows would give, in the metric."""
 
     value: Number
     standard_error: Number | None = None
 
 
-class CurveRecord(_Record):
+class CurveRecord(_Record, frozen=True, kw_only=True):
     """Score by number of training rows.
 
     Attributes:
@@ -215,7 +222,7 @@ class CurveRecord(_Record):
     doubling: DoublingRecord | None = None
 
 
-class BinRecord(_Record):
+class BinRecord(_Record, frozen=True, kw_only=True):
     """Rows of like confidence: its mean, the share that is right, and how many they are."""
 
     confidence: Share
@@ -223,14 +230,14 @@ class BinRecord(_Record):
     rows: Count
 
 
-class ReliabilityRecord(_Record):
+class ReliabilityRecord(_Record, frozen=True, kw_only=True):
     """Calibration bin by bin; `part` names the rows it was counted on."""
 
     part: str
     bins: tuple[BinRecord, ...]
 
 
-class RowRecord(_Record):
+class RowRecord(_Record, frozen=True, kw_only=True):
     """A row that a person should look at.
 
     Attributes:
@@ -250,7 +257,7 @@ class RowRecord(_Record):
     row: Count | None = None
 
 
-class MislabelledRecord(_Record):
+class MislabelledRecord(_Record, frozen=True, kw_only=True):
     """Rows whose label is probably wrong.
 
     Attributes:
@@ -266,7 +273,7 @@ class MislabelledRecord(_Record):
     examples: tuple[RowRecord, ...] = ()
 
 
-class FindingRecord(_Record):
+class FindingRecord(_Record, frozen=True, kw_only=True):
     """Something about the data that scores depend on.
 
     Attributes:
@@ -290,7 +297,7 @@ class FindingRecord(_Record):
     examples: tuple[str, ...] = ()
 
 
-class RowCountsRecord(_Record):
+class RowCountsRecord(_Record, frozen=True, kw_only=True):
     """How many rows each part has; `dropped` are those whose text stands in a later part, too."""
 
     train: Count
@@ -299,7 +306,7 @@ class RowCountsRecord(_Record):
     dropped: Count
 
 
-class FinalistRecord(_Record):
+class FinalistRecord(_Record, frozen=True, kw_only=True):
     """A head that was compared in folds, what it reads, and its score there."""
 
     head: str
@@ -307,7 +314,7 @@ class FinalistRecord(_Record):
     score: Number
 
 
-class SearchRecord(_Record):
+class SearchRecord(_Record, frozen=True, kw_only=True):
     """How candidates were searched and chosen; see `fit_heads` for the options."""
 
     search: str = "search"
@@ -321,7 +328,7 @@ class SearchRecord(_Record):
     compared: tuple[FinalistRecord, ...] = ()
 
 
-class ClassRecord(_Record):
+class ClassRecord(_Record, frozen=True, kw_only=True):
     """Scores of one class on the test rows; `support` rows truly have it."""
 
     label: LabelValue = msgspec.field(name="class")
@@ -331,7 +338,7 @@ class ClassRecord(_Record):
     support: Count
 
 
-class DetailsRecord(_Record):
+class DetailsRecord(_Record, frozen=True, kw_only=True):
     """A head on the test rows, taken apart.
 
     Attributes:
@@ -345,14 +352,14 @@ class DetailsRecord(_Record):
     confusion: tuple[tuple[Count, ...], ...] | None = None
 
 
-class IntervalRecord(_Record):
+class IntervalRecord(_Record, frozen=True, kw_only=True):
     """A 95 % interval."""
 
     low: Number
     high: Number
 
 
-class HeadRecord(_Record):
+class HeadRecord(_Record, frozen=True, kw_only=True):
     """A head, what it reads, and its scores by metric.
 
     Attributes:
@@ -408,7 +415,7 @@ class HeadRecord(_Record):
         return f"{self.shape}, {self.view}"
 
 
-class TrialRecord(HeadRecord):
+class TrialRecord(HeadRecord, frozen=True, kw_only=True):
     """A head that was tried: a line of `trials.jsonl`.
 
     Attributes:
@@ -423,6 +430,11 @@ class TrialRecord(HeadRecord):
     curve: dict[str, tuple[Number | None, ...]] = {}
     seconds: Number = 0.0
     interval: IntervalRecord | None | UnsetType = UNSET
+
+    @property
+    def ends(self) -> tuple[float, float] | tuple[None, None]:
+        """Both ends of the interval, or neither."""
+        return (self.interval.low, self.interval.high) if self.interval else (None, None)
 
     @property
     def dropped(self) -> bool:
@@ -446,7 +458,7 @@ class TrialRecord(HeadRecord):
         )
 
 
-class ScoredRecord(HeadRecord):
+class ScoredRecord(HeadRecord, frozen=True, kw_only=True):
     """A head with its scores on the test rows, both None or left out without test rows.
 
     Attributes:
@@ -497,7 +509,7 @@ def _head_fields(trial: Trial) -> dict[str, Any]:
     return fields
 
 
-class RunRecord(_Record):
+class RunRecord(_Record, frozen=True, kw_only=True):
     """The content of `result.json`, and what `fit-heads --json` prints.
 
     Attributes:
@@ -568,6 +580,9 @@ class RunRecord(_Record):
         for scores in (self.best, self.linear, *floors):
             if scores is not None:
                 check_metric(self.metric, scores.train, scores.validation, scores.test)
+        if (self.best.test is None) != (self.linear.test is None):
+            msg = "only one of the two heads has test scores"
+            raise ValueError(msg)
         for scored in (self.best, self.linear):
             _check_details(scored.details, len(self.classes))
 

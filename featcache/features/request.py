@@ -30,7 +30,7 @@ class BackboneChoice:
 
     backbone: str
     layers: str | Sequence[int] = "auto"
-    pool: str | Sequence[str] | None = None
+    pooling: str | Sequence[str] | None = None
     max_length: int | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -70,7 +70,7 @@ def resolve(choice: BackboneChoice, cache: Path, memo: Memo) -> Resolved:
         folder, memo, allow_pickle=choice.allow_pickle, trust_remote_code=choice.trust_remote_code
     )
     facts = facts_of(folder, memo, trust_remote_code=choice.trust_remote_code)
-    poolings = _poolings(choice.pool, facts)
+    poolings = _poolings(choice.pooling, facts)
     device = resolve_device(choice.device)
     contract = Contract(
         weights=found.weights,

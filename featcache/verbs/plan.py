@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
-from featcache.cache.memo import Memo
-from featcache.cache.space import Space
 from featcache.data.survey import Cursor, Survey
 from featcache.data.texts import TextOptions
 from featcache.extraction.compute import states_of
@@ -76,29 +74,26 @@ def plan(
 
     The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
     """
-    running = PassOptions(attention, compile)
-    running.check()
-    place = Path(cache)
-    memo = Memo.load(place)
     choice = BackboneChoice(
-        os.fspath(backbone),
-        layers,
-        pool,
-        max_length,
-        dtype,
-        device,
-        allow_pickle,
-        trust_remote_code,
+        backbone=os.fspath(backbone),
+        layers=layers,
+        pooling=pool,
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
-    job = prepare(data, choice, place, memo, TextOptions(text, template, encoding, skip_empty))
+    reading = TextOptions(text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    # The few rows of the measurement run uncompiled: compiling would take longer than they do.
+    options = replace(PassOptions(attention=attention, compile=compile), compile="off")
+    job = prepare(data, choice, reading, Path(cache))
     contract = job.resolved.contract
-    space = None if job.resolved.path is None else Space.open(job.resolved.path)
+    space = job.open_space()
     missing = missing_rows(space, job.survey.keys)
     tokens, truncated, seconds = 0, 0, 0.0
     if len(missing):
-        model = load_for(
-            job.resolved, choice, memo, replace(running, compile="off"), len(missing), list
-        )
+        model = load_for(job, options, len(missing), list)
         tokens, truncated, sample = _tokens_of(job.survey, missing, model, contract)
         seconds = tokens * _seconds_per_token(model, sample, contract)
     return Plan(

@@ -53,9 +53,9 @@ def ours(folder: Path) -> list[Path]:
 def test_held_rows_are_standardised_by_what_training_rows_are_like() -> None:
     sweep = planted()
     with MemoryBudget() as room:
-        features = FoldFeatures(sweep.gather, sweep.part.rows, sweep.folds[0], room)
+        features = FoldFeatures(sweep.source, sweep.part.rows, sweep.folds[0], room)
         for view, raw in zip(
-            VIEWS, (sweep.gather(view, np.arange(120)) for view in VIEWS), strict=True
+            VIEWS, (sweep.source.gather(view, np.arange(120)) for view in VIEWS), strict=True
         ):
             one = features.view(view)
             mean, std = raw[:90].mean(axis=0), raw[:90].std(axis=0)
@@ -70,21 +70,24 @@ def test_held_rows_are_standardised_by_what_training_rows_are_like() -> None:
         assert half.train.dtype == torch.bfloat16
         torch.testing.assert_close(half.train.float(), joined.train, atol=0.05, rtol=0.01)
     np.testing.assert_array_equal(
-        raw_features(sweep.gather, JOINED, np.array([3]))[0, 5:],
-        sweep.gather(VIEWS[2], np.array([3]))[0],
+        raw_features(sweep.source, JOINED, np.array([3]))[0, 5:],
+        sweep.source.gather(VIEWS[2], np.array([3]))[0],
     )
 
 
 def test_each_single_view_is_read_once_whoever_asks() -> None:
     sweep, asked = planted(), Counter[View]()
 
-    def counted(view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        asked[view] += 1
-        return sweep.gather(view, rows)
+    class Counted:
+        width = sweep.source.width
 
-    watched = replace(sweep, gather=counted)
+        def gather(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            asked[view] += 1
+            return sweep.source.gather(view, rows)
+
+    watched = replace(sweep, source=Counted())
     with MemoryBudget() as room, ThreadPoolExecutor(4) as pool:
-        features = FoldFeatures(watched.gather, watched.part.rows, sweep.folds[0], room)
+        features = FoldFeatures(watched.source, watched.part.rows, sweep.folds[0], room)
         list(pool.map(features.view, [*VIEWS, JOINED, MIX, JOINED, *VIEWS] * 3))
     assert asked == dict.fromkeys(VIEWS, 1)
 

@@ -123,7 +123,6 @@ def _verdict(
             subject,
             setup,
             problem.views,
-            width=problem.width,
             room=budget,
             texts=problem.answered("chosen on").texts,
             watch=lambda what: stage.advance(1, what),

@@ -152,7 +152,7 @@ def description_of(result: FitResult, reading: TextOptions) -> Description:
         backbone=origin.backbone,
         template=reading.template,
         text=reading.text,
-        scores=result.best.to_json(),
+        scores=result.to_json()["best"],
         versions=origin.versions,
         temperature=result.calibration.temperature,
         offsets=result.calibration.offsets,

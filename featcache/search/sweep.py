@@ -62,7 +62,6 @@ def _trials(
     with Stage(progress, "sweep", total) as stage:
         search = Search(
             setup,
-            problem.width,
             room=budget,
             watch=lambda best: stage.reach(best.n_done, str(best)),
             out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
@@ -107,4 +106,4 @@ def _chosen(
         return finalists[0], []
     heads = f"{len(finalists)} heads that validation rows do not tell apart"
     progress.note(f"comparing {heads}, in {len(folds)} folds")
-    return chosen_among(finalists, problem.sweep, folds, width=problem.width, room=budget)
+    return chosen_among(finalists, problem.sweep, folds, room=budget)

@@ -186,11 +186,15 @@ def unique_labels(labels: Sequence[str]) -> list[str]:
         The same without repeats.
 
     Raises:
-        InputError: There is none, or a single string takes the place of a list.
+        InputError: There is none, or something else than a list of strings.
     """
-    if not labels or isinstance(labels, str):
+    is_list = isinstance(labels, Sequence) and not isinstance(labels, str)
+    if not is_list or not labels or not all(isinstance(label, str) for label in labels):
         msg = f"labels={labels!r} is not a list of columns"
-        raise InputError(msg, cure="Name one or several columns: labels=['stars', 'topic'].")
+        cure = (
+            "Name one column to `fit_heads`, or several to `fit_labels`: labels=['stars', 'mood']."
+        )
+        raise InputError(msg, cure=cure)
     return list(dict.fromkeys(labels))
 
 

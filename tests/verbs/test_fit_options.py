@@ -540,7 +540,8 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(
         ({"views": "mix", "layers": "2", "heads": "linear"}, "nothing is left to try"),
         ({"views": "poolings"}, "nothing is left to try"),
         ({"heads": []}, "no head is left to try"),
-        ({"label": ["label", "stars"]}, "no column 'stars'"),
+        ({"labels": ["label", "stars"]}, "no column 'stars'"),
+        ({"label": ["label", "stars"]}, "is not a list of columns"),
     ],
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", str(value)),
 )

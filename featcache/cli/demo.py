@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featcache.cli.options import json_option, print_json
+from featcache.cli.options import echo, json_option, print_json
 
 
 @click.command()
@@ -25,9 +25,8 @@ def demo(*, out: str, as_json: bool) -> None:
     \b
       featcache demo
     """
-    from rich.console import Console
-
     from featcache.cli.fit import show_report
+    from featcache.console import Console
     from featcache.demo import run_demo
     from featcache.progress import Terminal
 
@@ -39,13 +38,13 @@ def demo(*, out: str, as_json: bool) -> None:
         click.secho(f"\n── {label} " + "─" * 60, bold=True)
         show_report(result)
     first, second = done.first, done.second
-    click.echo(
+    echo(
         f"\nfirst pass   {first.computed:,} texts computed in {first.seconds:.1f} s "
         f"({first.tokens_per_second:,.0f} tokens/s, model loaded in {first.load_seconds:.1f} s)"
         if first.tokens_per_second
         else f"\nfirst pass   all {first.hits:,} texts were in the cache from an earlier run"
     )
-    click.echo(
+    echo(
         f"second pass  {second.hits:,} texts found in the cache, {second.computed:,} computed, {second.seconds:.1f} s"
     )
-    click.echo(f"all of it    {done.seconds:.0f} s")
+    echo(f"all of it    {done.seconds:.0f} s")

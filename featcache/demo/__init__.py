@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from featcache.demo.docstrings import docstrings
-from featcache.durable import write_durably
-from featcache.errors import BackboneError, InputError, MachineError
+from featcache.durable import make_folder, write_durably
+from featcache.errors import BackboneError, InputError
 from featcache.progress import Progress, Silent
 from featcache.runs.result import FitResult
 from featcache.verbs.extract import Extraction, extract
@@ -73,11 +73,7 @@ def run_demo(
     progress = progress or Silent()
     backbone = minilm()
     folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    make_folder(folder, "--out")
     progress.note(
         "collecting docstrings of scipy, scikit-learn, numpy, torch, pandas and the standard library"
     )

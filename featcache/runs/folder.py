@@ -16,7 +16,7 @@ import numpy as np
 
 from featcache.bundles.bundle import Description, save_bundle
 from featcache.data.parts import LabelledRows, Parts
-from featcache.durable import write_durably
+from featcache.durable import make_folder, write_durably
 from featcache.errors import InputError, MachineError
 from featcache.evidence.mislabelled import NAME as LIST_OF_SUSPECTS
 from featcache.evidence.mislabelled import MislabelledCandidates, write_csv
@@ -120,11 +120,7 @@ def write_run(
     `result.answers`.  doubted: rows, of `chosen_on`, that are probably labelled wrongly.
     sweep: what the trials were tried on.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    make_folder(folder, "--out")
     lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in _records(result, sweep))
     write_durably(folder, "trials.jsonl", lines.encode())
     save_bundle(folder / "bundle", head, description, card)

@@ -99,11 +99,6 @@ class Prepared:
     test: LabelledPositions
 
     @property
-    def width(self) -> int:
-        """Of one layer's states."""
-        return self.space.origin.hidden_size
-
-    @property
     def views(self) -> tuple[View, ...]:
         return self.candidates.views
 
@@ -137,7 +132,7 @@ def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed:
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
     states = CachedStates(space, np.concatenate(positions), room)
     sweep = TrainingSetup(
-        gather=states.gather,
+        source=states,
         part=LabelledPositions(np.concatenate(positions[:2]), np.concatenate(labels[:2])),
         folds=one_fold(len(labels[0]), len(labels[1])),
         n_classes=len(classes),
@@ -157,7 +152,7 @@ def read_all(ready: Prepared) -> None:
     """Bring every view's states into memory, so that no contestant pays for the disk."""
     for view in ready.views:
         for part in view.parts():
-            ready.sweep.gather(part, ready.sweep.part.rows[:1])
+            ready.sweep.source.gather(part, ready.sweep.part.rows[:1])
 
 
 def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -166,7 +161,7 @@ def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDAr
 
     with MemoryBudget() as room:
         features = FoldFeatures(
-            ready.sweep.gather, ready.sweep.part.rows, ready.sweep.folds[0], room
+            ready.sweep.source, ready.sweep.part.rows, ready.sweep.folds[0], room
         ).view(view)
         return features.train.numpy(), features.held.numpy()
 

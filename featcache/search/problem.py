@@ -79,7 +79,7 @@ class LabelProblem:
                 parts.chosen_on_keys, parts.chosen_on_labels, wanted.cv, seed=wanted.seeds[0]
             )
         sweep = TrainingSetup(
-            gather=states.gather,
+            source=states,
             part=LabelledPositions(np.concatenate(rows), np.concatenate(numbers[:2])),
             folds=folds,
             n_classes=len(classes),
@@ -89,11 +89,6 @@ class LabelProblem:
             balance=wanted.balance,
         )
         return cls(label, parts, classes, numbers, space, sweep, wanted, views, split)
-
-    @property
-    def width(self) -> int:
-        """Of one layer's states."""
-        return self.space.origin.hidden_size
 
     @property
     def reference(self) -> Candidate:

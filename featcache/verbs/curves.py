@@ -201,7 +201,6 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
     with Stage(progress, "heads", len(candidates)) as stage, MemoryBudget() as room:
         search = Search(
             task.sweep,
-            task.width,
             room=room,
             watch=lambda best: stage.reach(best.n_done, str(best)),
             out_of_time=lambda: False,
@@ -217,7 +216,7 @@ def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[M
     for candidate in dict.fromkeys([task.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)
-            measured.append(by_rows(candidate, task.sweep, width=task.width, watch=watch))
+            measured.append(by_rows(candidate, task.sweep, watch=watch))
     return tuple(measured)
 
 
@@ -239,7 +238,6 @@ def _capacity(
         points = by_capacity(
             best.view,
             task.sweep,
-            width=task.width,
             depths=depths,
             widths=widths,
             watch=lambda n_done: stage.reach(n_done, f"on {best.view}"),

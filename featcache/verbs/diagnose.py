@@ -20,6 +20,7 @@ from featcache.data.texts import is_missing
 from featcache.errors import InputError, LabelError
 from featcache.evidence.verdict import Verdict, judge
 from featcache.features.folds import N_FOLDS, enough, folds_of, most_folds, seeds_for
+from featcache.features.source import ArraySource
 from featcache.features.views import View, reference_view, views_of
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
@@ -110,7 +111,7 @@ def diagnose(
         )
     folds = enough(folds_of(keys, given, min(N_FOLDS, most), seed=seed))
     sweep = TrainingSetup(
-        gather=lambda one, rows: views[one][rows],
+        source=ArraySource(views),
         part=LabelledPositions(np.arange(len(numbers)), numbers.astype(np.int64)),
         folds=folds,
         n_classes=len(classes),
@@ -123,9 +124,7 @@ def diagnose(
     )
     width = views[own].shape[1]
     with MemoryBudget() as room:
-        found = experiments(
-            subject, sweep, _all_views(list(views), width), width=width, room=room, texts=texts
-        )
+        found = experiments(subject, sweep, _all_views(list(views), width), room=room, texts=texts)
     return judge(found, CURES, subject=f"{shape} head on {subject.view}")
 
 

@@ -373,7 +373,7 @@ def _fit(
         backbone=task.space.origin.backbone,
         template=reading.template,
         text=reading.text,
-        scores=read.best.to_json(),
+        scores=result.to_json()["best"],
         versions=result.origin.versions,
         temperature=read.calibration.temperature,
         offsets=read.calibration.offsets,
@@ -419,7 +419,6 @@ def _searched(
     with Stage(progress, "sweep", total) as stage:
         search = Search(
             sweep,
-            task.width,
             room=room,
             watch=lambda best: stage.reach(best.n_done, str(best)),
             out_of_time=lambda: deadline is not None and time.monotonic() > deadline,
@@ -457,7 +456,7 @@ def _chosen(
     progress.note(
         f"comparing {len(finalists)} heads that validation rows do not tell apart, in {len(folds)} folds"
     )
-    return chosen_among(finalists, task.sweep, folds, width=task.width, room=room)
+    return chosen_among(finalists, task.sweep, folds, room=room)
 
 
 # -- verdict and rows to look at -------------------------------------------------------------------
@@ -503,7 +502,6 @@ def _judged(
             subject,
             sweep,
             task.views,
-            width=task.width,
             room=room,
             texts=texts,
             watch=lambda what: stage.advance(1, what),

@@ -52,6 +52,7 @@ def run_of_files(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         test=folder / "test.csv",
         label="label",
         cache=cache,
+        heads="logreg,mlp",
         depths=(1,),
         widths=(8,),
         layers="1,2",

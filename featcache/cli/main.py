@@ -51,9 +51,9 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.ClickException as error:
-            error.message = printable(error.message)  # it repeats what was typed
-            raise
+        except click.UsageError as error:
+            # Its message repeats what was typed.
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except FeatcacheError as error:
             if ctx.params["debug"]:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featcache.cli.options import options_of, print_json, sources, terminal
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
 from featcache.verbs.options import CURVES
 
 
@@ -48,8 +48,7 @@ def curves(
       featcache curves reviews.csv --label stars
       featcache curves reviews.csv --label stars --layers 3 --views single --metric accuracy
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.report.text.curves import growth_text, print_curves
     from featcache.verbs.curves import curves as verb
 
@@ -81,13 +80,13 @@ def curves(
     if as_json:
         print_json(measured.to_json())
         return
-    console = Console(highlight=False)
+    console = Console()
     n_train, n_validation = measured.rows
-    click.echo(
+    echo(
         f"data       {n_train:,} train + {n_validation:,} validation · "
         f"{len(measured.classes)} classes · space {measured.space} · {measured.seconds:.0f} s\n"
     )
     if console.is_terminal:
         print_curves(measured.growths, measured.view, measured.capacity, console)
     else:
-        click.echo(growth_text(measured.growths, measured.view, measured.capacity), nl=False)
+        echo(growth_text(measured.growths, measured.view, measured.capacity), nl=False)

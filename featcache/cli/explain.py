@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import layer_range, options_of, print_json, sources
+from featcache.cli.options import echo, options_of, print_json, sources
 from featcache.verbs.options import EXPLAIN_MISS
+from featcache.wording import layer_range
 
 if TYPE_CHECKING:
     from featcache.verbs.explain_miss import Explanation, FieldDifference, Neighbour
@@ -190,4 +191,4 @@ def _short(text: str) -> str:
 
 
 def _say(head: str, text: str) -> None:
-    click.echo(f"{head:<10} {text}")
+    echo(f"{head:<10} {text}")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import layer_range, options_of, print_json, sources, terminal
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
 from featcache.verbs.options import EXTRACT, FIT_HEADS
-from featcache.wording import megabytes
+from featcache.wording import layer_range, megabytes
 
 if TYPE_CHECKING:
     from featcache.verbs.extract import Extraction
@@ -103,36 +103,36 @@ def extract(
     _print_extraction(extraction)
     reading = {"text": text, "template": template, "skip_empty": skip_empty, "encoding": encoding}
     following = FIT_HEADS.line(data, {"labels": ["COLUMN"], "cache": cache, **reading})
-    click.echo(f"\n           {following}")
+    echo(f"\n           {following}")
 
 
 def _print_extraction(done: Extraction) -> None:
     cut = ""
     if done.truncated:
         cut = f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})"
-    click.echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
+    echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
     views = f"layers {layer_range(done.layers)} × {', '.join(done.poolings)} × {done.hidden_size}"
-    click.echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
+    echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
     hits = f"{done.hits:,} found in the cache"
     if not done.computed:
-        click.echo(f"done       nothing to compute, {hits} · {done.seconds:.1f} s")
+        echo(f"done       nothing to compute, {hits} · {done.seconds:.1f} s")
         return
     rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
     loading = f"model loaded in {done.load_seconds:.1f} s"
     if done.compiled:
         loading += f", compiled in {done.compile_seconds:.1f} s"
-    click.echo(f"done       {done.computed:,} computed, {hits} · {rate} · {loading}")
+    echo(f"done       {done.computed:,} computed, {hits} · {rate} · {loading}")
 
 
 def _print_plan(plan: Plan) -> None:
-    click.echo(f"texts      {plan.rows:,} rows, {plan.unique:,} different")
+    echo(f"texts      {plan.rows:,} rows, {plan.unique:,} different")
     where = f"in {plan.space}" if plan.space else "no space yet"
-    click.echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
+    echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
     if plan.misses:
         cut = f", {plan.truncated:,} texts cut off" if plan.truncated else ""
-        click.echo(
+        echo(
             f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s "
             f"in {plan.dtype} on {plan.device}"
         )
-        click.echo(f"disk       {megabytes(plan.n_bytes)} to write")
-    click.echo("nothing was written (--dry-run)")
+        echo(f"disk       {megabytes(plan.n_bytes)} to write")
+    echo("nothing was written (--dry-run)")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import options_of, print_json, sources, terminal
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
 from featcache.verbs.options import FIT_HEADS
 
 if TYPE_CHECKING:
@@ -109,18 +109,17 @@ def fit_heads(
         return
     for label, result in results.items():
         if len(results) > 1:
-            click.echo(f"{'' if label == labels[0] else chr(10)}label      {label}")
+            echo(f"{'' if label == labels[0] else chr(10)}label      {label}")
         show_report(result)
 
 
 def show_report(result: FitResult) -> None:
     """Print the report on stdout: in colour on a terminal, as in report.txt where it is a pipe."""
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.report.text.fit import print_report, report_text
 
-    console = Console(highlight=False)
+    console = Console()
     if console.is_terminal:
         print_report(result, console)
     else:
-        click.echo(report_text(result), nl=False)
+        echo(report_text(result), nl=False)

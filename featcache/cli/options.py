@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from featcache.runs.command import Command, Option
+from featcache.wording import printable, safe_json
 
 if TYPE_CHECKING:
     from featcache.progress import Terminal
@@ -108,22 +109,28 @@ def sources(arguments: Sequence[str]) -> list[Path]:
 
 def terminal() -> Terminal:
     """Return progress on stderr."""
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
 
     return Terminal(Console(stderr=True))
 
 
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for people, with the invisible and active signs of foreign strings escaped.
+
+    Args:
+        text: One line or several.
+        err: Whether it goes to stderr.
+        nl: Whether a line feed follows.
+    """
+    click.echo(printable(text), err=err, nl=nl)
+
+
 def print_json(result: Any) -> None:
-    """Print the one line that `--json` puts on stdout."""
-    click.echo(
-        json.dumps(result if isinstance(result, dict) else asdict(result), ensure_ascii=False)
-    )
+    """Print one line of JSON, always valid UTF-8, as `--json` puts it on stdout.
 
-
-def layer_range(layers: tuple[int, ...]) -> str:
-    """Write layers as `0–6` where they are neighbours, as `0,3,6` otherwise."""
-    if len(layers) > 1 and layers == tuple(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}–{layers[-1]}"
-    return ",".join(map(str, layers))
+    Args:
+        result: A dictionary, or a dataclass whose fields become its keys.
+    """
+    content = result if isinstance(result, dict) else asdict(result)
+    click.echo(safe_json(json.dumps(content, ensure_ascii=False)))

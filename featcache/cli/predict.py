@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import options_of, sources, terminal
+from featcache.cli.options import options_of, print_json, sources, terminal
 from featcache.verbs.options import PREDICT
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def predict(
     for row in zip(*predictions.values(), strict=True):
         objects = [prediction.to_json() for prediction in row]
         several = dict(zip(predictions, objects, strict=True))
-        click.echo(json.dumps(objects[0] if len(objects) == 1 else several, ensure_ascii=False))
+        print_json(objects[0] if len(objects) == 1 else several)
 
 
 def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[str], str | None]:

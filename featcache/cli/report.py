@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from featcache.cli.options import options_of, print_json
+from featcache.cli.options import echo, options_of, print_json
 from featcache.verbs.options import REPORT
 from featcache.wording import counted, megabytes
 
@@ -33,4 +33,4 @@ def report(*, runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"report": str(page), "runs": folders, "bytes": n_bytes})
         return
-    click.echo(f"{'report':<10} {page} · {counted(len(folders), 'run')}, {megabytes(n_bytes)}")
+    echo(f"{'report':<10} {page} · {counted(len(folders), 'run')}, {megabytes(n_bytes)}")

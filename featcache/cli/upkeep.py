@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import options_of, print_json, sources, terminal
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
 from featcache.errors import DamageError, FormatError, MachineError
 from featcache.verbs.options import EXPORT, GC, MERGE, REPAIR, VERIFY
 from featcache.wording import counted, megabytes
@@ -52,16 +52,14 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
             _print_checked(one, sample)
         _say_if_empty(checked, cache)
         size = megabytes(sum(one.bytes for one in checked))
-        click.echo(
-            f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s"
-        )
+        echo(f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s")
     if findings:
         _raise_findings(checked, cache)
 
 
 def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
     if not spaces:
-        click.echo(f"no feature space in {cache}: nothing to do")
+        echo(f"no feature space in {cache}: nothing to do")
 
 
 def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
@@ -73,15 +71,15 @@ def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
         else (f", {sample:,.0f} rows of each file drawn at random")
     )
     state = "all sound" if not one.findings else f"{len(one.findings)} wrong"
-    click.echo(
+    echo(
         f"{one.space:<10} {counted(one.rows, 'row')} in {counted(one.files, 'file')}{how}: {state}"
     )
     for finding in one.findings:
         rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
-        click.echo(f"           {finding.what}{rows}")
+        echo(f"           {finding.what}{rows}")
     if one.unfinished:
         files = counted(one.unfinished, "unfinished file")
-        click.echo(f"           {files} of killed writers; `featcache gc --yes` clears up")
+        echo(f"           {files} of killed writers; `featcache gc --yes` clears up")
 
 
 def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
@@ -144,23 +142,21 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         _say_if_empty(repaired, cache)
     for one in [] if as_json else repaired:
         if not (one.files or one.aside or one.made or one.left):
-            click.echo(f"{one.space:<10} nothing to repair")
+            echo(f"{one.space:<10} nothing to repair")
             continue
-        click.echo(
+        echo(
             f"{one.space:<10} {counted(one.dropped, 'row')} dropped, "
             f"{counted(one.kept, 'row')} of {counted(one.files, 'damaged file')} saved"
         )
         for name in one.made:
-            click.echo(f"           {name} made again from the shards")
+            echo(f"           {name} made again from the shards")
         for path in one.aside:
             reason = "as it cannot be read here or belongs to another space"
-            click.echo(f"           set aside, {reason}: {path}")
+            echo(f"           set aside, {reason}: {path}")
         if one.aside:
-            click.echo(
-                "           `featcache gc` shows what was set aside; with --yes it removes that"
-            )
+            echo("           `featcache gc` shows what was set aside; with --yes it removes that")
         if (one.dropped or one.aside) and one.space in commands:
-            click.echo(f"           what is missing is computed by: {commands[one.space]}")
+            echo(f"           what is missing is computed by: {commands[one.space]}")
     left = [finding for one in repaired for finding in one.left]
     newer = [finding.what for finding in left if finding.kind == "newer"]
     if len(newer) < len(left):
@@ -197,9 +193,7 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
     for one in merged:
         repeats = f", {one.repeats:,} repeated ones left out" if one.repeats else ""
         done = f"{counted(one.files, 'file')} became one" if one.files else "is sealed already"
-        click.echo(
-            f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}"
-        )
+        echo(f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}")
 
 
 @click.command()
@@ -249,13 +243,13 @@ def gc(
     for one in found:
         rows = f"{counted(one.rows, 'row')}, " if one.rows else ""
         name = {"space": "space", "rows": "rows of", "leftovers": "leftovers"}[one.what]
-        click.echo(f"{name:<10} {one.path} · {rows}{megabytes(one.bytes)} · {one.reason}")
+        echo(f"{name:<10} {one.path} · {rows}{megabytes(one.bytes)} · {one.reason}")
     if not found:
-        click.echo("nothing to remove")
+        echo("nothing to remove")
     elif yes:
-        click.echo(f"removed    {megabytes(sum(one.bytes for one in found))}")
+        echo(f"removed    {megabytes(sum(one.bytes for one in found))}")
     else:
-        click.echo("nothing was removed; add --yes to remove this")
+        echo("nothing was removed; add --yes to remove this")
 
 
 def _removal(one: Removal) -> dict[str, Any]:
@@ -314,5 +308,5 @@ def export(
         print_json({"files": [str(file) for file in files], "bytes": size})
         return
     for file in files:
-        click.echo(f"wrote      {file}")
-    click.echo(f"           {megabytes(size)}")
+        echo(f"wrote      {file}")
+    echo(f"           {megabytes(size)}")

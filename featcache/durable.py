@@ -81,20 +81,33 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
     return folder / name
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, option: str = "--cache") -> None:
     """Make a folder and those above it that are missing; their names survive a power cut.
 
-    Raises MachineError where that is refused.
+    Args:
+        folder: The folder; nothing happens if it exists.
+        option: The command line's option that names the folder, for the message.
+
+    Raises:
+        MachineError: The file system refuses, or something else has the name.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = []
     try:
-        for one in reversed(missing):
-            with contextlib.suppress(FileExistsError):  # another process was quicker
-                os.mkdir(one)
-            sync_folder(one.parent)
+        for parent in (folder, *folder.parents):
+            if parent.is_dir():
+                break
+            missing.append(parent)
+        for parent in reversed(missing):
+            try:
+                os.mkdir(parent)
+            except FileExistsError:
+                if not parent.is_dir():  # a file; else another process was quicker
+                    raise
+            sync_folder(parent.parent)
     except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
+        msg = f"The folder {folder} cannot be made: {error.strerror}."
+        cure = f"Choose a folder that can be written: {option} DIR."
+        raise MachineError(msg, cure=cure) from error
 
 
 def settle(folder: Path) -> None:
@@ -143,14 +156,21 @@ def move(path: Path, new: Path) -> None:
         raise MachineError(msg, cure="Check the permissions of its folder.") from error
 
 
-def read_small(path: Path) -> bytes:
-    """A file of at most 16 MiB that is a file: no link that leads elsewhere, no pipe whose writer
-    never comes.
+def read_small(path: Path, largest: int = _SMALL, *, follow: bool = False) -> bytes:
+    """Read a file that is one: no pipe whose writer never comes, no device, nothing of any size.
 
-    Raises NotAFileError for anything else; OSError where it cannot be read or is not there.
+    Args:
+        path: The file.
+        largest: The most bytes that it may have.
+        follow: Whether a symbolic link may stand for it.
+
+    Raises:
+        NotAFileError: Something else is there, or the file is larger.
+        OSError: It cannot be read or is not there.
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno == errno.ELOOP:
             msg = "it is a symbolic link"
@@ -158,7 +178,7 @@ def read_small(path: Path) -> bytes:
         raise
     try:
         facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SMALL:
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > largest:
             msg = "it is no small file"
             raise NotAFileError(msg)
         return os.read(handle, facts.st_size)

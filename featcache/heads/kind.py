@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from featcache.features.matrices import FoldFeatures
     from featcache.features.views import View
     from featcache.heads.candidate import Candidate
-    from featcache.heads.network import Head
+    from featcache.heads.module import CustomHead
+    from featcache.heads.network import Network
     from featcache.heads.recipe import Recipe, TrainingCurves
     from featcache.heads.setup import TrainingSetup
     from featcache.heads.shape import HeadShape
@@ -121,7 +122,7 @@ class HeadKind(Protocol):
         settings: dict[str, Any],
         setup: TrainingSetup,
         places: NDArray[np.int64],
-    ) -> Head:
+    ) -> Network | CustomHead:
         """Train a chosen candidate once more, as long as its trial found best.
 
         Args:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.features.matrices import raw_features
-from featcache.heads.network import Head
+from featcache.heads.module import CustomHead
+from featcache.heads.network import Network
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.search.refit import held_logits, refit
 from featcache.search.scores import Calibration, RowPredictions, Scored, Tested
@@ -30,7 +31,7 @@ class Final:
 
     trial: Trial
     task: Task
-    head: Head
+    head: Network | CustomHead
     calibration: Calibration
     held: NDArray[np.float32]
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from featcache.features.matrices import raw_features
 from featcache.heads.kinds import kind_of
-from featcache.heads.network import Head
+from featcache.heads.module import CustomHead
+from featcache.heads.network import Network
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
 
 
-def refit(trial: Trial, sweep: TrainingSetup) -> Head:
+def refit(trial: Trial, sweep: TrainingSetup) -> Network | CustomHead:
     """The trial's head trained on training and validation rows: the same C, or the same number of
     epochs.
     """

@@ -27,7 +27,8 @@ from featcache.data.texts import TextOptions
 from featcache.errors import InputError
 from featcache.evidence import mislabelled
 from featcache.evidence.floors import floors
-from featcache.evidence.verdict import KINDS, Verdict, judge
+from featcache.evidence.judging import judge
+from featcache.evidence.verdict import KINDS, Verdict
 from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
 from featcache.features.views import VIEWS
@@ -491,14 +492,14 @@ def _judged(
     task: LabelProblem, cures: Mapping[str, str], progress: Progress
 ) -> tuple[Verdict, MeasuredCurve]:
     """The verdict on the linear reference, by experiments on rows of training and validation."""
-    from featcache.evidence.experiments import experiments
+    from featcache.evidence.experiments import run_experiments
     from featcache.features.budget import MemoryBudget
 
     subject = task.reference
     sweep, left_out = task.for_verdict()
     texts = task.answered("chosen on").texts
     with Stage(progress, "verdict", 4) as stage, MemoryBudget() as room:
-        found = experiments(
+        found = run_experiments(
             subject,
             sweep,
             task.views,
@@ -507,8 +508,8 @@ def _judged(
             watch=lambda what: stage.advance(1, what),
         )
     return judge(
-        found, cures, subject=f"linear head on {subject.view}", left_out=left_out
-    ), found.growth
+        found, cures, subject=f"linear head on {subject.view}", n_left_out=left_out
+    ), found.learning_curve
 
 
 def _doubted(
@@ -521,9 +522,9 @@ def _doubted(
     if not folds:
         return None
     progress.note("looking for rows that are labelled wrongly")
-    few = mislabelled.best_few(trials, task.wanted.metric) or [chosen]
-    return mislabelled.suspects(
-        mislabelled.held_out(few, task.sweep, folds), task.sweep.part.labels
+    few = mislabelled.best_heads(trials, task.wanted.metric) or [chosen]
+    return mislabelled.find_mislabelled(
+        mislabelled.held_out_probabilities(few, task.sweep, folds), task.sweep.part.labels
     )
 
 
@@ -533,7 +534,7 @@ def _mislabelled(task: LabelProblem, doubted: MislabelledCandidates | None) -> M
     rows = [
         task.row("chosen on", int(place), int(given), float(sure))
         for place, given, sure in zip(
-            doubted.rows, doubted.predicted, doubted.probability, strict=True
+            doubted.rows, doubted.predicted, doubted.predicted_probability, strict=True
         )
     ]
     return Mislabelled(

@@ -245,7 +245,7 @@ def fit_heads(
             )
             for one in labels
         ]
-        findings = [_findings(task, reading, progress, strict=strict) for task in tasks]
+        findings = [_findings(task, progress, strict=strict) for task in tasks]
         command = command_of("featcache fit-heads", fit_heads, asked)
         for task, of_data, folder in zip(tasks, findings, folders, strict=True):
             if len(labels) > 1:
@@ -260,9 +260,7 @@ def fit_heads(
     return results[label] if isinstance(label, str) else results
 
 
-def _findings(
-    task: LabelProblem, reading: TextOptions, progress: Progress, *, strict: bool
-) -> list[Finding]:
+def _findings(task: LabelProblem, progress: Progress, *, strict: bool) -> list[Finding]:
     """What is wrong with the data. Raises LeakError under `strict` where they give labels or test
     rows away.
 
@@ -274,7 +272,7 @@ def _findings(
         np.concatenate([task.space.find(part.keys) for _, part in parts])
     )
     truncated = Truncation(task.space.contract.max_length, n_tokens, cut)
-    found = check_parts(parts, truncated=truncated, label=task.label, reading=reading, quick=True)
+    found = check_parts(parts, truncated=truncated, label=task.label, quick=True)
     files = {origin for _, part in parts[1:] for origin in part.origins} - set(
         task.parts.train.origins
     )

@@ -135,7 +135,7 @@ def _is_glued(texts: DifferentTexts, name: str, having: NDArray[np.int64]) -> bo
         return False
     following = [texts.texts[place][len(name) : len(name) + 1] for place in having.tolist()]
     n_capitals = sum(sign.isupper() for sign in following)
-    return 2 * n_capitals > len(following)
+    return bool(2 * n_capitals > len(following))
 
 
 def _edge(length: int, *, at_start: bool) -> Locate:

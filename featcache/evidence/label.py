@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
-from featcache.data.texts import TextOptions
 from featcache.evidence import mislabelled
 from featcache.evidence.curves import MeasuredCurve
 from featcache.evidence.experiments import run_experiments
@@ -45,9 +44,7 @@ class LabelEvidence:
     mislabelled: MislabelledCandidates | None
 
 
-def findings_of(
-    problem: LabelProblem, reading: TextOptions, progress: Progress, *, strict: bool
-) -> list[Finding]:
+def findings_of(problem: LabelProblem, progress: Progress, *, strict: bool) -> list[Finding]:
     """Run the quick checks on the rows of a label; leaks are shown as warnings.
 
     Near duplicates on two sides raise nothing where the sides were drawn here: nobody can mend that
@@ -55,7 +52,6 @@ def findings_of(
 
     Args:
         problem: The label and its rows.
-        reading: How its texts were read.
         progress: Where warnings are shown.
         strict: Whether a leak is an error.
 
@@ -69,9 +65,7 @@ def findings_of(
     positions = [problem.space.find(part.keys) for _, part in parts]
     n_tokens, cut = problem.space.token_counts(np.concatenate(positions))
     truncated = Truncation(problem.space.contract.max_length, n_tokens, cut)
-    findings = check_parts(
-        parts, truncated=truncated, label=problem.label, reading=reading, quick=True
-    )
+    findings = check_parts(parts, truncated=truncated, label=problem.label, quick=True)
     origins = {origin for _, part in parts[1:] for origin in part.origins}
     has_files = bool(origins - set(problem.parts.train.origins))
     refused = [

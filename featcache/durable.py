@@ -143,14 +143,21 @@ def move(path: Path, new: Path) -> None:
         raise MachineError(msg, cure="Check the permissions of its folder.") from error
 
 
-def read_small(path: Path) -> bytes:
-    """A file of at most 16 MiB that is a file: no link that leads elsewhere, no pipe whose writer
-    never comes.
+def read_small(path: Path, largest: int = _SMALL, *, follow: bool = False) -> bytes:
+    """Read a file that is one: no pipe whose writer never comes, no device, nothing of any size.
 
-    Raises NotAFileError for anything else; OSError where it cannot be read or is not there.
+    Args:
+        path: The file.
+        largest: The most bytes that it may have.
+        follow: Whether a symbolic link may stand for it.
+
+    Raises:
+        NotAFileError: Something else is there, or the file is larger.
+        OSError: It cannot be read or is not there.
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno == errno.ELOOP:
             msg = "it is a symbolic link"
@@ -158,7 +165,7 @@ def read_small(path: Path) -> bytes:
         raise
     try:
         facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SMALL:
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > largest:
             msg = "it is no small file"
             raise NotAFileError(msg)
         return os.read(handle, facts.st_size)

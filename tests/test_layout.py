@@ -140,7 +140,9 @@ def test_light_commands_import_nothing_heavy(code: str) -> None:
     )
     imported = {name.split(".")[0] for name in done.stderr.split()}
     assert "featcache" in imported
-    assert not imported & HEAVY
+    # A verb that writes a run needs its schema; the command line and `import featcache` do not.
+    allowed = {"msgspec"} if "verbs" in code else set()
+    assert not imported & HEAVY - allowed
 
 
 def test_every_public_name_is_there() -> None:

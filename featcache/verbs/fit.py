@@ -373,7 +373,7 @@ def _fit(
         backbone=task.space.origin.backbone,
         template=reading.template,
         text=reading.text,
-        scores=read.best.to_json(),
+        scores=result.to_json()["best"],
         versions=result.origin.versions,
         temperature=read.calibration.temperature,
         offsets=read.calibration.offsets,

@@ -22,6 +22,8 @@ from featcache.features.budget import MemoryBudget
 from featcache.features.matrices import FoldFeatures, raw_features
 from featcache.features.views import View
 from featcache.heads.setup import TrainingSetup
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from tests.search.planted import LINEAR, LOGREG, grid, mlp, searched, sweep_of
 
 VIEWS = [View((layer,), ("mean",)) for layer in range(3)]
@@ -101,7 +103,8 @@ def test_a_small_room_goes_on_in_a_file_with_the_same_numbers_and_leaves_none(
     assert ours(own_folder) == []
     in_file = searched(sweep, candidates, limit=2000)
     for one, other in zip(in_memory, in_file, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
         np.testing.assert_array_equal(one.predicted, other.predicted)
     assert ours(own_folder) == []
 

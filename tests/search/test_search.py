@@ -22,6 +22,8 @@ from featcache.features.views import View
 from featcache.heads.candidate import Candidate
 from featcache.heads.kinds.custom import Factory
 from featcache.heads.setup import TrainingSetup
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from featcache.search.search import ETA, Search
 from featcache.search.selection import choose
 from featcache.search.trial import Trial
@@ -62,7 +64,12 @@ def candidates_of(sweep: TrainingSetup) -> list[Candidate]:
 def told(trials: Sequence[Trial]) -> list[dict[str, object]]:
     """All that a trial is but its time."""
     return [
-        {**trial.record(), "seconds": 0, "predicted": trial.predicted.tolist()} for trial in trials
+        {
+            **fields_of(TrialRecord.of(trial)),
+            "seconds": 0,
+            "predicted": trial.predicted.tolist(),
+        }
+        for trial in trials
     ]
 
 

@@ -23,6 +23,8 @@ from featcache.cache.space import Space
 from featcache.errors import BundleError, InputError, LabelError, MachineError
 from featcache.progress import Silent
 from featcache.runs.result import FitResult
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from tests.conftest import everything_below
 from tests.verbs.test_fit_predict import rated, refused
 
@@ -97,7 +99,8 @@ def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, s
     assert first.searched["search"] == search
     assert first.best.trial in first.trials
     for one, other in zip(first.trials, again.trials, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
     assert {str(trial.head) for trial in first.trials} == {"linear", "mlp 1×8"}
     if search == "halving":
         dropped = [trial for trial in first.trials if trial.ended != "done"]
@@ -139,7 +142,8 @@ def test_no_time_and_another_view_than_the_reference_s_leave_the_reference(fit: 
 def test_time_that_is_enough_changes_nothing(fit: Any, tmp_path: Path) -> None:
     plain, timed = fit(out=tmp_path / "a"), fit(out=tmp_path / "b", seconds=600)
     for one, other in zip(plain.trials, timed.trials, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
 
 
 @pytest.mark.parametrize("form", [{}, {"activation": "relu", "layer_norm": True, "residual": True}])
@@ -147,7 +151,8 @@ def test_the_form_of_an_mlp_goes_into_trials_and_bundle(fit: Any, form: dict[str
     result = fit(heads="mlp", depths=(2,), widths=(8,), layers="2", **form)
     (trial,) = result.trials
     expected = {"activation": "gelu", "layer_norm": False, "residual": False, **form}
-    assert {name: trial.record()[name] for name in expected} == expected
+    record = TrialRecord.of(trial)
+    assert {name: getattr(record, name) for name in expected} == expected
     _, description = read_bundle(Path(result.bundle))
     assert {name: getattr(description, name) for name in expected} == expected
 
@@ -171,7 +176,7 @@ def test_what_scores_depend_on_is_in_the_signature(fit: Any, tmp_path: Path) -> 
     by_signature: dict[str, set[str]] = {}
     for one in found:
         by_signature.setdefault(one.signature, set()).add(
-            json.dumps(one.best.to_json(), sort_keys=True)
+            json.dumps(one.to_json()["best"], sort_keys=True)
         )
     assert all(len(scores) == 1 for scores in by_signature.values())
 

@@ -27,6 +27,7 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.tasks.metrics import METRICS
+from featcache.verbs.cures import CURES
 
 if TYPE_CHECKING:
     from featcache.heads.recipe import Recipe
@@ -34,17 +35,6 @@ if TYPE_CHECKING:
 _RATE = {"linear": 3e-3, "mlp": 1e-3}
 _MLP = re.compile(r"(?:mlp\s*)?(\d+)\s*[x×]\s*(\d+)")
 _FEWEST_ROWS = 20
-CURES = {
-    "fits": "featcache fit-heads DATA --label COLUMN",
-    "not-converged": "featcache fit-heads DATA --label COLUMN {head}",
-    "unscaled": "featcache fit-heads DATA --label COLUMN {head}",
-    "features": "featcache fit-heads DATA --label COLUMN {head}",
-    "capacity": "featcache fit-heads DATA --label COLUMN {head}",
-    "overfits": "featcache fit-heads DATA --label COLUMN {head}",
-    "data-limited": "featcache curves DATA --label COLUMN",
-    "backbone": "featcache extract DATA --backbone ANOTHER",
-    "no-signal": "featcache check DATA --label COLUMN",
-}
 
 
 def diagnose(

@@ -20,7 +20,7 @@ from pathlib import Path
 from featcache.errors import MachineError
 
 TEMPORARY = ".partial"
-_SMALL = 16 << 20
+SMALL_BYTES = 16 << 20  # no JSON file of a cache comes near this
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
 _KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
 _NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
@@ -143,11 +143,16 @@ def move(path: Path, new: Path) -> None:
         raise MachineError(msg, cure="Check the permissions of its folder.") from error
 
 
-def read_small(path: Path) -> bytes:
-    """A file of at most 16 MiB that is a file: no link that leads elsewhere, no pipe whose writer
-    never comes.
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a file for reading if it is one: no link, no folder, no pipe whose writer never comes.
 
-    Raises NotAFileError for anything else; OSError where it cannot be read or is not there.
+    Yields:
+        Its handle and its size in bytes.
+
+    Raises:
+        NotAFileError: Something else has this name.
+        OSError: It cannot be read, or is not there.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -155,15 +160,42 @@ def read_small(path: Path) -> bytes:
         if error.errno == errno.ELOOP:
             msg = "it is a symbolic link"
             raise NotAFileError(msg) from error
+        if error.errno == errno.ENXIO:  # a socket
+            msg = "it is not a file"
+            raise NotAFileError(msg) from error
         raise
     try:
         facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SMALL:
-            msg = "it is no small file"
+        if not stat.S_ISREG(facts.st_mode):
+            msg = "it is not a file"
             raise NotAFileError(msg)
-        return os.read(handle, facts.st_size)
+        yield handle, facts.st_size
     finally:
         os.close(handle)
+
+
+def read_small(path: Path, *, limit: int = SMALL_BYTES) -> bytes:
+    """Read a regular file of limited size.
+
+    Args:
+        path: Where it is; it must be the file itself, no link.
+        limit: The most bytes that it may have.
+
+    Raises:
+        NotAFileError: It is no file, or a larger one.
+        OSError: It cannot be read, or is not there.
+    """
+    with open_regular(path) as (handle, size):
+        if size > limit:
+            msg = f"it has {size:,} bytes, and {limit:,} are the most that it may have"
+            raise NotAFileError(msg)
+        data = b""
+        while len(data) < size:
+            piece = os.read(handle, size - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
 
 
 def free_bytes(folder: Path) -> int:

@@ -34,6 +34,7 @@ from featcache.errors import MachineError
 
 FOLDER = "claims"
 LOCK = "lock"
+_MOST_BYTES = 64 << 20  # of one claim that are read: 4 million rows; more is no claim of ours
 _GROWTH = 8  # of slices, from the first small one on
 _CLAIM = re.compile(r"[0-9a-f]{32}")
 
@@ -168,9 +169,11 @@ class Claims:
         """Keys of the shards that came in since the last look."""
         new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
-        return np.concatenate(
-            [np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)]
-        )
+        keys = [np.empty((0, 16), np.uint8)]
+        for shard in map(Shard.open, new):
+            if not shard.is_addition:  # whose rows are in other files already
+                keys.append(shard.read(KEYS))
+        return np.concatenate(keys)
 
     def _others(self) -> NDArray[np.uint8]:
         """Keys that other writers have in hand; the files of dead ones are removed."""
@@ -187,10 +190,12 @@ class Claims:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
                 else:
-                    size = (
-                        os.fstat(handle).st_size // 16 * 16
-                    )  # less, where that writer's disk was full
-                    keys.append(np.frombuffer(os.pread(handle, size, 0), np.uint8).reshape(-1, 16))
+                    # Whole keys only: that writer's disk may have been full.
+                    size = min(os.fstat(handle).st_size, _MOST_BYTES) // 16 * 16
+                    data = os.pread(handle, size, 0)
+                    keys.append(
+                        np.frombuffer(data[: len(data) // 16 * 16], np.uint8).reshape(-1, 16)
+                    )
             finally:
                 os.close(handle)
         return np.concatenate(keys)

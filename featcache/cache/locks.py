@@ -11,6 +11,7 @@ from pathlib import Path
 
 from featcache.errors import MachineError
 
+LOCK = "lock"  # the file of a space that its writers hold
 WAIT_SECONDS = 0.2  # between two tries for a lock
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 

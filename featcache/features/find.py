@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import Contract
+from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in
+from featcache.cache.space import Space
 from featcache.data.parts import LabelledRows
 from featcache.errors import CacheMissError, InputError, SpaceChoiceError
 from featcache.features.commands import cache_option, extract_command

@@ -29,7 +29,8 @@ import featcache
 import featcache.durable
 from featcache.cache.contract import Contract
 from featcache.cache.layout import INDEX, KEYS, Header
-from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from featcache.cache.upkeep.gc import collect, leftovers, unused_rows
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair

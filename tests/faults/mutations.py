@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.checking import verify_shard
+from featcache.cache.identity import CONTRACT, ORIGIN
 from featcache.cache.shard import SEALED, Shard
-from featcache.cache.space import CONTRACT, ORIGIN, Space
+from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair
 from featcache.errors import FeatcacheError
@@ -273,7 +275,7 @@ def _read_singly(
 def _verify(path: Path) -> bool:
     """Whether verifying a file finds something."""
     try:
-        Shard.open(path).verify()
+        verify_shard(Shard.open(path))
     except FeatcacheError:
         return True
     return False
@@ -294,7 +296,7 @@ def _repaired(stock: _Stock, where: str, tally: Tally) -> None:
         return
     space = Space.open(stock.folder)
     for shard in space.shards:
-        shard.verify()
+        verify_shard(shard)
     held = space.find(stock.truth.keys) >= 0
     if not held[N_ROWS:].all():
         tally.mistake(f"{where}: repair loses rows of a sound shard")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.cache.space import spaces_in
+from featcache.cache.folder import spaces_in
 from tests.faults.children import Child
 from tests.faults.kill import LIMIT, Bench, Moment
 from tests.faults.result import Result, Tally

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.claims import claims_in
+from featcache.cache.identity import CONTRACT
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
-from featcache.cache.locks import locked
+from featcache.cache.locks import LOCK, locked
+from featcache.cache.removal import remove_if_empty
 from featcache.cache.shard import SUFFIX, shard_files
-from featcache.cache.space import CONTRACT, LOCK, Space, remove_if_empty
+from featcache.cache.space import Space
 from featcache.cache.upkeep.repair import ASIDE
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place
 from featcache.durable import TEMPORARY, remove

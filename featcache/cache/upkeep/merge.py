@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.cache.checking import verify_shard
 from featcache.cache.provenance import merged
 from featcache.cache.shard import SEALED, Shard, shard_name
 from featcache.cache.space import Space
@@ -88,7 +89,7 @@ def _read_back(path: Path, progress: Callable[[int], None]) -> Shard:
     """The file that was just written. Where it is not sound it is removed again: MachineError."""
     try:
         sealed = Shard.open(path)
-        sealed.verify(progress)
+        verify_shard(sealed, progress)
     except (DamageError, MachineError) as error:
         remove([path])
         msg = f"what was written to {path.parent} reads back otherwise: {error.what}"

@@ -1,5 +1,4 @@
-"""Writing so that a file is whole or not there, and survives a power cut once the call has
-returned.
+"""Files that are whole or not there, and survive a power cut once the call has returned.
 
 A new file goes to a temporary name, is fsynced, renamed, and its folder fsynced. Everything that
 has to last goes through this module, which calls the operating system only as `os.<name>`: the
@@ -22,7 +21,10 @@ from featcache.errors import MachineError
 TEMPORARY = ".partial"
 SMALL_BYTES = 16 << 20  # no JSON file of a cache comes near this
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
-_KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
+_KEPT = (
+    "What was finished before is kept. Free space or mend the disk, "
+    "then run the same command again."
+)
 _NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 
 
@@ -46,12 +48,21 @@ class NewFile:
 
 @contextlib.contextmanager
 def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
-    """A file of `n_bytes` to be filled in the body; it has its name, durably, only when the body is
-    done.
+    """Make a file that is filled in the body and has its name, durably, only when that is done.
 
-    The space is taken first, so that a full disk is noticed before the first byte. Raises
-    MachineError where the file system refuses; the temporary file is removed then, and when the
-    body raises, after Ctrl-C too.
+    The space is taken first, so that a full disk is noticed before the first byte. The temporary
+    file is removed when the body raises, after Ctrl-C too.
+
+    Args:
+        folder: Where to.
+        name: Its final name.
+        n_bytes: Its size.
+
+    Yields:
+        The file, to be written to.
+
+    Raises:
+        MachineError: The file system refuses.
     """
     temporary = folder / f"{name}-{uuid.uuid4().hex}{TEMPORARY}"
     final = folder / name
@@ -84,30 +95,32 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing; their names survive a power cut.
 
-    Raises MachineError where that is refused.
+    Raises:
+        MachineError: That is refused.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        for one in reversed(missing):
+        for path in reversed(missing):
             with contextlib.suppress(FileExistsError):  # another process was quicker
-                os.mkdir(one)
-            sync_folder(one.parent)
+                os.mkdir(path)
+            sync_folder(path.parent)
     except OSError as error:
         msg = f"the folder {folder} cannot be made: {error.strerror}"
         raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
 
 
 def settle(folder: Path) -> None:
-    """Make what others have put into a folder, and the folder itself and the one above it, survive
-    a power cut.
+    """Make what others have put into a folder survive a power cut, and the folder itself.
 
     A process that was killed between naming a file and its fsync leaves a name that is seen and not
-    yet safe. What may only be read is as safe as it ever will be. Raises MachineError where the
-    disk fails.
+    yet safe. What may only be read is as safe as it ever will be.
+
+    Raises:
+        MachineError: The disk fails.
     """
-    for one in (folder, folder.parent, folder.absolute().parent.parent):
+    for path in (folder, folder.parent, folder.absolute().parent.parent):
         try:
-            sync_folder(one)
+            sync_folder(path)
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise _refused(folder, error) from error
@@ -116,7 +129,8 @@ def settle(folder: Path) -> None:
 def remove(paths: Iterable[Path]) -> None:
     """Remove files, durably; those that are gone already are no error.
 
-    Raises MachineError where that is refused.
+    Raises:
+        MachineError: That is refused.
     """
     folders = set()
     try:
@@ -132,8 +146,10 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def move(path: Path, new: Path) -> None:
-    """Give a file of a folder another name in it, durably. Raises MachineError where that is
-    refused.
+    """Give a file of a folder another name in it, durably.
+
+    Raises:
+        MachineError: That is refused.
     """
     try:
         os.rename(path, new)
@@ -200,7 +216,7 @@ def read_small(path: Path, *, limit: int = SMALL_BYTES) -> bytes:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that may still be written below a folder, which need not exist yet."""
-    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     facts = os.statvfs(existing)
     return facts.f_bavail * facts.f_frsize
 

@@ -170,9 +170,9 @@ class Claims:
         new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
         keys = [np.empty((0, 16), np.uint8)]
-        for shard in map(Shard.open, new):
-            if not shard.is_addition:  # whose rows are in other files already
-                keys.append(shard.read(KEYS))
+        # Not of additions: their rows are in other files.
+        shards = [Shard.open(path) for path in new]
+        keys += [shard.read(KEYS) for shard in shards if not shard.is_addition]
         return np.concatenate(keys)
 
     def _others(self) -> NDArray[np.uint8]:

@@ -124,7 +124,7 @@ class Contract:
             fields = schema.parse(data.encode() if isinstance(data, str) else data)
             check_version(fields, where)
             contract = schema.convert(fields, cls)
-            contract._check_order()
+            _check_order(contract)
         except (schema.SchemaError, UnicodeEncodeError) as error:
             msg = f"{where} is not a contract that can be read: {error}"
             raise DamageError(
@@ -160,14 +160,6 @@ class Contract:
                 del fields[name]
         return {**fields, "format": FIRST_FORMAT}
 
-    def _check_order(self) -> None:
-        if any(layer >= following for layer, following in pairwise(self.layers)):
-            msg = "its layers are not in ascending order"
-            raise schema.SchemaError(msg)
-        if len(set(self.poolings)) != len(self.poolings):
-            msg = "it has a pooling twice"
-            raise schema.SchemaError(msg)
-
 
 def dataset_name(layer: int, pooling: str) -> str:
     """Name the HDF5 dataset of one layer's pooled states, such as `layer_06/mean`."""
@@ -184,6 +176,15 @@ def check_version(fields: Any, where: str) -> None:
     if type(version) is int and FORMAT < version < 1 << 32:
         msg = f"{where} was written in format {version}; this featcache reads up to {FORMAT}"
         raise FormatError(msg, cure="Upgrade: pip install --upgrade featcache")
+
+
+def _check_order(contract: Contract) -> None:
+    if any(layer >= following for layer, following in pairwise(contract.layers)):
+        msg = "its layers are not in ascending order"
+        raise schema.SchemaError(msg)
+    if len(set(contract.poolings)) != len(contract.poolings):
+        msg = "it has a pooling twice"
+        raise schema.SchemaError(msg)
 
 
 def _later_fields(contract: Contract) -> set[str]:

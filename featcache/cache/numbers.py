@@ -7,6 +7,7 @@ as uint16, and stand for the upper half of a float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,7 @@ def ragged_checksums(values: NDArray[Any], offsets: NDArray[Any]) -> NDArray[np.
     """
     data, width = values.reshape(-1).view(np.uint8).data, values.strides[0]
     places = [int(offset) * width for offset in offsets]
-    spans = zip(places[:-1], places[1:], strict=True)
-    checksums = [xxhash.xxh3_64_intdigest(data[start:end]) for start, end in spans]
+    checksums = [xxhash.xxh3_64_intdigest(data[start:end]) for start, end in pairwise(places)]
     return np.array(checksums, dtype="<u8")
 
 

@@ -21,12 +21,12 @@ from featcache.features.commands import cache_option, extract_command
 from featcache.features.request import MAX_LENGTH, parse_layers, parse_poolings
 
 
-def pick_space(cache: Path, name: str | None) -> Space:
+def pick_space(cache: Path, name: str | None, *, mapped: bool = True) -> Space:
     """The space of that name (or beginning of a name) in a cache folder; see `open_space`."""
     contracts = contracts_in(cache)
     fitting = named(contracts, name)
     if len(fitting) == 1:
-        return Space.open(fitting[0])
+        return Space.open(fitting[0], mapped=mapped)
     raise space_choice_error(cache, contracts, fitting, name)
 
 

@@ -53,7 +53,8 @@ def merge(
             return Merged(now.name, str(now.path), now.n_rows, 0, 0, now.n_bytes)
         free = free_bytes(now.path)
         if now.n_bytes > free:
-            msg = f"merging {now.name} needs {megabytes(now.n_bytes)} beside it, and {megabytes(free)} are free"
+            needed = megabytes(now.n_bytes)
+            msg = f"merging {now.name} needs {needed} beside it, and {megabytes(free)} are free"
             raise MachineError(
                 msg, cure="Free space: the old shards go only when the new file is safe."
             )

@@ -252,8 +252,8 @@ def _row_checksums(
     checksums = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         # Offsets that lead nowhere make a checksum that does not fit.
-        end = min(end, shard.extent(name).shape[0])
-        vectors = shard.some(name, np.arange(start, max(start, end)))
+        places = np.arange(start, min(end, shard.extent(name).shape[0]))
+        vectors = shard.some(name, places)
         progress(vectors.nbytes)
         checksums.append(xxhash.xxh3_64_intdigest(vectors.reshape(-1).view(np.uint8).data))
     return np.array(checksums, dtype="<u8")

@@ -1,8 +1,7 @@
-"""Several writers of one space share the work: each claims a slice of rows, computes it, and claims
-the next.
+"""Several writers of one space share the work: each claims a slice of rows, then the next.
 
     claims/lock     held while a writer chooses, so that no two choose the same rows
-    claims/<uuid>   the 16-byte keys of what one writer has in hand; the file is locked as long as it lives
+    claims/<uuid>   the 16-byte keys of what one writer has in hand; locked as long as it lives
 
 A writer may claim a slice while it still computes and writes the ones before: a row stays in its
 file until its shard has been named, so at every moment it is in a shard, in a claim, or free.

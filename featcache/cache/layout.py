@@ -1,6 +1,6 @@
 """The bytes of a file of rows, and the rules they keep; `docs/cache-format.md` says it at length.
 
-    offset 0          magic  b"\\x93FEATC\\r\\n"                                              8 bytes
+    offset 0          magic  b"\\x93FEATC\\r\\n"                                             8 bytes
            8          format version, uint32 little-endian                                 4
           12          size U of this user block, a power of two >= 4096, uint32            4
           16          length J of the JSON, uint32                                         4

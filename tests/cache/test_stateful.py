@@ -311,7 +311,7 @@ class CacheLife(RuleBasedStateMachine):
         assert {finding.kind for finding in findings} <= {"damage", "newer"}
 
     def interrupted(self, work: object, fail_at: int | None, kill: bool) -> bool:
-        """Do the work on a disk that fails, or until the process is killed; whether that happened."""
+        """Do the work on a disk that fails, or until the process is killed; was it?"""
         assert callable(work)
         if fail_at is None:
             work()

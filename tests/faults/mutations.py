@@ -170,7 +170,7 @@ def _take(child: Child, tally: Tally) -> None:
 
 
 def _broken(child: Child, folder: Path, *, in_time: bool, tally: Tally, start: int) -> int:
-    """A batch that did not come to its end: the file it was at is to blame. Returns where to go on."""
+    """Blame the file at which a batch did not come to its end; returns where to go on."""
     progress = folder / "progress"
     at = int(progress.read_text()) if progress.exists() else start
     if not in_time:

@@ -33,7 +33,10 @@ KILLS_A_ROUND = 25
 
 @dataclass
 class _Writer:
-    """One place in a round: texts after texts, by process after process. ended: earlier processes."""
+    """One place in a round: texts after texts, by process after process.
+
+    ended: earlier processes.
+    """
 
     assignments: Iterator[list[int]]
     asked: list[int] = field(default_factory=list)

@@ -252,7 +252,8 @@ def _row_checksums(
     checksums = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         # Offsets that lead nowhere make a checksum that does not fit.
-        places = np.arange(start, min(end, shard.extent(name).shape[0]))
+        n_vectors = shard.extent(name).shape[0]
+        places = np.arange(min(start, n_vectors), min(end, n_vectors))
         vectors = shard.some(name, places)
         progress(vectors.nbytes)
         checksums.append(xxhash.xxh3_64_intdigest(vectors.reshape(-1).view(np.uint8).data))

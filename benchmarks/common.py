@@ -27,7 +27,7 @@ from featcache.data.labels import labels_of
 from featcache.data.parts import LabelledRows
 from featcache.data.read import read
 from featcache.data.texts import TextOptions, render
-from featcache.demo import minilm
+from featcache.demo.encoder import minilm
 from featcache.errors import FeatcacheError
 
 

@@ -30,7 +30,7 @@ from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import HEADS, Candidates, base_recipe, shapes_of
-from featcache.verbs.fit import DEFAULT_DEPTHS, DEFAULT_WIDTHS
+from featcache.verbs.options import DEPTHS, WIDTHS
 
 Table = Mapping[str, Sequence[Any]]
 
@@ -99,11 +99,6 @@ class Prepared:
     test: LabelledPositions
 
     @property
-    def width(self) -> int:
-        """Of one layer's states."""
-        return self.space.origin.hidden_size
-
-    @property
     def views(self) -> tuple[View, ...]:
         return self.candidates.views
 
@@ -137,7 +132,7 @@ def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed:
     labels = [class_numbers(part.labels, classes) for part in parts.present()]
     states = CachedStates(space, np.concatenate(positions), room)
     sweep = TrainingSetup(
-        gather=states.gather,
+        source=states,
         part=LabelledPositions(np.concatenate(positions[:2]), np.concatenate(labels[:2])),
         folds=one_fold(len(labels[0]), len(labels[1])),
         n_classes=len(classes),
@@ -146,7 +141,7 @@ def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed:
         seeds=(seed,),
     )
     views = views_of(space.contract.layers, space.contract.poolings, space.origin.hidden_size)
-    heads = shapes_of(HEADS, DEFAULT_DEPTHS, DEFAULT_WIDTHS, HeadShape("mlp", 1, 1))
+    heads = shapes_of(HEADS, DEPTHS.default, WIDTHS.default, HeadShape("mlp", 1, 1))
     candidates = Candidates(tuple(views), tuple(heads), base_recipe(len(labels[0]), seed=seed))
     return Prepared(
         space, parts, list(classes), sweep, candidates, LabelledPositions(positions[2], labels[2])
@@ -157,7 +152,7 @@ def read_all(ready: Prepared) -> None:
     """Bring every view's states into memory, so that no contestant pays for the disk."""
     for view in ready.views:
         for part in view.parts():
-            ready.sweep.gather(part, ready.sweep.part.rows[:1])
+            ready.sweep.source.gather(part, ready.sweep.part.rows[:1])
 
 
 def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -166,7 +161,7 @@ def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDAr
 
     with MemoryBudget() as room:
         features = FoldFeatures(
-            ready.sweep.gather, ready.sweep.part.rows, ready.sweep.folds[0], room
+            ready.sweep.source, ready.sweep.part.rows, ready.sweep.folds[0], room
         ).view(view)
         return features.train.numpy(), features.held.numpy()
 

@@ -21,18 +21,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 from common import backbone_or_minilm, machine, machine_line, plain_table, run
 from head_data import Task, extracted, prepared
-from numpy.typing import NDArray
 
 from featcache.evidence.curves import by_rows
 from featcache.features.budget import MemoryBudget
 from featcache.features.folds import Fold
+from featcache.features.source import ArraySource
 from featcache.features.views import View, reference_view
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
@@ -69,16 +68,16 @@ class Case:
         return self.low <= self.truth <= self.high
 
 
-def foretold(data: str, sweep: TrainingSetup, candidate: Candidate, width: int) -> Case:
+def foretold(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
     """One case. sweep: one fold of all rows; the half is drawn here."""
     (fold,) = sweep.folds
     labels = sweep.part.labels[fold.train]
     half = part_of(fold.train, labels, len(fold.train) // 2, seed=sweep.seed + 77)
-    growth = by_rows(candidate, replace(sweep, folds=(Fold(half, fold.held),)), width=width)
+    growth = by_rows(candidate, replace(sweep, folds=(Fold(half, fold.held),)))
     assert growth.curve is not None, "too few rows for a curve"
     found = growth.curve.at(len(fold.train))
     with MemoryBudget() as room:
-        search = Search(sweep, width, room=room, watch=lambda _: None, out_of_time=lambda: False)
+        search = Search(sweep, room=room, watch=lambda _: None, out_of_time=lambda: False)
         truth = search.run([candidate])[0].validation[sweep.metric]
     return Case(
         data,
@@ -133,14 +132,7 @@ def real(
                     folds=folds,
                     metric=METRICS[(place + seed) % len(METRICS)],
                 )
-                yield foretold(name, sweep, candidate, ready.width)
-
-
-def gathered(
-    features: NDArray[np.float32], _: View, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """What a sweep asks for, of one array."""
-    return features[rows]
+                yield foretold(name, sweep, candidate)
 
 
 def planted(seeds: int) -> Iterator[Case]:
@@ -169,9 +161,9 @@ def planted(seeds: int) -> Iterator[Case]:
             for place, candidate in enumerate((mlp,) if name == "xor" else (logreg,)):
                 metric = METRICS[(place + seed) % len(METRICS)]
                 sweep = TrainingSetup(
-                    partial(gathered, features), part, folds, 2, metric, seed, (seed,)
+                    ArraySource({ONE: features}), part, folds, 2, metric, seed, (seed,)
                 )
-                yield foretold(f"planted: {name}", sweep, candidate, inputs)
+                yield foretold(f"planted: {name}", sweep, candidate)
 
 
 def summary(cases: list[Case]) -> dict[str, float]:

@@ -373,7 +373,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         place = cache or Path(temporary)
         target = resolve(
-            BackboneChoice(model.path, layers="last", pool="mean"), place, Memo.load(place)
+            BackboneChoice(model.path, layers="last", pooling="mean"), place, Memo.load(place)
         )
         n_held = rows_held(target, chosen.rows)
         if n_held:

@@ -92,7 +92,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         states = CachedStates(space, rows, room)
         first = (Fold(folds[0].train, folds[0].held),)
         sweep = TrainingSetup(
-            states.gather,
+            states,
             LabelledPositions(rows, given),
             first,
             len(classes),
@@ -107,7 +107,6 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         with MemoryBudget() as inner:
             search = Search(
                 sweep,
-                space.origin.hidden_size,
                 room=inner,
                 watch=lambda _: None,
                 out_of_time=lambda: False,

@@ -124,9 +124,7 @@ def search_all(
     """The search as `fit-heads` calls it."""
     with MemoryBudget() as room:
         started = time.perf_counter()
-        search = Search(
-            ready.sweep, ready.width, room=room, watch=lambda _: None, out_of_time=lambda: False
-        )
+        search = Search(ready.sweep, room=room, watch=lambda _: None, out_of_time=lambda: False)
         trials = search.run(candidates, halving=halving, stays=ready.reference.__eq__)
         return trials, time.perf_counter() - started
 
@@ -225,9 +223,9 @@ def result_of_grids(ready: Prepared, grids: Sequence[Grid], seconds: float) -> R
     best = max(grids, key=lambda one: one.score)
     pipeline = make_pipeline(StandardScaler(), best.model)
     pipeline.fit(
-        raw_features(ready.sweep.gather, best.view, ready.sweep.part.rows), ready.sweep.part.labels
+        raw_features(ready.sweep.source, best.view, ready.sweep.part.rows), ready.sweep.part.labels
     )
-    predicted = pipeline.predict(raw_features(ready.sweep.gather, best.view, ready.test.rows))
+    predicted = pipeline.predict(raw_features(ready.sweep.source, best.view, ready.test.rows))
     score = round(100 * best.score, 3)
     n_views = sum(not view.mixed for view in ready.views)
     per_view = sum(one.n_fits for one in grids if one.view == grids[0].view)

@@ -92,21 +92,33 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
     return folder / name
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, option: str = "--cache") -> None:
     """Make a folder and those above it that are missing; their names survive a power cut.
 
+    Args:
+        folder: The folder; nothing happens if it exists.
+        option: The command line's option that names the folder, for the message.
+
     Raises:
-        MachineError: That is refused.
+        MachineError: The file system refuses, or something else has the name.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = []
     try:
-        for path in reversed(missing):
-            with contextlib.suppress(FileExistsError):  # another process was quicker
-                os.mkdir(path)
-            sync_folder(path.parent)
+        for parent in (folder, *folder.parents):
+            if parent.is_dir():
+                break
+            missing.append(parent)
+        for parent in reversed(missing):
+            try:
+                os.mkdir(parent)
+            except FileExistsError:
+                if not parent.is_dir():  # a file; else another process was quicker
+                    raise
+            sync_folder(parent.parent)
     except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
+        msg = f"The folder {folder} cannot be made: {error.strerror}."
+        cure = f"Choose a folder that can be written: {option} DIR."
+        raise MachineError(msg, cure=cure) from error
 
 
 def settle(folder: Path) -> None:
@@ -160,8 +172,12 @@ def move(path: Path, new: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[tuple[int, int]]:
-    """Open a file for reading if it is one: no link, no folder, no pipe whose writer never comes.
+def open_regular(path: Path, *, follow: bool = False) -> Iterator[tuple[int, int]]:
+    """Open a file for reading if it is one: no folder, no device, no pipe whose writer never comes.
+
+    Args:
+        path: The file.
+        follow: Whether a symbolic link may stand for it.
 
     Yields:
         Its handle and its size in bytes.
@@ -170,8 +186,9 @@ def open_regular(path: Path) -> Iterator[tuple[int, int]]:
         NotAFileError: Something else has this name.
         OSError: It cannot be read, or is not there.
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno == errno.ELOOP:
             msg = "it is a symbolic link"
@@ -190,20 +207,21 @@ def open_regular(path: Path) -> Iterator[tuple[int, int]]:
         os.close(handle)
 
 
-def read_small(path: Path, *, limit: int = SMALL_BYTES) -> bytes:
+def read_small(path: Path, largest: int = SMALL_BYTES, *, follow: bool = False) -> bytes:
     """Read a regular file of limited size.
 
     Args:
-        path: Where it is; it must be the file itself, no link.
-        limit: The most bytes that it may have.
+        path: The file.
+        largest: The most bytes that it may have.
+        follow: Whether a symbolic link may stand for it.
 
     Raises:
-        NotAFileError: It is no file, or a larger one.
-        OSError: It cannot be read, or is not there.
+        NotAFileError: Something else is there, or the file is larger.
+        OSError: It cannot be read or is not there.
     """
-    with open_regular(path) as (handle, size):
-        if size > limit:
-            msg = f"it has {size:,} bytes, and {limit:,} are the most that it may have"
+    with open_regular(path, follow=follow) as (handle, size):
+        if size > largest:
+            msg = f"it has {size:,} bytes, and {largest:,} are the most that it may have"
             raise NotAFileError(msg)
         data = b""
         while len(data) < size:

@@ -37,11 +37,12 @@ def sentences(n: int, seed: int = 0, longest: int = 12) -> list[str]:
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    made: dict[str, None] = {}
-    while len(made) < n:
+    texts: dict[str, None] = {}
+    while len(texts) < n:
         count = int(generator.integers(1, longest + 1))
-        made[" ".join(WORDS[place] for place in generator.integers(0, len(WORDS), count))] = None
-    return list(made)
+        words = [WORDS[place] for place in generator.integers(0, len(WORDS), count)]
+        texts[" ".join(words)] = None
+    return list(texts)
 
 
 def _word_tokenizer(special: list[str]) -> Any:
@@ -88,9 +89,7 @@ def save_encoder(folder: Path, seed: int = 0, **config: Any) -> Path:
 
 
 def save_decoder(folder: Path, seed: int = 0) -> Path:
-    """A 2-layer Llama with grouped heads, whose tokenizer has no padding token, as Llama's and
-    GPT-2's.
-    """
+    """A 2-layer Llama with grouped heads, and no padding token, as Llama and GPT-2 have none."""
     import torch
     from tokenizers import processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -129,7 +128,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    from featcache.demo import minilm
+    from featcache.demo.encoder import minilm
 
     return minilm()
 
@@ -146,13 +145,16 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(in_folder: Path) -> Run:  # noqa: ARG001 - it makes the folder the current one
-    """The command line in this process, in an empty folder: run("ls", "--json") -> click's Result."""
+    """Runs the command line in this process, in an empty folder.
+
+    `run("ls", "--json")` gives click's Result.
+    """
     from click.testing import CliRunner
 
     from featcache.cli import main
 
     def invoke(*arguments: object, stdin: str | None = None) -> Any:
-        return CliRunner().invoke(main, [str(one) for one in arguments], input=stdin)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
 
     return invoke
 

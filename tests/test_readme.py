@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import featcache
 from tests.cli.test_commands import write_csv
 from tests.conftest import Run, save_encoder
 from tests.verbs.test_fit_predict import rated
@@ -39,16 +41,17 @@ def test_the_two_commands_work_as_written(run: Run, reviews: Path) -> None:
         ["featcache", "fit-heads"],
     ]
     for command in commands:
-        told = run(
-            *shlex.split(command)[1:], *(("--depths", "1") if "fit-heads" in command else ())
-        )
+        quick = ("--trials", "12") if "fit-heads" in command else ()
+        told = run(*shlex.split(command)[1:], *quick)
         assert told.exit_code == 0, told.stderr
     assert (reviews / "runs" / "reviews-stars" / "bundle" / "head.json").exists()
 
 
 def test_the_python_example_works_as_written(
-    reviews: Path, capsys: pytest.CaptureFixture[str]
+    reviews: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """But with a tenth of the heads."""
+    monkeypatch.setattr(featcache, "fit_heads", partial(featcache.fit_heads, trials=12))
     (example,) = blocks("python")
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own page

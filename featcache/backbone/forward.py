@@ -152,7 +152,7 @@ def _packed_states(
     def pool(hidden: Tensor) -> Tensor:
         return pool_packed(hidden[0], layout.groups, request.poolings)
 
-    if backbone.compiled is not None and layout.n_tokens >= backbone.compiled.worthwhile:
+    if backbone.compiled is not None and layout.n_tokens >= backbone.compiled.min_tokens:
         states = backbone.compiled.states(backbone, laid)
         return torch.stack([pool(states[layer]) for layer in request.layers], dim=1)
     with laid_out(layout):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from featcache.backbone.budget import CANDIDATES, Budget
 from featcache.backbone.fingerprint import foreign_code
 from featcache.backbone.model import Backbone
-from featcache.errors import BackboneError, MachineError, first_line
+from featcache.errors import BackboneError, InputError, MachineError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -106,6 +106,22 @@ def load_tokenizer(
         )
     tokenizer.truncation_side = truncation_side
     return tokenizer
+
+
+def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that a maximum length leaves room for a text beside the special tokens.
+
+    Args:
+        max_length: Tokens of the longest text, special tokens included.
+        tokenizer: The tokenizer that adds the special tokens.
+
+    Raises:
+        InputError: There is no room.
+    """
+    n_special = tokenizer.num_special_tokens_to_add()
+    if max_length <= n_special:
+        msg = f"--max-length {max_length} leaves no room: {n_special} tokens are special ones"
+        raise InputError(msg, cure=f"Give at least {n_special + 1}.")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The demo's texts: the summary sentences of the docstrings of libraries that are installed anyway.
 
-Real English about real things, with labels that nobody had to write: what kind of thing is
-described, and, for scipy, in which sub-package. The libraries are looked at as they are installed,
-so other versions give slightly other texts.
+They are real English about real things, with labels that nobody had to write: what kind of thing
+is described and, for scipy, in which sub-package. The libraries are read as they are installed, so
+other versions give slightly other texts.
 """
 
 from __future__ import annotations
@@ -113,8 +113,12 @@ _MODULES = (
 
 @dataclass(frozen=True)
 class Described:
-    """A docstring's first paragraph, what kind of thing it is of, and its sub-package of scipy
-    (else None).
+    """One summary sentence and its labels.
+
+    Attributes:
+        text: The first paragraph of a docstring, on one line.
+        kind: What it describes: class, function, method or property.
+        topic: The sub-package of scipy that it stands in; None elsewhere.
     """
 
     text: str
@@ -123,71 +127,75 @@ class Described:
 
 
 def docstrings() -> Iterator[Described]:
-    """Every different summary of the libraries' public names, in a fixed order.
+    """Yield every different summary of the libraries' public names, in a fixed order.
 
-    A summary that describes things of two kinds (or topics) says nothing about its label and is
-    left out.
+    A summary that describes things of two kinds, or of two topics, tells nothing about its label
+    and is left out.
     """
-    found: dict[str, list[Described]] = {}
-    for one in _all_docstrings():
-        found.setdefault(one.text, []).append(one)
-    for alike in found.values():
-        if len({one.kind for one in alike}) == 1 and len({one.topic for one in alike}) == 1:
-            yield alike[0]
+    by_text: dict[str, list[Described]] = {}
+    for entry in _all_docstrings():
+        by_text.setdefault(entry.text, []).append(entry)
+    for entries in by_text.values():
+        kinds, topics = {entry.kind for entry in entries}, {entry.topic for entry in entries}
+        if len(kinds) == len(topics) == 1:
+            yield entries[0]
 
 
 def _all_docstrings() -> list[Described]:
-    found: list[Described] = []
+    """Collect the summaries of all libraries, repeated ones too."""
+    entries: list[Described] = []
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # libraries warn when a deprecated name of theirs is looked at
+        warnings.simplefilter("ignore")  # libraries warn when a deprecated name is looked at
         for name in _MODULES:
             try:
                 module = importlib.import_module(name)
-            except ImportError:  # a part of the standard library that this build of Python lacks
+            except ImportError:  # this build of Python lacks a part of the standard library
                 continue
-            parts = name.split(".")
-            found += _described(module, parts[0], parts[1] if parts[0] == "scipy" else None)
-    return found
+            library, *inner = name.split(".")
+            topic = inner[0] if library == "scipy" else None
+            entries += _described(module, library, topic)
+    return entries
 
 
 def _described(module: ModuleType, library: str, topic: str | None) -> Iterator[Described]:
-    names = getattr(module, "__all__", None) or [
-        name for name in dir(module) if not name.startswith("_")
-    ]
-    for name in sorted(names):
+    """Yield what the module's own classes and functions say about themselves."""
+    public = [name for name in dir(module) if not name.startswith("_")]
+    for name in sorted(getattr(module, "__all__", None) or public):
         try:
             thing = getattr(module, name)
-        except (AttributeError, ImportError):  # names that only say why they are not there
+        except (AttributeError, ImportError):  # some names only explain why they are missing
             continue
         home = getattr(thing, "__module__", None) or library
         if home.split(".")[0] != library and not home.startswith("_"):
             continue  # imported from elsewhere
         if inspect.isclass(thing):
-            yield from _one(thing, "class", topic)
+            yield from _summary(thing, "class", topic)
             yield from _members(thing, topic)
         elif callable(thing):
-            yield from _one(thing, "function", topic)
+            yield from _summary(thing, "function", topic)
 
 
 def _members(owner: type, topic: str | None) -> Iterator[Described]:
+    """Yield what a class's public properties and methods say about themselves."""
     for name in sorted(dir(owner)):
         if name.startswith("_"):
             continue
         member = inspect.getattr_static(owner, name)
         if isinstance(member, property):
-            yield from _one(member, "property", topic)
+            yield from _summary(member, "property", topic)
         elif callable(getattr(owner, name, None)) and not inspect.isclass(member):
-            yield from _one(getattr(owner, name), "method", topic)
+            yield from _summary(getattr(owner, name), "method", topic)
 
 
-def _one(thing: object, kind: str, topic: str | None) -> Iterator[Described]:
-    written = inspect.getdoc(thing)
-    if not isinstance(written, str):
+def _summary(thing: object, kind: str, topic: str | None) -> Iterator[Described]:
+    """Yield the first paragraph of the thing's docstring, if it is neither short nor long."""
+    docstring = inspect.getdoc(thing)
+    if not isinstance(docstring, str):
         return
-    paragraphs = [" ".join(part.split()) for part in written.split("\n\n")]
-    # Functions written in C begin with their signature, which would give the kind away.
-    text = next((part for part in paragraphs if part and not part.split("(")[0].isidentifier()), "")
-    if _SHORTEST <= len(text) <= _LONGEST:
-        yield Described(text, kind, topic)
+    for paragraph in docstring.split("\n\n"):
+        text = " ".join(paragraph.split())
+        # Functions written in C begin with their signature, which would give the kind away.
+        if text and not text.split("(")[0].isidentifier():
+            if _SHORTEST <= len(text) <= _LONGEST:
+                yield Described(text, kind, topic)
+            return

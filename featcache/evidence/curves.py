@@ -125,7 +125,6 @@ def by_rows(
     candidate: Candidate,
     sweep: TrainingSetup,
     *,
-    width: int,
     about: str | None = None,
     most_draws: int = max(_DRAWS),
     most_sizes: int = _MOST_SIZES,
@@ -134,7 +133,7 @@ def by_rows(
 ) -> MeasuredCurve:
     """Train a candidate on parts of each fold's training rows, and fit the curve.
 
-    width: of one layer's states.  most_sizes: the largest of `sizes_of`, where fewer will do.
+    most_sizes: the largest of `sizes_of`, where fewer will do.
     watch: told of each size that is done.  Where time ran out, the smallest sizes are there: they
     come first.
     """
@@ -146,7 +145,7 @@ def by_rows(
             break
         smaller = len(sizes) - 1 - place
         draws = min(most_draws, _DRAWS[min(smaller, len(_DRAWS) - 1)])
-        found = _measured(candidate, sweep, rows, draws, width, place)
+        found = _measured(candidate, sweep, rows, draws, place)
         measured.append(found)
         watch(rows)
     guess = np.full(len(sweep.truth), np.bincount(sweep.truth).argmax())
@@ -172,7 +171,7 @@ def by_rows(
 
 
 def _measured(
-    candidate: Candidate, sweep: TrainingSetup, rows: int, draws: int, width: int, place: int
+    candidate: Candidate, sweep: TrainingSetup, rows: int, draws: int, place: int
 ) -> CurvePoint:
     """All draws of a size are trained together."""
     labels = sweep.part.labels
@@ -185,7 +184,7 @@ def _measured(
         batch = min(candidate.recipe.batch_size, base_recipe(rows, seed=sweep.seed).batch_size)
         candidate = replace(candidate, recipe=replace(candidate.recipe, batch_size=batch))
     part = replace(sweep, folds=folds, seeds=sweep.seeds[:1])
-    trial = _run([candidate], part, width)[0]
+    trial = _run([candidate], part)[0]
     predicted = trial.predicted.reshape(draws, -1)  # folds of one draw side by side
     scores = scores_of_many(sweep.metric, sweep.truth, predicted, sweep.n_classes)
     found = interval(sweep.metric, sweep.truth, predicted, sweep.n_classes, seed=sweep.seed)
@@ -227,7 +226,6 @@ def by_capacity(
     view: View,
     sweep: TrainingSetup,
     *,
-    width: int,
     depths: Sequence[int] = DEPTHS,
     widths: Sequence[int] = WIDTHS,
     watch: Callable[[int], None] = lambda _: None,
@@ -235,7 +233,7 @@ def by_capacity(
     """Heads of these depths and widths on one view, each at the epoch that held rows like best; the
     smallest first.
 
-    width: of one layer's states.  watch: told of how many heads are done.
+    watch: told of how many heads are done.
     """
     shapes = [HeadShape("linear")] + [
         HeadShape("mlp", depth, wide)
@@ -247,7 +245,7 @@ def by_capacity(
         len(sweep.folds[0].train), seed=sweep.seed, balanced=sweep.balance == "weights"
     )
     offered = Candidates((view,), tuple(shapes), recipe)
-    trials = _run([offered.usual(view, shape) for shape in shapes], sweep, width, watch)
+    trials = _run([offered.usual(view, shape) for shape in shapes], sweep, watch)
     by_head = {trial.head: trial for trial in trials}
     linear = by_head[shapes[0]]
     return [
@@ -275,7 +273,6 @@ def _capacity(trial: Trial, linear: Trial, sweep: TrainingSetup) -> CapacityPoin
 def _run(
     candidates: Sequence[Candidate],
     sweep: TrainingSetup,
-    width: int,
     watch: Callable[[int], None] = lambda _: None,
 ) -> list[Trial]:
     from featcache.features.budget import MemoryBudget
@@ -284,7 +281,6 @@ def _run(
     with MemoryBudget() as room:
         search = Search(
             sweep,
-            width,
             room=room,
             watch=lambda best: watch(best.n_done),
             out_of_time=lambda: False,

@@ -82,17 +82,16 @@ def experiments(
     sweep: TrainingSetup,
     views: Sequence[View],
     *,
-    width: int,
     room: MemoryBudget,
     texts: Sequence[str] | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
     """Conduct them all.
 
-    width: of one layer's states.  texts: of the sweep's rows, for the bag of words.  watch: told
+    texts: of the sweep's rows, for the bag of words.  watch: told
     what is done next.
     """
-    bench = _Bench(subject, sweep, views, width, room)
+    bench = _Bench(subject, sweep, views, room)
     watch("heads on every view")
     of = bench.tried()
     standing = arm_of(of["subject"], sweep)
@@ -112,7 +111,7 @@ def experiments(
     p_value, guessed = chance(everything, sweep)
     watch("on fewer rows")
     best = everything.simplest(sweep).candidate
-    growth = by_rows(bench.open(best), sweep, width=width, most_draws=_DRAWS, most_sizes=_SIZES)
+    growth = by_rows(bench.open(best), sweep, most_draws=_DRAWS, most_sizes=_SIZES)
     watch("on shuffled labels")
     shuffled = bench.shuffled(best)
     watch("a bag of words")
@@ -143,10 +142,9 @@ class _Bench:
         subject: Candidate,
         sweep: TrainingSetup,
         views: Sequence[View],
-        width: int,
         room: MemoryBudget,
     ) -> None:
-        self._subject, self._sweep, self._width, self._room = subject, sweep, width, room
+        self._subject, self._sweep, self._room = subject, sweep, room
         self._views = [view for view in views if not view.mixed]  # logistic regression knows no mix
         self._n_train = len(sweep.folds[0].train)
         self._recipe = base_recipe(
@@ -221,7 +219,7 @@ class _Bench:
         deviation.
         """
         rows = self._sweep.part.rows[self._sweep.folds[0].train]
-        states = raw_features(self._sweep.gather, self._subject.view.standardised(), rows)
+        states = raw_features(self._sweep.source, self._subject.view.standardised(), rows)
         spread = states.std(axis=0, dtype=np.float64)
         largest = max(
             float(spread.max()), float(np.abs(states.mean(axis=0, dtype=np.float64)).max())
@@ -237,9 +235,7 @@ class _Bench:
         )
 
     def _search(self, sweep: TrainingSetup) -> Search:
-        return Search(
-            sweep, self._width, room=self._room, watch=lambda _: None, out_of_time=lambda: False
-        )
+        return Search(sweep, room=self._room, watch=lambda _: None, out_of_time=lambda: False)
 
     def _run(self, candidates: Sequence[Candidate]) -> list[Trial]:
         """Heads that are drawn at random with every seed, logistic regression once: no seed changes

@@ -1,4 +1,4 @@
-"""A request's backbone, loaded and made ready to run: texts packed or padded, compiled or as it is.
+"""Loading the backbone of a job and preparing it to run: packed or padded, compiled or not.
 
 Shared by the verbs that run a model over many texts. What was found out about a model is remembered
 in the memo.
@@ -16,114 +16,128 @@ from typing import TYPE_CHECKING
 from featcache.backbone.device import cpu_flags
 from featcache.cache.memo import Memo
 from featcache.errors import InputError
-from featcache.features.request import BackboneChoice, Resolved
+from featcache.extraction.job import Job
+from featcache.features.request import Resolved
 
 if TYPE_CHECKING:
     from featcache.backbone.model import Backbone
 
-# Fewer tokens than these are through before compiling has paid for itself, where it pays at all
+# With fewer tokens the pass is over before compiling has paid for itself, where it pays at all
 # (docs/decisions.md).
 COMPILE_TOKENS = 2_000_000
+
+_CHOICES = {"attention": ("auto", "packed", "padded"), "compile": ("auto", "on", "off")}
 
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How a model is to be run; the features are the same within rounding.
+    """How a model is run. The features are the same within rounding.
 
-    attention: "packed", "padded", or "auto", which packs on CPUs; nowhere else has it been
-    measured.
-    compile: "on", "off", or "auto", which compiles for 2 million tokens or more in bfloat16 on CPUs
-    with AMX. What cannot be is not done, and the backbone says why.
+    What is requested and cannot be done is left out, and the backbone says why.
+
+    Attributes:
+        attention: "packed", "padded", or "auto", which packs on CPUs (elsewhere it has not been
+            measured).
+        compile: "on", "off", or "auto", which compiles for 2 million tokens or more in bfloat16 on
+            CPUs with AMX.
     """
 
     attention: str = "auto"
     compile: str = "auto"
 
-    def check(self) -> None:
-        """Raises InputError for words that mean nothing."""
-        known = {"attention": ("auto", "packed", "padded"), "compile": ("auto", "on", "off")}
-        for name, words in known.items():
-            if getattr(self, name) not in words:
-                msg = f"--{name} {getattr(self, name)!r} means nothing"
-                raise InputError(msg, cure=f"Choose of {', '.join(words)}.")
+    def __post_init__(self) -> None:
+        """Refuse unknown words.
+
+        Raises:
+            InputError: A field has a value that is not one of its choices.
+        """
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                msg = f"--{name} {value!r} does not exist"
+                raise InputError(msg, cure=f"Choose from {', '.join(choices)}.")
 
 
 def load_for(
-    resolved: Resolved,
-    choice: BackboneChoice,
-    memo: Memo,
-    running: PassOptions,
-    n_texts: int,
-    some: Callable[[], Sequence[str]],
+    job: Job, options: PassOptions, n_texts: int, sample: Callable[[], Sequence[str]]
 ) -> Backbone:
-    """The model of a request, ready to run.
+    """Load the model of a job, ready to run.
 
-    n_texts: how many there are to compute.  some: gives a few of them, from which the tokens of all
-    are estimated.
-    Raises what `backbone.load.load_backbone` raises; InputError where max_length leaves no room for
-    a text.
+    Args:
+        job: The job.
+        options: How the model is to be run.
+        n_texts: Number of texts to compute.
+        sample: Returns a few of them; called only where the number of tokens has to be estimated.
+
+    Returns:
+        The backbone, packed and compiled where that was requested and is possible.
+
+    Raises:
+        BackboneError: The model cannot be loaded.
+        InputError: The maximum length leaves no room for a text.
+        MachineError: The model does not fit into memory.
     """
     from featcache.backbone.gelu import fuse
     from featcache.backbone.linear import lay_out
-    from featcache.backbone.load import load_backbone
+    from featcache.backbone.load import check_max_length, load_backbone
 
+    resolved = job.resolved
     model = load_backbone(
         resolved.folder,
         dtype=resolved.contract.dtype,
         device=resolved.device,
         truncation_side=resolved.contract.truncation_side,
-        allow_pickle=choice.allow_pickle,
-        trust_remote_code=choice.trust_remote_code,
+        allow_pickle=job.choice.allow_pickle,
+        trust_remote_code=job.choice.trust_remote_code,
     )
-    n_special = model.tokenizer.num_special_tokens_to_add()
-    if resolved.contract.max_length <= n_special:
-        msg = f"--max-length {resolved.contract.max_length} leaves no room: {n_special} tokens are special ones"
-        raise InputError(msg, cure=f"Give at least {n_special + 1}.")
-    if running.attention == "packed" or (running.attention == "auto" and resolved.device == "cpu"):
-        model = _packed(model, resolved, memo)
-    if running.compile == "on" or (
-        running.compile == "auto" and _pays(model, resolved, n_texts, some)
-    ):
+    check_max_length(resolved.contract.max_length, model.tokenizer)
+    pack_by_default = options.attention == "auto" and resolved.device == "cpu"
+    if options.attention == "packed" or pack_by_default:
+        model = _packed(model, resolved, job.memo)
+    compile_by_default = options.compile == "auto" and _compiling_pays(
+        model, resolved, n_texts, sample
+    )
+    if options.compile == "on" or compile_by_default:
         model = _compiled(model, resolved)
-    if model.compiled is None:  # which lays weights out in its own way
+    if model.compiled is None:  # torch.compile lays weights out in its own way
         lay_out(model.model)
         fuse(model.model)
     return model
 
 
 def _packed(model: Backbone, resolved: Resolved, memo: Memo) -> Backbone:
-    """The model with what a trial said about packing texts; the outcome is remembered, for large
-    models are slow.
-    """
+    """Set whether the model can run packed; the outcome of the check is remembered."""
     contract = resolved.contract
+    identity = (contract.weights, contract.config, contract.code)
     versions = (version("featcache"), version("torch"), version("transformers"))
-    made_of = (contract.weights, contract.config, contract.code)
-    facts = (*made_of, contract.max_length, contract.dtype, resolved.device, *versions)
+    facts = (*identity, contract.max_length, contract.dtype, resolved.device, *versions)
     key = f"packed {hashlib.sha256(repr(facts).encode()).hexdigest()}"
-    known = memo.get(key)
-    if known is None:
+    reason = memo.get(key)
+    if reason is None:
         from featcache.backbone.packed import why_not_packed
 
-        known = why_not_packed(model, contract.max_length) or ""
-        memo.put(key, known)
-    return replace(model, packed=not known, why_padded=known or None)
+        # The check runs the model several times, which takes long for a large one.
+        reason = why_not_packed(model, contract.max_length) or ""
+        memo.put(key, reason)
+    return replace(model, packed=not reason, why_padded=reason or None)
 
 
-def _pays(
-    model: Backbone, resolved: Resolved, n_texts: int, some: Callable[[], Sequence[str]]
+def _compiling_pays(
+    model: Backbone, resolved: Resolved, n_texts: int, sample: Callable[[], Sequence[str]]
 ) -> bool:
-    """Whether compiling is worth the wait: where it helps, and for as many tokens as it takes."""
-    longest = resolved.contract.max_length
-    helps = model.packed and resolved.contract.dtype == "bfloat16" and "amx_bf16" in cpu_flags()
-    if not helps or n_texts * longest < COMPILE_TOKENS:
+    """Whether compiling helps here, and for as many tokens as it takes to pay."""
+    contract = resolved.contract
+    helps = model.packed and contract.dtype == "bfloat16" and "amx_bf16" in cpu_flags()
+    if not helps or n_texts * contract.max_length < COMPILE_TOKENS:
         return False
     from featcache.backbone.batching import tokenize
 
-    lengths = tokenize(model.tokenizer, some(), max_length=longest).lengths
+    lengths = tokenize(model.tokenizer, sample(), max_length=contract.max_length).lengths
     return n_texts * float(lengths.mean()) >= COMPILE_TOKENS
 
 
 def _compiled(model: Backbone, resolved: Resolved) -> Backbone:
+    """The model compiled, or with the reason why it could not be."""
     from featcache.backbone.compiled import Compiled, compile_packed
 
     started = time.perf_counter()

@@ -32,7 +32,7 @@ class BackboneChoice:
 
     backbone: str
     layers: str | Sequence[int] = "auto"
-    pool: str | Sequence[str] | None = None
+    pooling: str | Sequence[str] | None = None
     max_length: int | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -72,7 +72,7 @@ def resolve(choice: BackboneChoice, cache: Path, memo: Memo) -> Resolved:
         folder, memo, allow_pickle=choice.allow_pickle, trust_remote_code=choice.trust_remote_code
     )
     facts = facts_of(folder, memo, trust_remote_code=choice.trust_remote_code)
-    poolings = _poolings(choice.pool, facts)
+    poolings = _poolings(choice.pooling, facts)
     device = resolve_device(choice.device)
     contract = Contract(
         weights=found.weights,
@@ -109,6 +109,27 @@ def _poolings(asked: str | Sequence[str] | None, facts: Facts) -> tuple[str, ...
     if asked is None:
         return ("mean", "last") if facts.decoder else ("mean", "cls")
     return parse_poolings(asked)
+
+
+def pooling_named(
+    pooling: str | Sequence[str] | None, pool: str | Sequence[str] | None
+) -> str | Sequence[str] | None:
+    """Return the poolings of a call, whichever of the two names of the keyword was used.
+
+    Args:
+        pooling: The value of `pooling`.
+        pool: The value of `pool`, the keyword's other name.
+
+    Returns:
+        The value that is given, or None.
+
+    Raises:
+        InputError: Both are given.
+    """
+    if pooling is not None and pool is not None:
+        msg = "`pooling` and `pool` are two names of one keyword"
+        raise InputError(msg, cure="Pass `pooling` only.")
+    return pool if pooling is None else pooling
 
 
 def parse_poolings(asked: str | Sequence[str]) -> tuple[str, ...]:

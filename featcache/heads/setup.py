@@ -4,14 +4,13 @@ data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.features.folds import Fold
-from featcache.features.views import View
+from featcache.features.source import DenseSource
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,13 @@ class LabelledPositions:
 class TrainingSetup:
     """What every trial of a search shares.
 
-    gather: (view of one layer and pooling, positions in the cache) -> float32 features (N, H).
+    source: what heads see of each row, by its position.
     part: training and validation rows together.  folds: one, or those of a cross-validation, whose
     validation rows are all rows.
     seeds: each candidate is trained with each of them.  balance: see `heads.balance`.
     """
 
-    gather: Callable[[View, NDArray[np.int64]], NDArray[np.float32]]
+    source: DenseSource
     part: LabelledPositions
     folds: tuple[Fold, ...]
     n_classes: int

@@ -4,11 +4,17 @@ HTML.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
-from featcache.runs.record import NO_VERDICT, Run, Trial, Verdict
+from featcache.runs.run import Run
+from featcache.runs.schema import CalibrationRecord, TrialRecord
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -63,9 +69,12 @@ class Content:
     calibration_told: list[str]
     classes: Figure | None
     choice: list[str]
-    top: list[Trial]
+    top: list[TrialRecord]
     compared: list[tuple[str, str, str]]
     reproducible: str
+    read_before: list[str]
+    contract: list[tuple[str, str]]
+    versions: list[tuple[str, str]]
     n_findings: int
     leaks: int
 
@@ -74,19 +83,13 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
     """Everything the page says of a run. title: what it is called beside others, its folder's name
     by default.
     """
-    reliability = None
-    if run.reliability is not None:
-        before, after = (
-            run.calibration.get(f"{run.reliability.part}_{when}") for when in ("before", "after")
-        )
-        reliability = figures.figure_reliability(run.reliability, before, after)
-    best = run.best
+    result, details = run.result, run.best.details
     return Content(
         run=run,
         number=number,
         title=title or run.folder.absolute().name or str(run.folder),
         facts=_facts(run),
-        headline=_headline(run.verdict),
+        headline=_headline(run),
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),
@@ -96,93 +99,117 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         shapes=figures.figure_shapes(run),
         training=_training(run),
         learning=None
-        if run.learning_curve is None
-        else figures.figure_learning(run.learning_curve, run.metric),
+        if result.learning_curve is None
+        else figures.figure_learning(result.learning_curve, run.metric),
         confusion=None
-        if best.confusion is None
-        else figures.figure_confusion(best.confusion, run.classes),
-        calibration=reliability,
+        if details.confusion is None
+        else figures.figure_confusion(np.array(details.confusion), run.classes),
+        calibration=_reliability(run),
         calibration_told=_calibration(run),
-        classes=figures.figure_classes(best.per_class) if best.per_class else None,
+        classes=figures.figure_classes(details.per_class, run.classes)
+        if details.per_class
+        else None,
         choice=_choice(run),
         top=sorted(
             run.trials,
             key=lambda trial: (trial.dropped, -trial.validation[run.metric]),
         )[:_TOP],
-        compared=[(head, view, f3(score)) for head, view, score in run.search.compared],
+        compared=[(one.head, one.view, f3(one.score)) for one in result.search.compared],
         reproducible=_reproducible(run),
-        n_findings=len(run.findings or ()),
-        leaks=sum(one.leak for one in run.findings or ()),
+        read_before=[_line(choice) for choice in result.test_read_before],
+        contract=_named_values(result.contract),
+        versions=_named_values(result.versions),
+        n_findings=len(result.findings or ()),
+        leaks=sum(finding.leak for finding in result.findings or ()),
     )
 
 
-def _headline(verdict: Verdict) -> str:
-    if verdict == NO_VERDICT:
+def _line(choice: Mapping[str, Any]) -> str:
+    """Return an entry of the ledger as one line."""
+    return ", ".join(f"{name} {value}" for name, value in choice.items())
+
+
+def _named_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a JSON object as (name, value) for people; what is not a string is shown as JSON."""
+    named = []
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        named.append((name, text))
+    return named
+
+
+def _reliability(run: Run) -> Figure | None:
+    """Return the figure of calibration, if the run has its bins."""
+    bins, errors = run.result.reliability, run.result.calibration or CalibrationRecord()
+    if bins is None:
+        return None
+    if bins.part == "test":
+        return figures.figure_reliability(bins, errors.test_before, errors.test_after)
+    return figures.figure_reliability(bins, errors.validation_before, errors.validation_after)
+
+
+def _headline(run: Run) -> str:
+    if run.result.verdict is None:
         return "There is no verdict."
-    return _HEADLINES.get(verdict.kind or "", "No single limit was found.")
+    return _HEADLINES.get(run.verdict.kind or "", "No single limit was found.")
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    rows = run.rows
-    counts = f"{rows['train']:,} train · {rows['validation']:,} validation · "
-    counts += f"{rows['test']:,} test" if rows.get("test") else "no test rows"
-    if rows.get("dropped"):
-        counts += f" · {rows['dropped']:,} dropped (their text is in a later part)"
-    facts = [] if run.label is None else [("label", run.label)]
-    facts += [("run", str(run.folder)), ("space", run.space)]
-    if "backbone" in run.facts:
-        facts.append(("backbone", run.facts["backbone"]))
+    result, rows = run.result, run.result.rows
+    counts = f"{rows.train:,} train · {rows.validation:,} validation · "
+    counts += f"{rows.test:,} test" if rows.test else "no test rows"
+    if rows.dropped:
+        counts += f" · {rows.dropped:,} dropped (their text is in a later part)"
+    facts = [] if result.label is None else [("label", result.label)]
+    facts += [("run", str(run.folder)), ("space", result.space)]
+    if result.backbone is not None:
+        facts.append(("backbone", result.backbone))
     facts += [("rows", counts), ("classes", f"{len(run.classes):,}")]
-    if "created" in run.facts:
-        facts.append(("made", run.facts["created"][:16].replace("T", " ")))
-    facts.append(("took", f"{run.seconds:,.0f} s"))
+    if result.created is not None:
+        facts.append(("made", result.created[:16].replace("T", " ")))
+    facts.append(("took", f"{result.seconds:,.0f} s"))
     return facts
 
 
 def _summary(run: Run) -> str:
     best, metric, part = run.best, run.metric, run.part
-    value = f3(best.trial.validation[metric])
+    value = f3(best.validation[metric])
     if best.test is not None:
-        one = best.test[metric]
-        value = (
-            f"{f3(one.value)} ({span(one.low, one.high)})" if one.low is not None else f3(one.value)
-        )
-    return f"{best.trial.name}: {metric} {value} on {part} rows"
+        score = best.test[metric]
+        interval = span(*score.ends)
+        value = f"{f3(score.value)} ({interval})" if interval else f3(score.value)
+    return f"{best.name}: {metric} {value} on {part} rows"
 
 
 def _gain(run: Run) -> str | None:
-    if run.gain is None or run.best.trial.name == run.linear.trial.name:
+    gain, mcnemar = run.result.gain, run.result.mcnemar
+    if gain is None or run.is_linear:
         return None
-    one = run.gain
-    said = (
-        f"{100 * one.value:+z.1f} points of {run.metric} over the linear head on the same test rows"
-    )
-    if one.low is not None and one.high is not None:
-        said += f" ({100 * one.low:+z.1f} … {100 * one.high:+z.1f})"
-    if run.mcnemar is not None:
+    said = f"{100 * gain.value:+z.1f} points of {run.metric} over the linear head"
+    said += " on the same test rows"
+    low, high = gain.ends
+    if low is not None and high is not None:
+        said += f" ({100 * low:+z.1f} … {100 * high:+z.1f})"
+    if mcnemar is not None:
         said += (
-            f". {run.mcnemar.only_mine:,} rows are right only by the choice, {run.mcnemar.only_theirs:,} only by the "
-            f"linear head (McNemar, exact: p = {run.mcnemar.p_value:.2g})"
+            f". {mcnemar.only_mine:,} rows are right only by the choice, "
+            f"{mcnemar.only_theirs:,} only by the linear head "
+            f"(McNemar, exact: p = {mcnemar.p_value:.2g})"
         )
     return f"{said}."
 
 
 def _below_floor(run: Run) -> str | None:
-    if run.tfidf is None:
+    tfidf = run.result.floors.tfidf
+    if tfidf is None:
         return None
-    floor = (run.tfidf.test if run.part == "test" and run.tfidf.test else run.tfidf.validation)[
-        run.metric
-    ]
+    floor = (tfidf.test if run.part == "test" and tfidf.test else tfidf.validation)[run.metric]
     below = []
     for name, scored in (("the linear head", run.linear), ("the choice", run.best)):
         value = (
-            scored.trial.validation[run.metric]
-            if scored.test is None
-            else scored.test[run.metric].value
+            scored.validation[run.metric] if scored.test is None else scored.test[run.metric].value
         )
-        if value < floor and not (
-            name == "the choice" and run.best.trial.name == run.linear.trial.name
-        ):
+        if value < floor and not (name == "the choice" and run.is_linear):
             below.append(f"{name} ({value:.3f})")
     if not below:
         return None
@@ -193,7 +220,7 @@ def _below_floor(run: Run) -> str | None:
 
 def _training(run: Run) -> list[Training]:
     """Of the choice first, then of the best head of each other shape."""
-    chosen = run.best.trial
+    chosen = run.best
     known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
     exact = [one for one in known if one.settings == chosen.settings] or known
     shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
@@ -209,16 +236,18 @@ def _training(run: Run) -> list[Training]:
 
 
 def _calibration(run: Run) -> list[str]:
-    found, said = run.calibration, []
-    if "temperature" in found:
-        said.append(f"Logits are divided by {found['temperature']:.3g}, found on validation rows.")
-    for part in ("validation", "test"):
-        before, after = found.get(f"{part}_before"), found.get(f"{part}_after")
+    found, said = run.result.calibration or CalibrationRecord(), []
+    if found.temperature is not None:
+        said.append(f"Logits are divided by {found.temperature:.3g}, found on validation rows.")
+    for part, before, after in (
+        ("validation", found.validation_before, found.validation_after),
+        ("test", found.test_before, found.test_after),
+    ):
         if before is not None and after is not None:
             said.append(
                 f"Expected calibration error on {part} rows: {100 * before:.1f} % before, {100 * after:.1f} % after."
             )
-    if run.thresholds:
+    if found.offsets:
         said.append(
             "Labels are chosen by thresholds that were tuned on validation rows for macro-F1."
         )
@@ -226,16 +255,17 @@ def _calibration(run: Run) -> list[str]:
 
 
 def _choice(run: Run) -> list[str]:
-    search = run.search
-    how = _SEARCHES.get(search.how, search.how)
+    search = run.result.search
+    n_trials = len(run.trials) if run.result.trials is None else run.result.trials
+    how = _SEARCHES.get(search.search, search.search)
     dropped = sum(trial.dropped for trial in run.trials)
     given_up = f"; {dropped:,} of them were given up for better ones" if dropped else ""
-    said = [f"{run.n_trials:,} heads were tried by {how}{given_up}."]
+    said = [f"{n_trials:,} heads were tried by {how}{given_up}."]
     if search.seconds is not None:
         said.append(
             f"The search was given {search.seconds:g} s, so the result depends on the machine."
         )
-    on = f"{run.rows['validation']:,} validation rows"
+    on = f"{run.result.rows.validation:,} validation rows"
     if search.cv is not None:
         on = f"{search.cv} folds over training and validation rows"
     said.append(
@@ -263,8 +293,8 @@ def _choice(run: Run) -> list[str]:
 
 
 def _reproducible(run: Run) -> str:
-    if run.command is not None:
+    if run.result.command:
         return "The same command on the same files and cache gives the same scores on one machine."
-    if run.knows_command:
+    if run.result.command is None:
         return "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
     return "An early version wrote this run and did not keep its command."

@@ -32,14 +32,14 @@ from featcache.report.charts import (
     tip,
     wrapped,
 )
-from featcache.runs.record import (
-    ClassScore,
-    Experiment,
-    LearningCurve,
-    Reliability,
-    Run,
-    Score,
-    Trial,
+from featcache.runs.run import Run
+from featcache.runs.schema import (
+    ClassRecord,
+    CurveRecord,
+    ExperimentRecord,
+    ReliabilityRecord,
+    ScoreRecord,
+    TrialRecord,
 )
 
 MOST_CLASSES = (
@@ -53,26 +53,33 @@ _PAIRS = 20
 def figure_scores(run: Run) -> Figure:
     """The choice beside the linear reference and the floors."""
     part, metric = run.part, run.metric
-    entries: list[tuple[str, Score, float, float]] = []
-    for name, floor in (("majority class", run.majority), ("TF-IDF", run.tfidf)):
+    entries: list[tuple[str, ScoreRecord, float, float]] = []
+    floors = run.result.floors
+    for name, floor in (("majority class", floors.majority), ("TF-IDF", floors.tfidf)):
         if floor is not None:
             scores = floor.test if part == "test" and floor.test is not None else floor.validation
             entries.append(
-                (name, Score(scores[metric]), floor.train[metric], floor.validation[metric])
+                (
+                    name,
+                    ScoreRecord(value=scores[metric]),
+                    floor.train[metric],
+                    floor.validation[metric],
+                )
             )
     heads = [("linear head", run.linear)]
-    if run.best.trial.name != run.linear.trial.name:
+    if not run.is_linear:
         heads.append(("the choice", run.best))
     for name, scored in heads:
-        trial = scored.trial
-        score = Score(trial.validation[metric]) if scored.test is None else scored.test[metric]
-        entries.append((name, score, trial.train[metric], trial.validation[metric]))
+        score = ScoreRecord(value=scored.validation[metric])
+        if scored.test is not None:
+            score = scored.test[metric]
+        entries.append((name, score, scored.train[metric], scored.validation[metric]))
     values = [
         {
             "name": name,
             "value": score.value,
-            "low": score.low,
-            "high": score.high,
+            "low": score.ends[0],
+            "high": score.ends[1],
             "train": train,
             "validation": validation,
             "choice": name == heads[-1][0],
@@ -131,13 +138,13 @@ def figure_scores(run: Run) -> Figure:
         spec,
         ("model", part, "95 % interval", "train", "validation"),
         tuple(
-            (name, f3(score.value), span(score.low, score.high), f3(train), f3(validation))
+            (name, f3(score.value), span(*score.ends), f3(train), f3(validation))
             for name, score, train, validation in entries
         ),
     )
 
 
-def figure_experiments(experiments: Sequence[Experiment]) -> Figure | None:
+def figure_experiments(experiments: Sequence[ExperimentRecord]) -> Figure | None:
     """What each experiment of the verdict gained."""
     told = [one for one in experiments if one.gain is not None]
     if not told:
@@ -225,8 +232,8 @@ def figure_layers(run: Run) -> Figure | None:
             "score": trial.validation[metric],
             "train": trial.train[metric],
             "head": str(trial.shape),
-            "low": None if trial.interval is None else trial.interval[0],
-            "high": None if trial.interval is None else trial.interval[1],
+            "low": trial.ends[0],
+            "high": trial.ends[1],
             "top": trial is top,
             "note": "given up before its end" if trial.dropped else "trained to its end",
         }
@@ -273,7 +280,7 @@ def figure_layers(run: Run) -> Figure | None:
     if roomy:
         layer.append(cell_text({"field": "score", "format": ".2f"}, x, y, "score"))
     spec = chart(values, layer, height=tall(len(poolings), 44) + (0 if roomy else LEGEND))
-    linear = run.linear.trial
+    linear = run.linear
     known = (
         best.get((linear.view.layers[0], linear.view.poolings[0])) if linear.view.single else None
     )
@@ -319,8 +326,8 @@ def figure_shapes(run: Run) -> Figure | None:
             "validation": trial.validation[metric],
             "train": trial.train[metric],
             "parameters": trial.n_parameters,
-            "low": None if trial.interval is None else trial.interval[0],
-            "high": None if trial.interval is None else trial.interval[1],
+            "low": trial.ends[0],
+            "high": trial.ends[1],
         }
         for name, trial in zip(names, ordered, strict=True)
     ]
@@ -360,7 +367,7 @@ def figure_shapes(run: Run) -> Figure | None:
     )
 
 
-def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
+def figures_training(trial: TrialRecord, metric: str, key: str) -> list[Figure]:
     """Loss and score over epochs, or over C for logistic regression."""
     over_c = "c" in trial.curve
     steps = (
@@ -378,7 +385,7 @@ def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
             {"step": step, "value": value, "part": part}
             for part, line in lines.items()
             for step, value in zip(steps, line, strict=False)
-            if math.isfinite(value)
+            if value is not None
         ]
         if not values:
             continue
@@ -442,10 +449,8 @@ def figures_training(trial: Trial, metric: str, key: str) -> list[Figure]:
     return found
 
 
-def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
+def figure_learning(curve: CurveRecord, metric: str) -> Figure:
     """Score against number of rows, the fitted curve and what twice the rows would give."""
-    if not curve.points:
-        return None
     values: list[Spec] = [
         {
             "kind": "point",
@@ -458,8 +463,14 @@ def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
         for one in curve.points
     ]
     values += [
-        {"kind": "fit", "rows": rows, "value": value, "low": low, "high": high}
-        for rows, value, low, high in curve.fit
+        {
+            "kind": "fit",
+            "rows": point.rows,
+            "value": point.value,
+            "low": point.low,
+            "high": point.high,
+        }
+        for point in curve.fit or ()
     ]
     x = {
         "field": "rows",
@@ -530,7 +541,7 @@ def figure_learning(curve: LearningCurve, metric: str) -> Figure | None:
     last = curve.points[-1]
     says = f"With {last.rows:,} rows {curve.about} has {metric} {last.mean:.3f} on validation rows"
     if curve.doubling is not None:
-        says += f"; twice the rows would give about {points(*curve.doubling)} points"
+        says += f"; twice the rows would give about {points(curve.doubling.value, curve.doubling.standard_error)} points"
     return Figure(
         "learning",
         "Would more labels help",
@@ -668,16 +679,16 @@ def figure_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figur
 
 
 def figure_reliability(
-    found: Reliability, before: float | None, after: float | None
+    found: ReliabilityRecord, before: float | None, after: float | None
 ) -> Figure | None:
     """How often the head is right where it says it is so sure."""
-    if not found.bins:
+    bins = [one for one in found.bins if one.rows]
+    if not bins:
         return None
     values = [
-        {"confidence": one.confidence, "accuracy": one.accuracy, "rows": one.rows}
-        for one in found.bins
+        {"confidence": one.confidence, "accuracy": one.accuracy, "rows": one.rows} for one in bins
     ]
-    lowest = min(min(one.confidence, one.accuracy) for one in found.bins)
+    lowest = min(min(one.confidence, one.accuracy) for one in bins)
     domain = [math.floor(10 * lowest) / 10, 1]
     scale = {"domain": domain, "nice": False, "zero": False}
     x = {
@@ -744,8 +755,8 @@ def figure_reliability(
     told = ""
     if before is not None and after is not None:
         told = f" Expected calibration error {100 * after:.1f} % (before calibration {100 * before:.1f} %)."
-    n_rows = sum(one.rows for one in found.bins)
-    gap = sum(one.rows * abs(one.confidence - one.accuracy) for one in found.bins) / n_rows
+    n_rows = sum(one.rows for one in bins)
+    gap = sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / n_rows
     return Figure(
         "calibration",
         "Can its probabilities be believed",
@@ -756,24 +767,24 @@ def figure_reliability(
         ("says", "is right", "rows"),
         tuple(
             (f"{100 * one.confidence:.1f} %", f"{100 * one.accuracy:.1f} %", f"{one.rows:,}")
-            for one in found.bins
+            for one in bins
         ),
     )
 
 
-def figure_classes(scores: Sequence[ClassScore]) -> Figure:
+def figure_classes(scores: Sequence[ClassRecord], names: Sequence[str]) -> Figure:
     """F1 of each class between its precision and recall, the worst first."""
-    ordered = sorted(scores, key=lambda one: one.f1)
+    ordered = sorted(zip(names, scores, strict=True), key=lambda named: named[1].f1)
     shown = ordered[:MOST_CLASSES]
     values = [
         {
-            "name": one.name,
+            "name": name,
             "f1": one.f1,
             "precision": one.precision,
             "recall": one.recall,
-            "rows": one.rows,
+            "rows": one.support,
         }
-        for one in shown
+        for name, one in shown
     ]
     y = names_axis([str(value["name"]) for value in values])
     title = "F1"
@@ -811,20 +822,20 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
         ],
         height=tall(len(shown), 30 if len(shown) <= 12 else 20),
     )
-    worst, finest = ordered[0], ordered[-1]
+    (worst_name, worst), (finest_name, finest) = ordered[0], ordered[-1]
     fewer = (
         "" if len(shown) == len(ordered) else f" The {len(shown)} worst of {len(ordered)} classes."
     )
     return Figure(
         "classes",
         "Class by class",
-        f"F1 runs from {worst.f1:.3f} ({worst.name}, {worst.rows:,} test rows) to {finest.f1:.3f} ({finest.name}).",
+        f"F1 runs from {worst.f1:.3f} ({worst_name}, {worst.support:,} test rows) to {finest.f1:.3f} ({finest_name}).",
         f"The dot is F1; the bar reaches from precision to recall.{fewer}",
         spec,
         ("class", "precision", "recall", "F1", "test rows"),
         tuple(
-            (one.name, f3(one.precision), f3(one.recall), f3(one.f1), f"{one.rows:,}")
-            for one in ordered
+            (name, f3(one.precision), f3(one.recall), f3(one.f1), f"{one.support:,}")
+            for name, one in ordered
         ),
     )
 
@@ -832,14 +843,14 @@ def figure_classes(scores: Sequence[ClassScore]) -> Figure:
 # -- choosing what to draw -------------------------------------------------------------------------
 
 
-def best_by_view(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], Trial]:
+def best_by_view(trials: Iterable[TrialRecord], metric: str) -> dict[tuple[int, str], TrialRecord]:
     """Of each single layer and pooling the head with the best validation score, by (layer,
     pooling).
 
     One that was given up before its end counts, too: halving drops most views early, and what such
     a head has reached is the least that its view can give.
     """
-    found: dict[tuple[int, str], Trial] = {}
+    found: dict[tuple[int, str], TrialRecord] = {}
     for trial in trials:
         if trial.view.single:
             place = trial.view.layers[0], trial.view.poolings[0]
@@ -849,11 +860,11 @@ def best_by_view(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], 
     return found
 
 
-def best_by_shape(trials: Iterable[Trial], metric: str) -> list[Trial]:
+def best_by_shape(trials: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
     """Of each shape of head its best on validation rows; one that was trained to its end, where
     there is one.
     """
-    found: dict[str, Trial] = {}
+    found: dict[str, TrialRecord] = {}
     for trial in trials:
         known = found.get(str(trial.shape))
         if known is None or _rank(trial, metric) > _rank(known, metric):
@@ -861,7 +872,7 @@ def best_by_shape(trials: Iterable[Trial], metric: str) -> list[Trial]:
     return list(found.values())
 
 
-def _rank(trial: Trial, metric: str) -> tuple[bool, float]:
+def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float]:
     return not trial.dropped, trial.validation[metric]
 
 

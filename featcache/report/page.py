@@ -20,8 +20,7 @@ from featcache.report.charts import points, span
 from featcache.report.content import content_of
 from featcache.runs.compare import compare
 from featcache.runs.folder import REPORT
-from featcache.runs.reading import read_run
-from featcache.runs.record import Run
+from featcache.runs.run import Run, read_run
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.runs.record import Predictions, Run
+from featcache.runs.predictions import Predictions
+from featcache.runs.run import Run
 from featcache.tasks.metrics import METRICS, Difference, difference
 
 _SEED = 0  # of the bootstrap: the same runs give the same page
@@ -56,9 +57,9 @@ def compare(runs: Sequence[Run]) -> tuple[list[Pair], list[Unpaired]]:
     if len(numbers) > MOST_PAIRS:
         first: dict[str | None, int] = {}
         for number, run in enumerate(runs):
-            first.setdefault(run.label, number)
+            first.setdefault(run.result.label, number)
         numbers = [
-            (mine, theirs) for mine, theirs in numbers if theirs == first[runs[theirs].label]
+            (mine, theirs) for mine, theirs in numbers if theirs == first[runs[theirs].result.label]
         ]
     pairs: list[Pair] = []
     unpaired: list[Unpaired] = []
@@ -74,9 +75,9 @@ def compare(runs: Sequence[Run]) -> tuple[list[Pair], list[Unpaired]]:
 
 def _same_label(mine: Run, theirs: Run) -> bool:
     """Early runs do not name their label: those with the same classes may have the same."""
-    if mine.label is None or theirs.label is None:
+    if mine.result.label is None or theirs.result.label is None:
         return set(mine.classes) == set(theirs.classes)
-    return mine.label == theirs.label
+    return mine.result.label == theirs.result.label
 
 
 def _paired(mine: Run, theirs: Run) -> tuple[Difference, str, str, int] | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -12,17 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import msgspec
 
 from featcache.bundles.bundle import Description, save_bundle
 from featcache.data.parts import LabelledRows, Parts
-from featcache.durable import write_durably
+from featcache.durable import make_folder, write_durably
 from featcache.errors import InputError, MachineError
 from featcache.evidence.mislabelled import NAME as LIST_OF_SUSPECTS
 from featcache.evidence.mislabelled import MislabelledCandidates, write_csv
 from featcache.heads.network import Network
 from featcache.heads.setup import TrainingSetup
+from featcache.runs import predictions
+from featcache.runs.predictions import encode_predictions
 from featcache.runs.result import FitResult
+from featcache.runs.schema import IntervalRecord, TrialRecord
 from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
 from featcache.tasks.metrics import interval
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from featcache.heads.kinds.custom import CustomHead
 
 
-PREDICTIONS = "predictions.parquet"
+RESULT = "result.json"
+TRIALS = "trials.jsonl"
 REPORT = "report.html"  # made of the other files, by `report/`
 _FEW_CLASSES = 50  # an interval of a hundred and more takes a tenth of a second each
 
@@ -113,70 +116,62 @@ def write_run(
     card: str,
     text: str,
 ) -> None:
-    """All files of a run but its page, which is made of these; that of an earlier run in this
-    folder goes.
+    """Write all files of a run but its page, which is made of these; an earlier page goes.
 
-    card: the bundle's README.md.  text: the content of `report.txt`.  answered: the rows of
-    `result.answers`.  doubted: rows, of `chosen_on`, that are probably labelled wrongly.
-    sweep: what the trials were tried on.
+    Args:
+        folder: The run's folder; it may hold an earlier run.
+        result: What the fit found.
+        head: The chosen head, refitted.
+        description: Of the head, for its bundle.
+        answered: The rows of `result.answers`.
+        doubted: Rows of `chosen_on` that are probably labelled wrongly; None where nobody looked.
+        chosen_on: Rows of training and validation.
+        sweep: What the trials were tried on.
+        card: The bundle's README.md.
+        text: The content of `report.txt`.
+
+    Raises:
+        MachineError: The folder cannot be made, or the disk refuses.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
-    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in _records(result, sweep))
-    write_durably(folder, "trials.jsonl", lines.encode())
+    make_folder(folder, "--out")
+    lines = b"".join(msgspec.json.encode(line) + b"\n" for line in _trial_records(result, sweep))
+    write_durably(folder, TRIALS, lines)
     save_bundle(folder / "bundle", head, description, card)
     write_durably(folder, "report.txt", text.encode())
-    write_durably(folder, PREDICTIONS, _predictions(result, answered))
-    if doubted is not None and len(doubted):
-        numbers = chosen_on.numbers or [0] * len(chosen_on.texts)
-        write_csv(
-            folder,
-            doubted,
-            sources=chosen_on.origins,
-            rows=numbers,
-            texts=chosen_on.texts,
-            classes=result.classes,
-        )
-    else:
-        (folder / LIST_OF_SUSPECTS).unlink(missing_ok=True)  # of an earlier run in this folder
-    write_durably(
-        folder, "result.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode()
-    )
+    write_durably(folder, predictions.NAME, encode_predictions(result.answers, answered.keys))
+    _write_mislabelled(folder, doubted, chosen_on, result.classes)
+    content = msgspec.json.encode(result.to_record())
+    write_durably(folder, RESULT, msgspec.json.format(content, indent=2))
     (folder / REPORT).unlink(missing_ok=True)
 
 
-def _records(result: FitResult, sweep: TrainingSetup) -> Iterator[dict[str, Any]]:
-    """The trials; those that were not dropped with the interval of their validation score, unless
-    classes are many.
-    """
+def _write_mislabelled(
+    folder: Path,
+    doubted: MislabelledCandidates | None,
+    rows: LabelledRows,
+    classes: Sequence[Any],
+) -> None:
+    """Write the list of mislabelled rows; without any, that of an earlier run goes."""
+    if doubted is None or not len(doubted):
+        (folder / LIST_OF_SUSPECTS).unlink(missing_ok=True)
+        return
+    write_csv(
+        folder,
+        doubted,
+        sources=rows.origins,
+        rows=rows.numbers or [0] * len(rows.texts),
+        texts=rows.texts,
+        classes=classes,
+    )
+
+
+def _trial_records(result: FitResult, sweep: TrainingSetup) -> Iterator[TrialRecord]:
+    """Yield the trials, with intervals of those trained to their end unless classes are many."""
     for trial in result.trials:
-        record = trial.record()
-        if not trial.dropped and sweep.n_classes <= _FEW_CLASSES:
-            found = interval(
-                sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed
-            )
-            record["interval"] = {"low": found.low, "high": found.high}
-        yield record
-
-
-def _predictions(result: FitResult, rows: LabelledRows) -> bytes:
-    """Row by row, as Parquet: key, label, best and linear (class numbers), confidence of best. No
-    texts.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    answers = result.answers
-    columns = {
-        "key": pa.array([bytes(key) for key in rows.keys], pa.binary(16)),
-        "label": pa.array(answers.truth.astype(np.int32)),
-        "best": pa.array(answers.best.astype(np.int32)),
-        "linear": pa.array(answers.linear.astype(np.int32)),
-        "confidence": pa.array(answers.confidence.astype(np.float32)),
-    }
-    stream = io.BytesIO()
-    pq.write_table(pa.table(columns).replace_schema_metadata({"part": answers.part}), stream)
-    return stream.getvalue()
+        if trial.dropped or sweep.n_classes > _FEW_CLASSES:
+            yield TrialRecord.of(trial)
+            continue
+        score = interval(
+            sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed
+        )
+        yield TrialRecord.of(trial, IntervalRecord(low=score.low, high=score.high))

@@ -69,7 +69,7 @@ def earlier_choices(space: Path, entry: LedgerEntry) -> list[LedgerEntry]:
     """
     choices: dict[str, LedgerEntry] = {}
     with contextlib.suppress(OSError, ValueError):
-        for line in read_small(_file(space), limit=_MOST_BYTES).split(b"\n"):
+        for line in read_small(_file(space), _MOST_BYTES).split(b"\n"):
             with contextlib.suppress(schema.SchemaError):
                 earlier = schema.read(line, LedgerEntry)
                 same_rows = (earlier.test, earlier.label) == (entry.test, entry.label)

@@ -1,16 +1,21 @@
-"""What a fit found, as plain data: the content of `result.json`, of the printed table and of the
-report.
+"""What a fit found, in memory: what the terminal, the model card and `result.json` are made of.
+
+`schema.py` says how it is written; the numbers' own rooms say what they mean.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from featcache.data.checks import Finding
 from featcache.evidence.curves import MeasuredCurve
 from featcache.evidence.floors import Floor
 from featcache.evidence.verdict import Verdict
+from featcache.runs import schema
+from featcache.runs.schema import RunRecord, ScoredRecord, record_of
 from featcache.search.rows import RowCounts, ShownRow
 from featcache.search.scores import Calibration, RowPredictions, Scored
 from featcache.search.trial import Trial
@@ -20,10 +25,13 @@ from featcache.tasks.metrics import Difference
 
 @dataclass(frozen=True)
 class Mislabelled:
-    """Rows of training and validation whose label is probably wrong. said: in a sentence; None
-    where nobody looked.
+    """Rows of training and validation whose label is probably wrong.
 
-    path: the list of all, within the run's folder; None where there are none.
+    Attributes:
+        count: How many.
+        said: One sentence about them; None where nobody looked.
+        path: The list of all, within the run's folder; None where there are none.
+        examples: The most certain ones.
     """
 
     count: int
@@ -34,8 +42,15 @@ class Mislabelled:
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """Where a run comes from. command: that repeats it, None for data given in Python. contract: of
-    the space.
+    """Where a run comes from.
+
+    Attributes:
+        label: The column of labels.
+        created: When, in UTC.
+        command: That repeats the run; None for data given in Python.
+        backbone: The model's folder or hub id.
+        versions: Of the libraries that scores depend on.
+        contract: Of the space: what the features depend on.
     """
 
     label: str
@@ -50,20 +65,36 @@ class RunOrigin:
 class FitResult:
     """The outcome of `fit_heads`.
 
-    best: the chosen head.  linear: the linear reference (logistic regression on the last layer's
-    mean).
-    gain: best less linear on the test rows, in the metric; None without test rows.  mcnemar: of the
-    same two, by rows that only one of them gets right.  searched: how candidates were searched,
-    folds and seeds; `compared` has the scores, by cross-validation over all rows, of heads that
-    validation rows did not tell apart.
-    test_read_before: other choices that were scored on the same test rows before, as the cache
-    remembers them.
-    answers, mistakes: row by row, and the most confident wrong ones.  verdict: None without
-    `evidence`.  growth: score by training rows of the head that the verdict found best.  findings:
-    what is wrong with the data.  mislabelled: rows whose label is probably wrong.
-    signature: what the scores depend on; equal signatures on one machine give equal scores, but
-    under a time limit.
-    folder: where it all was written.
+    Attributes:
+        best: The chosen head.
+        linear: The linear reference: logistic regression on the last layer's mean.
+        majority: Scores of the majority class.
+        tfidf: Scores of a bag of words; None where the texts hold no word.
+        gain: Best less linear on the test rows, in the metric; None without test rows.
+        mcnemar: Of the same two, by the rows that only one of them gets right.
+        calibration: Of the choice.
+        answers: Predictions row by row.
+        mistakes: The most confident wrong ones.
+        verdict: What limits the linear reference; None without `evidence`.
+        growth: Score by training rows of the head that the verdict found best.
+        findings: What is wrong with the data.
+        mislabelled: Rows whose label is probably wrong.
+        metric: That the choice was made by.
+        classes: Labels, in the order of the outputs.
+        largest_share: Of the most frequent class, among the training rows.
+        rows: Sizes of the parts.
+        searched: How candidates were searched, folds and seeds; `compared` has the scores, by
+            cross-validation over all rows, of heads that validation rows did not tell apart.
+        test_read_before: Other choices that were scored on the same test rows before, as the cache
+            remembers them.
+        space: The folder of the features in the cache.
+        signature: What the scores depend on. Equal signatures on one machine give equal scores,
+            but under a time limit.
+        trials: Every head that was tried.
+        seconds: Time that all of it took.
+        bundle: The folder of the head.
+        folder: Where all of it was written.
+        origin: Where the run comes from.
     """
 
     best: Scored
@@ -93,36 +124,29 @@ class FitResult:
     folder: str
     origin: RunOrigin
 
+    def to_record(self) -> RunRecord:
+        """Return the content of `result.json`."""
+        return record_of(
+            RunRecord,
+            {
+                **vars(self),
+                **vars(self.origin),
+                "format": schema.FORMAT,
+                "best": ScoredRecord.of(self.best),
+                "linear": ScoredRecord.of(self.linear),
+                "floors": {"majority": self.majority, "tfidf": self.tfidf},
+                "learning_curve": None if self.growth is None else self.growth.to_json(),
+                "reliability": {
+                    "part": self.answers.part,
+                    "bins": self.answers.reliability,
+                },
+                "search": self.searched,
+                "trials": len(self.trials),
+                "seconds": round(self.seconds, 3),
+            },
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """The object that `--json` prints and `result.json` keeps."""
-        return {
-            **asdict(self.origin),
-            "best": self.best.to_json(),
-            "linear": self.linear.to_json(),
-            "floors": {
-                "majority": asdict(self.majority),
-                "tfidf": None if self.tfidf is None else asdict(self.tfidf),
-            },
-            "gain": None if self.gain is None else asdict(self.gain),
-            "mcnemar": None if self.mcnemar is None else asdict(self.mcnemar),
-            "calibration": asdict(self.calibration),
-            "verdict": None if self.verdict is None else asdict(self.verdict),
-            "learning_curve": None if self.growth is None else self.growth.to_json(),
-            "reliability": {
-                "part": self.answers.part,
-                "bins": [asdict(one) for one in self.answers.reliability],
-            },
-            "mistakes": [asdict(one) for one in self.mistakes],
-            "mislabelled": asdict(self.mislabelled),
-            "findings": [one.to_json() for one in self.findings],
-            "metric": self.metric,
-            "classes": self.classes,
-            "rows": asdict(self.rows),
-            "search": self.searched,
-            "test_read_before": self.test_read_before,
-            "space": self.space,
-            "signature": self.signature,
-            "trials": len(self.trials),
-            "seconds": round(self.seconds, 3),
-            "bundle": self.bundle,
-        }
+        """Return the object that `--json` prints and `result.json` keeps."""
+        content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.to_record()))
+        return content

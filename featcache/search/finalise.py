@@ -96,7 +96,7 @@ def tested(
     final: Final, sweep: TrainingSetup, test: LabelledPositions, classes: Sequence[Any]
 ) -> tuple[Tested, Calibration, NDArray[np.float32]]:
     """Scores on the test rows, the calibration there, and the logits, (N, C)."""
-    logits = final.head.logits(raw_features(sweep.gather, final.trial.view, test.rows))
+    logits = final.head.logits(raw_features(sweep.source, final.trial.view, test.rows))
     given = final.classes(logits)
     calibrated = final.probabilities(logits)
     found = Tested(

@@ -38,17 +38,15 @@ def chosen_among(
     sweep: TrainingSetup,
     folds: tuple[Fold, ...],
     *,
-    width: int,
     room: MemoryBudget,
 ) -> tuple[Trial, list[Compared]]:
     """The simplest finalist that folds cannot tell from the best, and the scores of those that were
     compared.
 
-    finalists: the simplest first; of many, the 19 simplest and the best are compared.  width: of a
-    layer's states.
+    finalists: the simplest first; of many, the 19 simplest and the best are compared.
     """
     whole = replace(sweep, folds=folds)
-    search = Search(whole, width, room=room, watch=lambda _: None, out_of_time=lambda: False)
+    search = Search(whole, room=room, watch=lambda _: None, out_of_time=lambda: False)
     simplest = list(finalists[: _MOST - 1])
     origin = {_as_long(trial): trial for trial in [*simplest, best_of(finalists, sweep.metric)]}
     trials = search.run(list(origin))

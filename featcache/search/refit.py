@@ -42,7 +42,7 @@ def held_logits(trial: Trial, sweep: TrainingSetup) -> NDArray[np.float32]:
     for fold in sweep.folds:
         head = _fitted(trial.candidate, trial.settings, sweep, fold.train)
         found.append(
-            head.logits(raw_features(sweep.gather, trial.view, sweep.part.rows[fold.held]))
+            head.logits(raw_features(sweep.source, trial.view, sweep.part.rows[fold.held]))
         )
     return np.concatenate(found)
 
@@ -57,7 +57,7 @@ def _fitted(
         recipe = replace(recipe, max_epochs=settings["epochs"], seed=sweep.seed)
         if candidate.factory is not None:
             examples = Examples(
-                raw_features(sweep.gather, candidate.view, sweep.part.rows[places]), labels
+                raw_features(sweep.source, candidate.view, sweep.part.rows[places]), labels
             )
             head, _, _ = train_custom(
                 candidate.factory,
@@ -69,7 +69,7 @@ def _fitted(
             )
             return head
     with MemoryBudget() as room:
-        view = FoldFeatures(sweep.gather, sweep.part.rows, Fold(places, places[:0]), room).view(
+        view = FoldFeatures(sweep.source, sweep.part.rows, Fold(places, places[:0]), room).view(
             candidate.view
         )
         if recipe is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,15 +41,6 @@ class Scored:
     def test(self) -> dict[str, Interval] | None:
         """Each metric on the test rows with its interval, or None without test rows."""
         return None if self.tested is None else self.tested.intervals
-
-    def to_json(self) -> dict[str, Any]:
-        record = self.trial.record()
-        del record["curve"], record["seconds"], record["ended"]
-        if self.tested is None:
-            return {**record, "test": None}
-        test = {name: asdict(one) for name, one in self.tested.intervals.items()}
-        rest = {name: value for name, value in vars(self.tested).items() if name != "intervals"}
-        return {**record, "test": test, "test_details": rest}
 
 
 @dataclass(frozen=True)

@@ -63,16 +63,14 @@ class Search:
     def __init__(
         self,
         sweep: TrainingSetup,
-        width: int,
         *,
         room: MemoryBudget,
         watch: Callable[[Best], None],
         out_of_time: Callable[[], bool],
     ) -> None:
-        """width: of one layer's states."""
-        self._sweep, self._width, self._watch, self.out_of_time = sweep, width, watch, out_of_time
+        self._sweep, self._watch, self.out_of_time = sweep, watch, out_of_time
         self._features = [
-            FoldFeatures(sweep.gather, sweep.part.rows, fold, room) for fold in sweep.folds
+            FoldFeatures(sweep.source, sweep.part.rows, fold, room) for fold in sweep.folds
         ]
         self._n_done = 0  # candidates of the runs before
         self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
@@ -171,7 +169,7 @@ class Search:
             replace(self._sweep, seed=seed),
             self._sweep.folds[fold],
         )  # drawn rows of logreg follow it
-        return runners_of(numbered, sweep, some, self._features[fold], self._metric, self._width)
+        return runners_of(numbered, sweep, some, self._features[fold], self._metric)
 
     def _climb(
         self,

@@ -45,28 +45,3 @@ class Trial:
     def dropped(self) -> bool:
         """Whether others were preferred before its end; such a head cannot be chosen."""
         return self.ended.startswith("dropped")
-
-    def record(self) -> dict[str, Any]:
-        """The trial as JSON, as `trials.jsonl` keeps it."""
-        head = self.head
-        form = {
-            "activation": head.activation,
-            "layer_norm": head.layer_norm,
-            "residual": head.residual,
-        }
-        return {
-            "head": head.kind,
-            "depth": head.depth,
-            "width": head.width,
-            **(form if head.depth else {}),
-            "layers": list(self.view.layers),
-            "pooling": list(self.view.poolings),
-            "mixed": self.view.mixed,
-            "settings": self.settings,
-            "train": self.train,
-            "validation": self.validation,
-            "ended": self.ended,
-            "curve": self.curve,
-            "n_parameters": self.n_parameters,
-            "seconds": round(self.seconds, 3),
-        }

@@ -303,7 +303,7 @@ def _by_tokenizer(
     cache: Path,
 ) -> tuple[Truncation, str]:
     from featcache.backbone.batching import tokenize
-    from featcache.backbone.load import load_tokenizer
+    from featcache.backbone.load import check_max_length, load_tokenizer
 
     memo = Memo.load(cache)
     resolved = resolve(choice, cache, memo)
@@ -314,10 +314,7 @@ def _by_tokenizer(
         truncation_side=contract.truncation_side,
         trust_remote_code=choice.trust_remote_code,
     )
-    n_special = tokenizer.num_special_tokens_to_add()
-    if contract.max_length <= n_special:
-        msg = f"--max-length {contract.max_length} leaves no room: {n_special} tokens are special ones"
-        raise InputError(msg, cure=f"Give at least {n_special + 1}.")
+    check_max_length(contract.max_length, tokenizer)
     made = tokenize(tokenizer, [texts[place] for place in present], max_length=contract.max_length)
     whole = made.lengths.copy()
     cut = np.flatnonzero(made.truncated)

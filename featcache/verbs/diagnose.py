@@ -20,12 +20,14 @@ from featcache.data.texts import is_missing
 from featcache.errors import InputError, LabelError
 from featcache.evidence.verdict import Verdict, judge
 from featcache.features.folds import N_FOLDS, enough, folds_of, most_folds, seeds_for
+from featcache.features.source import ArraySource
 from featcache.features.views import View, reference_view, views_of
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.tasks.metrics import METRICS
+from featcache.verbs.cures import CURES
 
 if TYPE_CHECKING:
     from featcache.heads.recipe import Recipe
@@ -33,17 +35,6 @@ if TYPE_CHECKING:
 _RATE = {"linear": 3e-3, "mlp": 1e-3}
 _MLP = re.compile(r"(?:mlp\s*)?(\d+)\s*[x×]\s*(\d+)")
 _FEWEST_ROWS = 20
-CURES = {
-    "fits": "featcache fit-heads DATA --label COLUMN",
-    "not-converged": "featcache fit-heads DATA --label COLUMN {head}",
-    "unscaled": "featcache fit-heads DATA --label COLUMN {head}",
-    "features": "featcache fit-heads DATA --label COLUMN {head}",
-    "capacity": "featcache fit-heads DATA --label COLUMN {head}",
-    "overfits": "featcache fit-heads DATA --label COLUMN {head}",
-    "data-limited": "featcache curves DATA --label COLUMN",
-    "backbone": "featcache extract DATA --backbone ANOTHER",
-    "no-signal": "featcache check DATA --label COLUMN",
-}
 
 
 def diagnose(
@@ -110,7 +101,7 @@ def diagnose(
         )
     folds = enough(folds_of(keys, given, min(N_FOLDS, most), seed=seed))
     sweep = TrainingSetup(
-        gather=lambda one, rows: views[one][rows],
+        source=ArraySource(views),
         part=LabelledPositions(np.arange(len(numbers)), numbers.astype(np.int64)),
         folds=folds,
         n_classes=len(classes),
@@ -123,9 +114,7 @@ def diagnose(
     )
     width = views[own].shape[1]
     with MemoryBudget() as room:
-        found = experiments(
-            subject, sweep, _all_views(list(views), width), width=width, room=room, texts=texts
-        )
+        found = experiments(subject, sweep, _all_views(list(views), width), room=room, texts=texts)
     return judge(found, CURES, subject=f"{shape} head on {subject.view}")
 
 

@@ -1,5 +1,4 @@
-"""Verb: why texts miss the cache. Which field of the contract differs from which space, or which
-texts are new.
+"""Verb: why texts miss the cache, and what would make them hits.
 
 Reads top to bottom: read and render the texts, work out the contract as `extract` does, look into
 every space, and say what separates each from the request, nearest first. No model is loaded and
@@ -20,17 +19,17 @@ from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
 from featcache.cache.folder import folder_name, spaces_in, widest
-from featcache.cache.memo import Memo
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
-from featcache.data.stream import as_typed, stream
+from featcache.data.stream import as_typed
 from featcache.data.survey import Cursor, Survey
 from featcache.data.table import CHUNK_ROWS
 from featcache.data.texts import TextOptions
+from featcache.extraction.job import Job, missing_rows, prepare
 from featcache.features.commands import DEFAULT_CACHE, extract_command
-from featcache.features.request import BackboneChoice, Resolved, resolve
+from featcache.features.request import BackboneChoice, pooling_named
 
-# The fields that an option sets; a difference in any other one is another model or another
+# The fields that an option sets. A difference in any other field means another model or another
 # tokenizer.
 _OPTIONS = {
     "layers": "--layers",
@@ -43,8 +42,12 @@ _EXAMPLES = 2
 
 @dataclass(frozen=True)
 class FieldDifference:
-    """A field of the contract, in the space and in the request; `config.x` is a key of the
-    configuration.
+    """A field of the contract in which a space and the request differ.
+
+    Attributes:
+        field: Its name; `config.x` is a key of the model's configuration.
+        there: Its value in the space.
+        asked: Its value in the request.
     """
 
     field: str
@@ -54,7 +57,13 @@ class FieldDifference:
 
 @dataclass(frozen=True)
 class NewText:
-    """A text that the serving space does not hold. row: counted from 1 in its source."""
+    """A text that the serving space does not hold.
+
+    Attributes:
+        source: The file or the like it came from.
+        row: Its row there, counted from 1.
+        text: The text as the backbone would be given it.
+    """
 
     source: str
     row: int
@@ -65,10 +74,15 @@ class NewText:
 class Neighbour:
     """A space that does not serve the request.
 
-    held: how many of the different texts it holds.  same_place: made from this very folder or hub
-    id;
-    same_name: from a backbone whose name is the same.  options: with which it would serve the
-    request; None where no option can.  command: the extraction with these options, or None.
+    Attributes:
+        space: Its name.
+        backbone: Where its backbone was found.
+        held: How many of the different texts it holds.
+        differences: The fields in which it differs from the request.
+        same_place: Whether it was made from the folder or hub id of the request.
+        same_name: Whether its backbone has the name of the request's backbone.
+        options: The options with which it would serve the request; None where no option helps.
+        command: The extraction with these options, or None.
     """
 
     space: str
@@ -85,13 +99,20 @@ class Neighbour:
 class Explanation:
     """Why texts miss.
 
-    space: the one that serves the request, or None; unique = hits + new, hits counted in it.
-    stripped: new texts that would be hits without the white space around them.  examples: the first
-    new texts.
-    others: all other spaces, nearest first (fewest differing fields, then most of the texts).
-    damaged: what is wrong with spaces that cannot be read; serving_damaged: the serving space is
-    one of them.
-    command: the extraction that computes what misses.  contract: what was asked for.
+    Attributes:
+        cache: The cache folder.
+        rows: Number of texts.
+        unique: Number of different texts: `hits` + `new`.
+        space: The space that serves the request, or None.
+        hits: How many different texts it holds.
+        new: How many it does not hold.
+        stripped: How many new texts would be hits without the white space around them.
+        examples: The first new texts.
+        others: All other spaces, nearest first: fewest differing fields, then most of the texts.
+        damaged: What is wrong with spaces that cannot be read.
+        serving_damaged: Whether the serving space is one of these.
+        command: The extraction that computes what is missing.
+        contract: The contract of the request.
     """
 
     cache: str
@@ -117,7 +138,7 @@ def explain_miss(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -125,142 +146,78 @@ def explain_miss(
     skip_empty: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    pool: str | Sequence[str] | None = None,
 ) -> Explanation:
-    """Why `extract` with the same arguments would compute texts instead of finding them.
+    """Explain why `extract` with the same arguments would compute texts instead of finding them.
 
-    Raises what `extract` raises for data, a backbone or options that cannot be used; a damaged
-    space is told of.
+    Damaged spaces are reported, not raised.
+
+    Args:
+        data: As for `extract`, like all other arguments.
+        backbone: A model folder or hub id.
+        cache: The cache folder.
+        text: The column of the texts.
+        template: How several columns become one text.
+        layers: "auto", "all", "last" or layer numbers.
+        pooling: Poolings; the default depends on the model.
+        max_length: Tokens of the longest text.
+        dtype: Number type of the model, or "auto".
+        device: "auto", "cpu", "cuda" or "mps".
+        encoding: Encoding of text files.
+        skip_empty: Whether rows without text are left out instead of refused.
+        allow_pickle: Whether weights may be pickles.
+        trust_remote_code: Whether code in the model's folder may run.
+        pool: Another name of `pooling`.
+
+    Returns:
+        What the serving space lacks, and what separates every other space from the request.
+
+    Raises:
+        InputError: Data, backbone or options cannot be used.
     """
-    place = Path(cache)
-    reading = TextOptions(text, template, encoding, skip_empty)
     choice = BackboneChoice(
-        os.fspath(backbone),
-        layers,
-        pool,
-        max_length,
-        dtype,
-        device,
-        allow_pickle,
-        trust_remote_code,
+        backbone=os.fspath(backbone),
+        layers=layers,
+        pooling=pooling_named(pooling, pool),
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
-    survey = Survey.of(stream(data, encoding=encoding), reading)
-    keys = survey.keys
-    resolved = resolve(choice, place, Memo.load(place))
-    spaces, damaged = spaces_in(place)
-    serving = next((one for one in spaces if one.path == resolved.path), None)
-    new = np.arange(len(keys)) if serving is None else np.flatnonzero(serving.find(keys) < 0)
-    examples = zip(new[:_EXAMPLES].tolist(), survey.texts(new[:_EXAMPLES]), strict=True)
-    request = _Request(
-        as_typed(survey.sources),
-        choice,
-        reading,
-        place,
-        resolved,
-        {one.path: one.contract for one in spaces},
-    )
-    others = [
-        request.neighbour(one, int((one.find(keys) >= 0).sum()))
-        for one in spaces
-        if one is not serving
-    ]
+    reading = TextOptions(text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    job = prepare(data, choice, reading, Path(cache))
+    survey, path = job.survey, job.resolved.path
+    spaces, damaged = spaces_in(job.cache)
+    serving = next((space for space in spaces if space.path == path), None)
+    new = missing_rows(serving, survey.keys)
     return Explanation(
         cache=os.fspath(cache),
         rows=survey.n_texts,
-        unique=len(keys),
+        unique=len(survey.keys),
         space=None if serving is None else serving.name,
-        hits=len(keys) - len(new),
+        hits=len(survey.keys) - len(new),
         new=len(new),
-        stripped=_stripped(serving, survey, new),
-        examples=tuple(NewText(*survey.place(one), text) for one, text in examples),
-        others=tuple(sorted(others, key=lambda one: (len(one.differences), -one.held, one.space))),
+        stripped=_count_stripped(serving, survey, new),
+        examples=_examples(survey, new[:_EXAMPLES]),
+        others=_neighbours(job, spaces, serving),
         damaged=tuple(error.what for error in damaged),
-        serving_damaged=resolved.path is not None and serving is None,
-        command=request.command({}),
-        contract=json.loads(resolved.contract.to_json()),
+        serving_damaged=path is not None and serving is None,
+        command=_command(job, {}),
+        contract=json.loads(job.resolved.contract.to_json()),
     )
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What was asked for, and the contracts of the spaces it is compared with."""
-
-    sources: list[str]
-    choice: BackboneChoice
-    reading: TextOptions
-    cache: Path
-    resolved: Resolved
-    contracts: Mapping[Path, Contract]
-
-    def neighbour(self, space: Space, held: int) -> Neighbour:
-        asked, there = self.resolved.contract, space.contract
-        pairs = there.differences(asked)
-        # More layers or poolings than asked for keep no space from serving, unless that is all
-        # there is to say.
-        spare = {
-            name
-            for name in ("layers", "poolings")
-            if set(getattr(asked, name)) <= set(getattr(there, name))
-        }
-        telling = {name: pair for name, pair in pairs.items() if name not in spare} or pairs
-        changes = self._changes(space, set(telling)) if set(telling) <= set(_OPTIONS) else None
-        mine, theirs = self.resolved.origin(self.choice.backbone).backbone, space.origin.backbone
-        return Neighbour(
-            space=space.name,
-            backbone=theirs,
-            held=held,
-            differences=tuple(FieldDifference(name, *pair) for name, pair in telling.items()),
-            same_place=mine == theirs,
-            same_name=folder_name(mine) == folder_name(theirs),
-            options=None
-            if changes is None
-            else tuple(part for pair in changes.items() for part in pair),
-            command=None if changes is None else self.command(changes),
-        )
-
-    def _changes(self, space: Space, fields: set[str]) -> dict[str, str]:
-        """Options with which the request becomes one that this space serves, and no other space
-        before it.
-        """
-        there = space.contract
-        if "poolings" in fields and self.choice.layers == "auto":
-            fields = fields | {
-                "layers"
-            }  # how many layers "auto" means depends on the number of poolings
-        values = {name: getattr(there, name) for name in fields}
-        if widest(self.contracts, replace(self.resolved.contract, **values)) != space.path:
-            fields = fields | {"layers", "poolings"}
-        return {
-            option: _typed(getattr(there, name))
-            for name, option in _OPTIONS.items()
-            if name in fields
-        }
-
-    def command(self, changes: Mapping[str, str]) -> str:
-        """The extraction that was asked about, with some of its options changed."""
-        choice = self.choice
-        typed = {
-            "--layers": None if choice.layers == "auto" else _typed(choice.layers),
-            "--pool": None if choice.pool is None else _typed(choice.pool),
-            "--max-length": None if choice.max_length is None else str(choice.max_length),
-            "--dtype": None if choice.dtype == "auto" else choice.dtype,
-            "--device": None if choice.device == "auto" else choice.device,
-            **changes,
-        }
-        options = self.reading.options()
-        options += [
-            part for name, value in typed.items() if value is not None for part in (name, value)
-        ]
-        options += ["--allow-pickle"] if choice.allow_pickle else []
-        options += ["--trust-remote-code"] if choice.trust_remote_code else []
-        return extract_command(self.cache, self.sources, choice.backbone, options)
+def _examples(survey: Survey, rows: NDArray[np.int64]) -> tuple[NewText, ...]:
+    """A few new texts and where they stand. rows: (n,) numbers of different texts."""
+    examples = []
+    for row, text in zip(rows.tolist(), survey.texts(rows), strict=True):
+        source, number = survey.place(row)
+        examples.append(NewText(source, number, text))
+    return tuple(examples)
 
 
-def _typed(value: int | str | Sequence[object]) -> str:
-    """A value as it is typed on the command line."""
-    return str(value) if isinstance(value, int | str) else ",".join(map(str, value))
-
-
-def _stripped(space: Space | None, survey: Survey, new: NDArray[np.int64]) -> int:
+def _count_stripped(space: Space | None, survey: Survey, new: NDArray[np.int64]) -> int:
     """How many new texts are cached without the white space around them."""
     if space is None:
         return 0
@@ -270,3 +227,93 @@ def _stripped(space: Space | None, survey: Survey, new: NDArray[np.int64]) -> in
         keys = row_keys([text.strip() for text in texts if text != text.strip()])
         n_stripped += int((space.find(keys) >= 0).sum())
     return n_stripped
+
+
+def _neighbours(job: Job, spaces: Sequence[Space], serving: Space | None) -> tuple[Neighbour, ...]:
+    """All spaces but the serving one, nearest first."""
+    contracts = {space.path: space.contract for space in spaces}
+    neighbours = [_neighbour(job, contracts, space) for space in spaces if space is not serving]
+    neighbours.sort(key=lambda space: (len(space.differences), -space.held, space.space))
+    return tuple(neighbours)
+
+
+def _neighbour(job: Job, contracts: Mapping[Path, Contract], space: Space) -> Neighbour:
+    """What separates one space from the request."""
+    requested, held = job.resolved.contract, space.contract
+    differences = held.differences(requested)
+    # More layers or poolings than requested keep no space from serving, so they are left out unless
+    # there is nothing else to say.
+    spare = set()
+    for name in ("layers", "poolings"):
+        if set(getattr(requested, name)) <= set(getattr(held, name)):
+            spare.add(name)
+    telling = {name: pair for name, pair in differences.items() if name not in spare} or differences
+    changes = None
+    if telling.keys() <= _OPTIONS.keys():
+        changes = _changes(job, contracts, space, set(telling))
+    backbone = job.resolved.origin(job.choice.backbone).backbone
+    n_held = int((space.find(job.survey.keys) >= 0).sum())
+    return Neighbour(
+        space=space.name,
+        backbone=space.origin.backbone,
+        held=n_held,
+        differences=tuple(FieldDifference(name, *pair) for name, pair in telling.items()),
+        same_place=backbone == space.origin.backbone,
+        same_name=folder_name(backbone) == folder_name(space.origin.backbone),
+        options=None if changes is None else _flat(changes),
+        command=None if changes is None else _command(job, changes),
+    )
+
+
+def _changes(
+    job: Job, contracts: Mapping[Path, Contract], space: Space, fields: set[str]
+) -> dict[str, str]:
+    """Options with which the request becomes one that this space serves, and no other before it."""
+    held = space.contract
+    if "poolings" in fields and job.choice.layers == "auto":
+        # How many layers "auto" means depends on the number of poolings.
+        fields = fields | {"layers"}
+    values = {name: getattr(held, name) for name in fields}
+    if widest(contracts, replace(job.resolved.contract, **values)) != space.path:
+        fields = fields | {"layers", "poolings"}
+    changes = {}
+    for name, option in _OPTIONS.items():
+        if name in fields:
+            changes[option] = _typed(getattr(held, name))
+    return changes
+
+
+def _command(job: Job, changes: Mapping[str, str]) -> str:
+    """The extraction of the request, with some of its options changed."""
+    choice = job.choice
+    options: dict[str, str] = {}
+    if choice.layers != "auto":
+        options["--layers"] = _typed(choice.layers)
+    if choice.pooling is not None:
+        options["--pool"] = _typed(choice.pooling)
+    if choice.max_length is not None:
+        options["--max-length"] = str(choice.max_length)
+    if choice.dtype != "auto":
+        options["--dtype"] = choice.dtype
+    if choice.device != "auto":
+        options["--device"] = choice.device
+    flags = []
+    if choice.allow_pickle:
+        flags.append("--allow-pickle")
+    if choice.trust_remote_code:
+        flags.append("--trust-remote-code")
+    typed = [*job.reading.options(), *_flat({**options, **changes}), *flags]
+    return extract_command(job.cache, as_typed(job.survey.sources), choice.backbone, typed)
+
+
+def _flat(options: Mapping[str, str]) -> tuple[str, ...]:
+    """Options and their values, one after the other."""
+    parts: list[str] = []
+    for pair in options.items():
+        parts += pair
+    return tuple(parts)
+
+
+def _typed(value: int | str | Sequence[object]) -> str:
+    """A value as it is typed on the command line."""
+    return str(value) if isinstance(value, int | str) else ",".join(map(str, value))

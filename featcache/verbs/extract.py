@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.cache.memo import Memo
 from featcache.data.texts import TextOptions
 from featcache.errors import InputError
 from featcache.extraction.job import prepare
 from featcache.extraction.model import PassOptions
 from featcache.extraction.run import run_job
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 from featcache.progress import Progress, Silent
 
 
@@ -68,7 +67,7 @@ def extract(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -80,6 +79,7 @@ def extract(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
 ) -> Extraction:
     """Make sure that the pooled states of all texts are in the cache; compute those that are not.
 
@@ -101,29 +101,27 @@ def extract(
     """
     started = time.perf_counter()
     progress = progress or Silent()
-    place = Path(cache)
-    memo = Memo.load(place)
     choice = BackboneChoice(
-        os.fspath(backbone),
-        layers,
-        pool,
-        max_length,
-        dtype,
-        device,
-        allow_pickle,
-        trust_remote_code,
+        backbone=os.fspath(backbone),
+        layers=layers,
+        pooling=pooling_named(pooling, pool),
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
-    running = PassOptions(attention, compile)
-    running.check()
+    reading = TextOptions(text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    options = PassOptions(attention=attention, compile=compile)
     if shard_rows is not None and shard_rows < 1:
         msg = f"--shard-rows {shard_rows} is not a number of rows"
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
-    job = prepare(data, choice, place, memo, TextOptions(text, template, encoding, skip_empty))
+    job = prepare(data, choice, reading, Path(cache))
     survey = job.survey
     if survey.n_empty:
         progress.note(f"left out   {survey.n_empty:,} rows without text")
-    done = run_job(job, choice, place, memo, running, shard_rows, progress)
-    space, ran, model, load_seconds = done.space, done.ran, done.model, done.load_seconds
+    done = run_job(job, options, progress, shard_rows=shard_rows)
+    space, ran, model, load_seconds = done.space, done.statistics, done.model, done.load_seconds
     compile_seconds = 0.0 if model is None else model.compile_seconds
     seconds = time.perf_counter() - started - load_seconds - compile_seconds
     return Extraction(

@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
-from featcache.cache.memo import Memo
-from featcache.cache.space import Space
 from featcache.data.survey import Cursor, Survey
 from featcache.data.texts import TextOptions
 from featcache.extraction.compute import states_of
 from featcache.extraction.job import missing_rows, prepare, row_bytes
 from featcache.extraction.model import PassOptions, load_for
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 
 if TYPE_CHECKING:
     from featcache.backbone.model import Backbone
@@ -61,7 +59,7 @@ def plan(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -71,34 +69,32 @@ def plan(
     compile: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    pool: str | Sequence[str] | None = None,
 ) -> Plan:
     """What `extract` with the same arguments would find and compute; nothing is written.
 
     The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
     """
-    running = PassOptions(attention, compile)
-    running.check()
-    place = Path(cache)
-    memo = Memo.load(place)
     choice = BackboneChoice(
-        os.fspath(backbone),
-        layers,
-        pool,
-        max_length,
-        dtype,
-        device,
-        allow_pickle,
-        trust_remote_code,
+        backbone=os.fspath(backbone),
+        layers=layers,
+        pooling=pooling_named(pooling, pool),
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
-    job = prepare(data, choice, place, memo, TextOptions(text, template, encoding, skip_empty))
+    reading = TextOptions(text=text, template=template, encoding=encoding, skip_empty=skip_empty)
+    # The few rows of the measurement run uncompiled: compiling would take longer than they do.
+    options = replace(PassOptions(attention=attention, compile=compile), compile="off")
+    job = prepare(data, choice, reading, Path(cache))
     contract = job.resolved.contract
-    space = None if job.resolved.path is None else Space.open(job.resolved.path)
+    space = job.open_space()
     missing = missing_rows(space, job.survey.keys)
     tokens, truncated, seconds = 0, 0, 0.0
     if len(missing):
-        model = load_for(
-            job.resolved, choice, memo, replace(running, compile="off"), len(missing), list
-        )
+        model = load_for(job, options, len(missing), list)
         tokens, truncated, sample = _tokens_of(job.survey, missing, model, contract)
         seconds = tokens * _seconds_per_token(model, sample, contract)
     return Plan(

@@ -251,14 +251,14 @@ class _Source:
         remembered = [one.description.backbone for one in predictors]
         found = next((folder for folder in remembered if Path(folder).is_dir()), remembered[0])
         choice = BackboneChoice(
-            os.fspath(backbone or found),
-            contract.layers,
-            contract.poolings,
-            contract.max_length,
-            contract.dtype,
-            device,
-            allow_pickle,
-            trust_remote_code,
+            backbone=os.fspath(backbone or found),
+            layers=contract.layers,
+            pooling=contract.poolings,
+            max_length=contract.max_length,
+            dtype=contract.dtype,
+            device=device,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
         )
         return cls(predictors, contract, choice, backbone is not None, progress)
 
@@ -351,11 +351,8 @@ class _Source:
         being cached.
         """
         try:
-            memo = Memo.load(self.cache)
-            job = prepare({"text": texts}, self.choice, self.cache, memo, TextOptions())
-            run_job(
-                job, self.choice, self.cache, memo, PassOptions(), None, self.progress or Silent()
-            )
+            job = prepare({"text": texts}, self.choice, TextOptions(), self.cache)
+            run_job(job, PassOptions(), self.progress or Silent())
         except MachineError as error:
             (self.progress or Silent()).note(f"not cached  {error.what}")
             return False

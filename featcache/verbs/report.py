@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.errors import InputError, MachineError
 from featcache.report.page import write_report_page
 from featcache.runs.folder import REPORT
-from featcache.runs.reading import read_run
+from featcache.runs.run import read_run
 
 
 def write_report(

@@ -86,7 +86,17 @@ def test_people_read_a_report_for_each_label(fit: Any) -> None:
 def test_a_second_choice_on_the_same_test_rows_is_said(fit: Any) -> None:
     assert "on these test rows before" not in fit("--label", "long", *TINY, "--seed", "3").stderr
     told = fit(
-        "--label", "long", *TINY[:2], "--layers", "0", "--search", "grid", "--seed", "3", "--json"
+        "--label",
+        "long",
+        *TINY[:2],
+        "--layers",
+        "0",
+        "--search",
+        "grid",
+        "--seed",
+        "3",
+        "--no-evidence",
+        "--json",
     )
     assert "another choice was scored on these test rows before" in told.stderr
     (before,) = json.loads(told.stdout)["test_read_before"]
@@ -130,6 +140,7 @@ def test_options_of_the_search_are_told_in_the_result(fit: Any) -> None:
         "--residual",
         "--metric",
         "mcc",
+        "--no-evidence",
         "--json",
     )
     assert told.exit_code == 0, told.stderr

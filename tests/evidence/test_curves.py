@@ -36,7 +36,7 @@ def test_sizes_are_halves_of_halves() -> None:
 
 def test_more_rows_score_better_and_the_largest_size_is_all_of_them() -> None:
     sweep = linear_task(600, 500)
-    growth = by_rows(Candidate(ONE, LOGREG, path=(0.1,)), sweep, width=40)
+    growth = by_rows(Candidate(ONE, LOGREG, path=(0.1,)), sweep)
     assert [one.rows for one in growth.sizes] == [37, 75, 150, 300, 600]
     assert [one.draws for one in growth.sizes] == [6, 6, 4, 2, 1]
     means = [one.score.value for one in growth.sizes]
@@ -44,7 +44,7 @@ def test_more_rows_score_better_and_the_largest_size_is_all_of_them() -> None:
     assert means[-1] - means[0] > 0.02
     trains = [one.train for one in growth.sizes]
     assert trains[0] > trains[-1]  # few rows are learned by heart
-    features = sweep.gather(ONE, np.arange(1100))
+    features = sweep.source.gather(ONE, np.arange(1100))
     scaled = (features - features[:600].mean(axis=0)) / features[:600].std(axis=0)
     oracle = LogisticRegression(C=0.1, max_iter=1000).fit(scaled[:600], sweep.part.labels[:600])
     assert means[-1] == pytest.approx(oracle.score(scaled[600:], sweep.truth), abs=0.005)
@@ -58,14 +58,12 @@ def test_a_size_is_the_mean_of_its_draws_and_folds_are_pooled() -> None:
     """
     sweep = linear_task(400, 0, inputs=8)
     folds = (Fold(np.arange(200), np.arange(200, 400)), Fold(np.arange(200, 400), np.arange(200)))
-    growth = by_rows(
-        Candidate(ONE, LOGREG, path=(1.0,)), replace(sweep, folds=folds), width=8, most_draws=2
-    )
+    growth = by_rows(Candidate(ONE, LOGREG, path=(1.0,)), replace(sweep, folds=folds), most_draws=2)
     assert [(one.rows, one.draws) for one in growth.sizes] == [(50, 2), (100, 2), (200, 1)]
     for one in growth.sizes:
         assert one.score.value == pytest.approx(np.mean(one.scores), abs=2e-6)
         assert one.score.low < one.score.value < one.score.high
-    features, labels = sweep.gather(ONE, np.arange(400)), sweep.part.labels
+    features, labels = sweep.source.gather(ONE, np.arange(400)), sweep.part.labels
     given = np.empty(400, dtype=np.int64)
     for fold in folds:
         mean, spread = features[fold.train].mean(axis=0), features[fold.train].std(axis=0)
@@ -82,7 +80,6 @@ def test_json_is_what_a_report_draws() -> None:
     growth = by_rows(
         Candidate(ONE, LINEAR, base_recipe(200, seed=0)),
         linear_task(200, 200),
-        width=40,
         most_draws=2,
     )
     told = growth.to_json()
@@ -95,15 +92,12 @@ def test_json_is_what_a_report_draws() -> None:
 
 
 def test_too_few_rows_are_said_with_how_many_it_takes() -> None:
-    few = by_rows(Candidate(ONE, LOGREG), linear_task(64, 50), width=40)
+    few = by_rows(Candidate(ONE, LOGREG), linear_task(64, 50))
     assert few.sentence() == "no learning curve: it takes 128 training rows"
     told = few.to_json()
     assert (told["fit"], told["doubling"]) == (None, None)
     assert len(told["points"]) == 2
-    assert (
-        by_rows(Candidate(ONE, LOGREG), linear_task(128, 50), width=40, most_draws=2).curve
-        is not None
-    )
+    assert by_rows(Candidate(ONE, LOGREG), linear_task(128, 50), most_draws=2).curve is not None
 
 
 def test_time_that_runs_out_leaves_the_small_sizes() -> None:
@@ -111,15 +105,12 @@ def test_time_that_runs_out_leaves_the_small_sizes() -> None:
     growth = by_rows(
         Candidate(ONE, LOGREG),
         linear_task(400, 100),
-        width=40,
         out_of_time=lambda: len(seen) == 2,
         watch=seen.append,
     )
     assert [one.rows for one in growth.sizes] == seen == [50, 100]
     assert growth.curve is None
-    none = by_rows(
-        Candidate(ONE, LOGREG), linear_task(400, 100), width=40, out_of_time=lambda: True
-    )
+    none = by_rows(Candidate(ONE, LOGREG), linear_task(400, 100), out_of_time=lambda: True)
     assert none.sizes == ()
 
 
@@ -130,7 +121,6 @@ def test_hidden_layers_gain_on_xor_and_not_on_a_linear_task() -> None:
     heads = by_capacity(
         ONE,
         sweep_of({ONE: features}, labels, train=800, held=300),
-        width=4,
         depths=(0, 1),
         widths=(32,),
     )
@@ -141,12 +131,11 @@ def test_hidden_layers_gain_on_xor_and_not_on_a_linear_task() -> None:
     assert deeper.gain.low > 0.2
     assert deeper.score.value == pytest.approx(linear.score.value + deeper.gain.value, abs=1e-5)
     assert deeper.n_parameters > linear.n_parameters
-    _, plain = by_capacity(ONE, linear_task(400, 300), width=40, depths=(0, 1), widths=(16,))
+    _, plain = by_capacity(ONE, linear_task(400, 300), depths=(0, 1), widths=(16,))
     assert plain.gain is not None
     assert plain.gain.low < 0.02
     assert [
-        one.depth
-        for one in by_capacity(ONE, linear_task(64, 50), width=40, depths=(1,), widths=(4,))
+        one.depth for one in by_capacity(ONE, linear_task(64, 50), depths=(1,), widths=(4,))
     ] == [1]
 
 

@@ -22,6 +22,8 @@ from featcache.features.budget import MemoryBudget
 from featcache.features.matrices import FoldFeatures, raw_features
 from featcache.features.views import View
 from featcache.heads.setup import TrainingSetup
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from tests.search.planted import LINEAR, LOGREG, grid, mlp, searched, sweep_of
 
 VIEWS = [View((layer,), ("mean",)) for layer in range(3)]
@@ -53,9 +55,9 @@ def ours(folder: Path) -> list[Path]:
 def test_held_rows_are_standardised_by_what_training_rows_are_like() -> None:
     sweep = planted()
     with MemoryBudget() as room:
-        features = FoldFeatures(sweep.gather, sweep.part.rows, sweep.folds[0], room)
+        features = FoldFeatures(sweep.source, sweep.part.rows, sweep.folds[0], room)
         for view, raw in zip(
-            VIEWS, (sweep.gather(view, np.arange(120)) for view in VIEWS), strict=True
+            VIEWS, (sweep.source.gather(view, np.arange(120)) for view in VIEWS), strict=True
         ):
             one = features.view(view)
             mean, std = raw[:90].mean(axis=0), raw[:90].std(axis=0)
@@ -70,21 +72,24 @@ def test_held_rows_are_standardised_by_what_training_rows_are_like() -> None:
         assert half.train.dtype == torch.bfloat16
         torch.testing.assert_close(half.train.float(), joined.train, atol=0.05, rtol=0.01)
     np.testing.assert_array_equal(
-        raw_features(sweep.gather, JOINED, np.array([3]))[0, 5:],
-        sweep.gather(VIEWS[2], np.array([3]))[0],
+        raw_features(sweep.source, JOINED, np.array([3]))[0, 5:],
+        sweep.source.gather(VIEWS[2], np.array([3]))[0],
     )
 
 
 def test_each_single_view_is_read_once_whoever_asks() -> None:
     sweep, asked = planted(), Counter[View]()
 
-    def counted(view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        asked[view] += 1
-        return sweep.gather(view, rows)
+    class Counted:
+        width = sweep.source.width
 
-    watched = replace(sweep, gather=counted)
+        def gather(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            asked[view] += 1
+            return sweep.source.gather(view, rows)
+
+    watched = replace(sweep, source=Counted())
     with MemoryBudget() as room, ThreadPoolExecutor(4) as pool:
-        features = FoldFeatures(watched.gather, watched.part.rows, sweep.folds[0], room)
+        features = FoldFeatures(watched.source, watched.part.rows, sweep.folds[0], room)
         list(pool.map(features.view, [*VIEWS, JOINED, MIX, JOINED, *VIEWS] * 3))
     assert asked == dict.fromkeys(VIEWS, 1)
 
@@ -98,7 +103,8 @@ def test_a_small_room_goes_on_in_a_file_with_the_same_numbers_and_leaves_none(
     assert ours(own_folder) == []
     in_file = searched(sweep, candidates, limit=2000)
     for one, other in zip(in_memory, in_file, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
         np.testing.assert_array_equal(one.predicted, other.predicted)
     assert ours(own_folder) == []
 

@@ -100,7 +100,7 @@ def _run(seed: int) -> _Run:
         [
             float(
                 (
-                    head.logits(raw_features(sweep.gather, trial.view, part.rows)).argmax(axis=1)
+                    head.logits(raw_features(sweep.source, trial.view, part.rows)).argmax(axis=1)
                     == part.labels
                 ).mean()
             )

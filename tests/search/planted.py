@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.features.budget import MemoryBudget
 from featcache.features.folds import one_fold
+from featcache.features.source import ArraySource
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
@@ -33,9 +34,7 @@ def sweep_of(
 ) -> TrainingSetup:
     """The first rows to train on, the next to validate on; what is behind them is for tests."""
 
-    def gather(view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return features[view][rows].astype(np.float32)
-
+    source = ArraySource({view: array.astype(np.float32) for view, array in features.items()})
     settings: dict[str, Any] = {
         "metric": "accuracy",
         "seed": 0,
@@ -43,7 +42,7 @@ def sweep_of(
         "folds": one_fold(train, held),
     }
     part = LabelledPositions(np.arange(train + held), labels[: train + held])
-    return TrainingSetup(gather, part, n_classes=int(labels.max()) + 1, **{**settings, **options})
+    return TrainingSetup(source, part, n_classes=int(labels.max()) + 1, **{**settings, **options})
 
 
 def grid(
@@ -66,7 +65,6 @@ def searched(
     **options: Any,
 ) -> list[Trial]:
     """limit: bytes of features that are kept in memory."""
-    width = sweep.gather(candidates[0].view.parts()[0], np.arange(1)).shape[1]
     with MemoryBudget(limit) as room:
-        search = Search(sweep, width, room=room, watch=lambda _: None, out_of_time=out_of_time)
+        search = Search(sweep, room=room, watch=lambda _: None, out_of_time=out_of_time)
         return search.run(candidates, **options)

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from featcache.features.budget import MemoryBudget
 from featcache.features.folds import folds_of
+from featcache.features.source import ArraySource
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
 from featcache.heads.kinds.custom import Factory
 from featcache.heads.setup import TrainingSetup
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from featcache.search.search import ETA, Search
 from featcache.search.selection import choose
 from featcache.search.trial import Trial
@@ -61,7 +64,12 @@ def candidates_of(sweep: TrainingSetup) -> list[Candidate]:
 def told(trials: Sequence[Trial]) -> list[dict[str, object]]:
     """All that a trial is but its time."""
     return [
-        {**trial.record(), "seconds": 0, "predicted": trial.predicted.tolist()} for trial in trials
+        {
+            **fields_of(TrialRecord.of(trial)),
+            "seconds": 0,
+            "predicted": trial.predicted.tolist(),
+        }
+        for trial in trials
     ]
 
 
@@ -231,7 +239,6 @@ def test_whoever_waits_is_told_of_every_candidate(halving: bool) -> None:
     with MemoryBudget() as room:
         search = Search(
             sweep,
-            9,
             room=room,
             watch=lambda best: told_of.append(best.n_done),
             out_of_time=lambda: False,
@@ -246,16 +253,18 @@ def test_whoever_waits_is_told_of_every_candidate(halving: bool) -> None:
 def test_views_are_not_read_when_the_time_is_up() -> None:
     sweep = planted()
 
-    def gather(_: View, __: NDArray[np.int64]) -> NDArray[np.float32]:
-        pytest.fail("some states were read")
+    class Unreadable(ArraySource):
+        def gather(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            pytest.fail(f"{len(rows)} rows of {view} were read")
 
+    unreadable = Unreadable({ONE: np.empty((0, 9), dtype=np.float32)})
     candidates = candidates_of(sweep)
-    assert not runs_of(replace(sweep, gather=gather), candidates)
+    assert not runs_of(replace(sweep, source=unreadable), candidates)
 
 
 def runs_of(sweep: TrainingSetup, candidates: Sequence[Candidate]) -> list[Trial]:
     with MemoryBudget() as room:
-        search = Search(sweep, 9, room=room, watch=lambda _: None, out_of_time=lambda: True)
+        search = Search(sweep, room=room, watch=lambda _: None, out_of_time=lambda: True)
         return search.run(candidates, halving=True)
 
 

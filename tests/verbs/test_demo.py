@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from featcache.demo import WEIGHTS, minilm
 from featcache.demo.docstrings import Described, docstrings
+from featcache.demo.encoder import WEIGHTS, minilm
 from featcache.errors import InputError
 
 
@@ -19,15 +19,15 @@ def described() -> list[Described]:
 
 
 def test_texts_are_different_and_of_the_promised_lengths(described: list[Described]) -> None:
-    texts = [one.text for one in described]
+    texts = [entry.text for entry in described]
     assert len(texts) == len(set(texts)) > 4000
     assert all(25 <= len(text) <= 400 for text in texts)
     assert not any("\n" in text or "  " in text for text in texts)
 
 
 def test_labels_are_what_the_libraries_say(described: list[Described]) -> None:
-    by_text = {one.text: one for one in described}
-    kinds = {one.kind for one in described}
+    by_text = {entry.text: entry for entry in described}
+    kinds = {entry.kind for entry in described}
     assert kinds == {"class", "function", "method", "property"}
     assert (
         by_text["Return the Discrete Cosine Transform of arbitrary type sequence x."].kind
@@ -37,7 +37,7 @@ def test_labels_are_what_the_libraries_say(described: list[Described]) -> None:
     assert by_text["Compute the roots of the rational approximation."].kind == "method"
     assert by_text["Frequencies values of the STFT."].kind == "property"
     assert by_text["Frequencies values of the STFT."].topic == "signal"
-    assert {one.topic for one in described if one.topic} >= {
+    assert {entry.topic for entry in described if entry.topic} >= {
         "stats",
         "signal",
         "optimize",

@@ -165,6 +165,7 @@ def test_packed_and_padded_batches_give_the_same_features_under_one_contract(
             extract(TEXTS, encoder, tmp_path / "packed", **wrong)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_gives_the_same_features(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

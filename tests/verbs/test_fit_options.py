@@ -23,6 +23,8 @@ from featcache.cache.space import Space
 from featcache.errors import BundleError, InputError, LabelError, MachineError
 from featcache.progress import Silent
 from featcache.runs.result import FitResult
+from featcache.runs.schema import TrialRecord
+from featcache.schema import fields_of
 from tests.conftest import everything_below
 from tests.verbs.test_fit_predict import rated, refused
 
@@ -70,7 +72,11 @@ def fit(cache: Path, tmp_path: Path) -> Any:
             **TINY,
             **options,
         }
-        return featcache.fit_heads(TRAIN if data is None else data, **options)
+        rows = TRAIN if data is None else data
+        if "labels" in options:
+            del options["label"]
+            return featcache.fit_labels(rows, **options)
+        return featcache.fit_heads(rows, **options)
 
     return call
 
@@ -97,7 +103,8 @@ def test_each_search_tries_as_many_as_were_asked_for(fit: Any, tmp_path: Path, s
     assert first.searched["search"] == search
     assert first.best.trial in first.trials
     for one, other in zip(first.trials, again.trials, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
     assert {str(trial.head) for trial in first.trials} == {"linear", "mlp 1×8"}
     if search == "halving":
         dropped = [trial for trial in first.trials if trial.ended != "done"]
@@ -139,7 +146,8 @@ def test_no_time_and_another_view_than_the_reference_s_leave_the_reference(fit: 
 def test_time_that_is_enough_changes_nothing(fit: Any, tmp_path: Path) -> None:
     plain, timed = fit(out=tmp_path / "a"), fit(out=tmp_path / "b", seconds=600)
     for one, other in zip(plain.trials, timed.trials, strict=True):
-        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
+        first_record, other_record = (fields_of(TrialRecord.of(trial)) for trial in (one, other))
+        assert {**first_record, "seconds": 0} == {**other_record, "seconds": 0}
 
 
 @pytest.mark.parametrize("form", [{}, {"activation": "relu", "layer_norm": True, "residual": True}])
@@ -147,7 +155,8 @@ def test_the_form_of_an_mlp_goes_into_trials_and_bundle(fit: Any, form: dict[str
     result = fit(heads="mlp", depths=(2,), widths=(8,), layers="2", **form)
     (trial,) = result.trials
     expected = {"activation": "gelu", "layer_norm": False, "residual": False, **form}
-    assert {name: trial.record()[name] for name in expected} == expected
+    record = TrialRecord.of(trial)
+    assert {name: getattr(record, name) for name in expected} == expected
     _, description = read_bundle(Path(result.bundle))
     assert {name: getattr(description, name) for name in expected} == expected
 
@@ -171,7 +180,7 @@ def test_what_scores_depend_on_is_in_the_signature(fit: Any, tmp_path: Path) -> 
     by_signature: dict[str, set[str]] = {}
     for one in found:
         by_signature.setdefault(one.signature, set()).add(
-            json.dumps(one.best.to_json(), sort_keys=True)
+            json.dumps(one.to_json()["best"], sort_keys=True)
         )
     assert all(len(scores) == 1 for scores in by_signature.values())
 
@@ -259,7 +268,7 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
         label: fit(data, label=label, out=tmp_path / "alone" / label) for label in ("label", "long")
     }
     monkeypatch.setattr(Space, "gather", counted)
-    both = fit(data, label=["label", "long"], out=tmp_path / "both")
+    both = fit(data, labels=["label", "long"], out=tmp_path / "both")
     assert asked == {(1, "mean"): 1, (2, "mean"): 1}
     assert list(both) == ["label", "long"]
     for label, single in singles.items():
@@ -280,7 +289,7 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
 
 def test_fitting_a_label_leaves_the_other_s_run_as_it_was(fit: Any, tmp_path: Path) -> None:
     data = two_labels(TRAIN)
-    fit(data, label=["label", "long"], out=tmp_path / "runs")
+    fit(data, labels=["label", "long"], out=tmp_path / "runs")
     before = everything_below(tmp_path / "runs" / "label")
     other = everything_below(tmp_path / "runs" / "long")
     fit(data, label="long", out=tmp_path / "runs" / "long", seed=1)
@@ -298,16 +307,20 @@ def test_labels_whose_names_make_one_folder_name_get_two(fit: Any, tmp_path: Pat
         "a-b": two_labels(TRAIN)["long"],
         "心": TRAIN["label"],
     }
-    found = fit(data, label=["a b", "a-b", "心"], out=tmp_path / "runs", heads="logreg", layers="2")
+    found = fit(
+        data, labels=["a b", "a-b", "心"], out=tmp_path / "runs", heads="logreg", layers="2"
+    )
     assert len({one.bundle for one in found.values()}) == 3
     for label, one in found.items():
         assert read_bundle(Path(one.bundle))[1].label == label
 
 
 def test_a_label_named_twice_is_fitted_once_and_none_is_refused(fit: Any) -> None:
-    assert list(fit(label=["label", "label"], heads="logreg", layers="2")) == ["label"]
-    with pytest.raises(InputError, match="no label"):
-        fit(label=[])
+    assert list(fit(labels=["label", "label"], heads="logreg", layers="2")) == ["label"]
+    with pytest.raises(InputError, match="is not a list of columns"):
+        fit(labels=[])
+    with pytest.raises(InputError, match="is not a list of columns"):
+        fit(labels="label")
 
 
 # -- heads that are code ---------------------------------------------------------------------------
@@ -527,7 +540,8 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(
         ({"views": "mix", "layers": "2", "heads": "linear"}, "nothing is left to try"),
         ({"views": "poolings"}, "nothing is left to try"),
         ({"heads": []}, "no head is left to try"),
-        ({"label": ["label", "stars"]}, "no column 'stars'"),
+        ({"labels": ["label", "stars"]}, "no column 'stars'"),
+        ({"label": ["label", "stars"]}, "is not a list of columns"),
     ],
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", str(value)),
 )

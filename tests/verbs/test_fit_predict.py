@@ -195,7 +195,11 @@ def test_the_run_folder_holds_result_trials_report_and_bundle(fitted: FitResult)
 
 def test_the_same_call_gives_the_same_result(fit: Any, tmp_path: Path) -> None:
     """Experiments and all; the bundle's place is in the cure."""
-    first, second = (fit(out=tmp_path / name, evidence=True).to_json() for name in ("one", "two"))
+    data = {name: values[:120] for name, values in rated(400, seed=1).items()}
+    quick = {"heads": "logreg", "layers": "2"}
+    first, second = (
+        fit(data, out=tmp_path / name, evidence=True, **quick).to_json() for name in ("one", "two")
+    )
     for result, name in ((first, "one"), (second, "two")):
         del result["seconds"], result["created"]
         assert str(tmp_path / name) in result["bundle"]
@@ -204,7 +208,7 @@ def test_the_same_call_gives_the_same_result(fit: Any, tmp_path: Path) -> None:
         result["bundle"] = result["bundle"].replace(f"/{name}/", "/")
     assert first["verdict"]["experiments"]
     assert first == second
-    other = fit(out=tmp_path / "three", seed=1).to_json()
+    other = fit(data, out=tmp_path / "three", seed=1, **quick).to_json()
     assert other["signature"] != first["signature"]
 
 

@@ -83,9 +83,8 @@ def runners_of(
     fold: Fold,
     features: FoldFeatures,
     metric: Metric,
-    width: int,
 ) -> list[Runner]:
-    """Runners for numbered candidates. width: of one layer's states.
+    """Runners for numbered candidates.
 
     The one with the quickest result is first; then the longest, so that threads end together.
     """
@@ -95,7 +94,7 @@ def runners_of(
     stacks = [
         _Stack(part, sweep, fold, features, metric)
         for _, same in groupby(sorted(stacked, key=_stack_key), key=_stack_key)
-        for part in _chunks(list(same), width)
+        for part in _chunks(list(same), sweep.source.width)
     ]
     found: list[Runner] = [*stacks[:1], *reversed(stacks[1:])]
     found += [_Path(one, sweep, fold, features, metric) for one in logistic]
@@ -358,7 +357,7 @@ class _Customs:
         recipe = replace(candidate.recipe, max_epochs=min(epochs, candidate.recipe.max_epochs))
         train, held = (
             Examples(
-                raw_features(self._sweep.gather, candidate.view, self._sweep.part.rows[places]),
+                raw_features(self._sweep.source, candidate.view, self._sweep.part.rows[places]),
                 self._sweep.part.labels[places],
             )
             for places in (self._fold.train, self._fold.held)

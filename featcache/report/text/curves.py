@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from featcache.console import INDENT, Console, plain_text, print_line
 from featcache.evidence.curves import CapacityPoint, MeasuredCurve
-from featcache.report.text.fit import INDENT, TEXT_WIDTH, print_line
 from featcache.tasks.metrics import Interval
 
 
@@ -17,10 +14,7 @@ def growth_text(
     growths: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
 ) -> str:
     """All of it as plain text."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=INDENT + TEXT_WIDTH, no_color=True, highlight=False)
-    print_curves(growths, view, capacity, console)
-    return "\n".join(one.rstrip() for one in stream.getvalue().splitlines()) + "\n"
+    return plain_text(lambda console: print_curves(growths, view, capacity, console))
 
 
 def print_curves(

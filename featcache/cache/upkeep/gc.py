@@ -119,7 +119,8 @@ def collect(
         return
     space = Space.open(removal.path)
     with space.alone(waiting) as now:
-        meant = [shard for shard in now.shards if shard.path.name in removal.files]
+        files = (*now.shards, *now.additions)
+        meant = [file for file in files if file.path.name in removal.files]
         if removal.keep is None:
             remove(shard.path for shard in meant)
         else:
@@ -134,7 +135,7 @@ def collect(
 
 
 def _names(space: Space) -> frozenset[str]:
-    return frozenset(shard.path.name for shard in space.shards)
+    return frozenset(file.path.name for file in (*space.shards, *space.additions))
 
 
 def _old(folder: Path, shape: re.Pattern[str], age: float) -> Iterator[tuple[str, int]]:

@@ -16,8 +16,8 @@ from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
+from featcache.cache.folder import spaces_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import spaces_in
 from featcache.data.checks import Finding, Truncation, by_weight, check_parts, leak_error
 from featcache.data.checks.findings import EXAMPLES
 from featcache.data.keys import row_keys
@@ -151,7 +151,7 @@ def check(
     for one in labels:
         parts, odd = _parts(tables, one, reading)
         truncation, limit = _truncation([rows for _, rows in parts], choice, Path(cache))
-        found = check_parts(parts, truncated=truncation, label=one, reading=reading)
+        found = check_parts(parts, truncated=truncation, label=one)
         results[one] = Checked(
             label=one,
             rows={name: len(rows.texts) for name, rows in parts},

@@ -371,19 +371,6 @@ def contracts_in(cache: Path) -> dict[Path, Contract]:
     return contracts
 
 
-def widest(contracts: Mapping[Path, Contract], asked: Contract) -> Path | None:
-    """The space that serves `asked` with the most layers and poolings; exactly equal ones first."""
-    serving = [path for path, contract in contracts.items() if contract.holds(asked)]
-    return max(
-        serving,
-        key=lambda path: (
-            contracts[path] == asked,
-            len(contracts[path].layers) * len(contracts[path].poolings),
-        ),
-        default=None,
-    )
-
-
 def _give_up(path: Path) -> None:
     """After a failure: remove a space without rows, unless others are at it. Says nothing of what
     goes wrong.

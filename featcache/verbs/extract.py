@@ -117,6 +117,8 @@ def extract(
         raise InputError(msg, cure="Give 1 or more, or leave it out.")
     job = prepare(data, choice, reading, Path(cache))
     survey = job.survey
+    if job.resolved.note is not None:
+        progress.note(f"pooling    {job.resolved.note}")
     if survey.n_empty:
         progress.note(f"left out   {survey.n_empty:,} rows without text")
     done = run_job(job, options, progress, shard_rows=shard_rows)

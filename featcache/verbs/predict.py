@@ -24,7 +24,7 @@ from featcache.bundles.bundle import Description, read_bundle
 from featcache.cache.columns import narrow
 from featcache.cache.contract import POOLINGS, Contract
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in, widest
+from featcache.cache.space import Space, contracts_in
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
 from featcache.data.texts import TextOptions
@@ -41,8 +41,9 @@ from featcache.extraction.job import prepare
 from featcache.extraction.model import PassOptions
 from featcache.extraction.run import run_job
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.find import fields_of
+from featcache.features.misses import fields_of
 from featcache.features.request import BackboneChoice
+from featcache.features.serving import widest
 from featcache.heads.network import Head
 from featcache.progress import Progress, Silent
 from featcache.tasks.single_label import softmax

@@ -22,9 +22,9 @@ from featcache.cache.space import (
     contracts_in,
     folder_name,
     spaces_in,
-    widest,
 )
 from featcache.errors import CacheMissError, ContractError, DamageError
+from featcache.features.serving import widest
 from tests.cache.test_shard import contract, rows
 
 ORIGIN = BackboneOrigin("models/tiny", 5, 2, 48)

@@ -33,9 +33,10 @@ from featcache.backbone.fingerprint import fingerprint
 from featcache.backbone.load import load_backbone
 from featcache.cache.contract import Contract
 from featcache.cache.memo import Memo
-from featcache.cache.space import contracts_in, widest
+from featcache.cache.space import contracts_in
 from featcache.data.keys import row_keys
 from featcache.errors import BackboneError
+from featcache.features.serving import widest
 from tests.conftest import Run, save_encoder
 
 # Upper case, punctuation, unknown words, one text longer than the model: each change below shows in

@@ -143,13 +143,7 @@ def _slice_rows(n_missing: int, shard_rows: int | None) -> tuple[int, int]:
 
 
 class _Computation:
-    """Runs the model over slices, in the main thread, and hands its states to the writer.
-
-    Attributes:
-        rows: Which of the different texts were computed, bool (U,).
-        n_tokens: Tokens of the rows that were computed.
-        n_truncated: How many of them lost tokens.
-    """
+    """Runs the model over slices, in the main thread, and hands its states to the writer."""
 
     def __init__(
         self,
@@ -160,8 +154,8 @@ class _Computation:
         n_missing: int,
         writer: StateWriter,
     ) -> None:
-        self.n_tokens, self.n_truncated = 0, 0
-        self.rows = np.zeros(len(survey.keys), dtype=np.bool_)
+        self.n_tokens, self.n_truncated = 0, 0  # of the rows that were computed
+        self.rows = np.zeros(len(survey.keys), dtype=np.bool_)  # (U,): what was computed
         self._contract, self._survey, self._model = space.contract, survey, model
         self._progress, self._n_missing, self._writer = progress, n_missing, writer
         self._started, self._n_reported = time.perf_counter(), 0

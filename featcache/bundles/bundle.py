@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.durable import write_durably
-from featcache.errors import BundleError, DamageError, MachineError
+from featcache.durable import make_folder, remove, write_durably
+from featcache.errors import BundleError, DamageError
 from featcache.heads.network import Head, Network
 
 if TYPE_CHECKING:
@@ -122,12 +122,8 @@ def save_bundle(
         description, weights=hashlib.sha256(stored).hexdigest(), format=BUNDLE_FORMAT
     )
     description = replace(description, checksum=checksum_of(asdict(description)))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _DESCRIPTION).unlink(missing_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    make_folder(folder, "--out")
+    remove([folder / _DESCRIPTION])  # a bundle half replaced must not look whole
     write_durably(folder, _WEIGHTS, stored)
     write_durably(folder, _CARD, card.encode())
     write_durably(

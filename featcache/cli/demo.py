@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import json_option, print_json
+from featcache.cli.options import echo, options_of, print_json, terminal
+from featcache.verbs.options import DEMO
 
 if TYPE_CHECKING:
     from featcache.demo import DemoResult
@@ -14,14 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--out",
-    default="demo",
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the data, cache and results.",
-)
-@json_option
+@options_of(DEMO)
 def demo(*, out: str, as_json: bool) -> None:
     """See it work: a real encoder, real texts, two labels, no network.
 
@@ -32,12 +26,9 @@ def demo(*, out: str, as_json: bool) -> None:
     \b
       featcache demo
     """
-    from rich.console import Console
-
     from featcache.demo import run_demo
-    from featcache.progress import Terminal
 
-    result = run_demo(out, progress=Terminal(Console(stderr=True)))
+    result = run_demo(out, progress=terminal())
     if as_json:
         print_json(result.to_json())
     else:
@@ -52,14 +43,14 @@ def _show(result: DemoResult) -> None:
         click.secho(f"\n── {label} " + "─" * 60, bold=True)
         show_report(fit)
     second = result.second
-    click.echo(f"\nfirst pass   {_first_pass(result.first)}")
-    click.echo(
+    echo(f"\nfirst pass   {_first_pass(result.first)}")
+    echo(
         f"second pass  {second.hits:,} texts found in the cache, "
         f"{second.computed:,} computed, {second.seconds:.1f} s"
     )
-    click.echo(f"all of it    {result.seconds:.0f} s, on a small grid; these try everything:")
+    echo(f"all of it    {result.seconds:.0f} s, on a small grid; these try everything:")
     for command in result.full.values():
-        click.echo(f"             {command}")
+        echo(f"             {command}")
 
 
 def _first_pass(first: Extraction) -> str:

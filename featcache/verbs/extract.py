@@ -19,7 +19,7 @@ from featcache.extraction.job import prepare
 from featcache.extraction.model import PassOptions
 from featcache.extraction.run import run_job
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 from featcache.progress import Progress, Silent
 
 
@@ -86,7 +86,7 @@ def extract(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -98,6 +98,7 @@ def extract(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
 ) -> Extraction:
     """Make sure that the pooled states of all texts are in the cache; compute those that are not.
 
@@ -110,7 +111,7 @@ def extract(
         text: The column of the texts; None: the only one that can be meant.
         template: How several columns become one text, such as "{title}: {body}".
         layers: "auto", "all", "last" or layer numbers; 0 is the embedding output.
-        pool: Poolings out of mean, cls, last and max; the default depends on the model.
+        pooling: Poolings out of mean, cls, last and max; the default depends on the model.
         max_length: Tokens of the longest text; the default is the model's limit, at most 512.
         dtype: "auto", "float32", "bfloat16" or "float16".
         device: "auto", "cpu", "cuda" or "mps".
@@ -124,6 +125,7 @@ def extract(
         allow_pickle: Whether weights may be pickles, which can run code when loaded.
         trust_remote_code: Whether Python code in the model's folder may run.
         progress: Where progress and notes go; None: nowhere.
+        pool: Another name for `pooling`.
 
     Returns:
         What was found, what was computed and how long it took.
@@ -139,7 +141,7 @@ def extract(
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
         layers=layers,
-        pooling=pool,
+        pooling=pooling_named(pooling, pool),
         max_length=max_length,
         dtype=dtype,
         device=device,

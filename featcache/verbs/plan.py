@@ -19,7 +19,7 @@ from featcache.extraction.compute import states_of
 from featcache.extraction.job import missing_rows, prepare, row_bytes
 from featcache.extraction.model import PassOptions, load_for
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 
 if TYPE_CHECKING:
     from featcache.backbone.model import Backbone
@@ -71,7 +71,7 @@ def plan(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -81,6 +81,7 @@ def plan(
     compile: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    pool: str | Sequence[str] | None = None,
 ) -> Plan:
     """Tell what `extract` with the same arguments would find and compute; nothing is written.
 
@@ -93,7 +94,7 @@ def plan(
         text: The column of the texts; None: the only one that can be meant.
         template: How several columns become one text, such as "{title}: {body}".
         layers: "auto", "all", "last" or layer numbers; 0 is the embedding output.
-        pool: Poolings out of mean, cls, last and max; the default depends on the model.
+        pooling: Poolings out of mean, cls, last and max; the default depends on the model.
         max_length: Tokens of the longest text; the default is the model's limit, at most 512.
         dtype: "auto", "float32", "bfloat16" or "float16".
         device: "auto", "cpu", "cuda" or "mps".
@@ -105,6 +106,7 @@ def plan(
             CPUs with AMX. The features are the same within rounding.
         allow_pickle: Whether weights may be pickles, which can run code when loaded.
         trust_remote_code: Whether Python code in the model's folder may run.
+        pool: Another name for `pooling`.
 
     Returns:
         What would be done.
@@ -116,7 +118,7 @@ def plan(
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
         layers=layers,
-        pooling=pool,
+        pooling=pooling_named(pooling, pool),
         max_length=max_length,
         dtype=dtype,
         device=device,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from featcache.evidence.curves import CapacityPoint, MeasuredCurve
-from featcache.report.text.fit import INDENT, TEXT_WIDTH, print_line
+from featcache.console import INDENT, Console, plain_text, print_line
+from featcache.evidence.capacity import CapacityPoint
+from featcache.evidence.curves import MeasuredCurve
 from featcache.tasks.metrics import Interval
 
 
@@ -17,10 +15,7 @@ def growth_text(
     growths: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
 ) -> str:
     """All of it as plain text."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=INDENT + TEXT_WIDTH, no_color=True, highlight=False)
-    print_curves(growths, view, capacity, console)
-    return "\n".join(one.rstrip() for one in stream.getvalue().splitlines()) + "\n"
+    return plain_text(lambda console: print_curves(growths, view, capacity, console))
 
 
 def print_curves(
@@ -46,7 +41,7 @@ def print_growth(growth: MeasuredCurve, console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("rows", "draws", "train", "validation"):
         table.add_column(head, justify="left" if head == "validation" else "right")
-    for size in growth.sizes:
+    for size in growth.points:
         table.add_row(
             f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score)
         )

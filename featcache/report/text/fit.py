@@ -5,17 +5,16 @@ Made for a terminal, kept as report.txt; the page beside it says the same with p
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.color import Color
-from rich.console import Console
 from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from featcache.console import INDENT, TEXT_WIDTH, Console, plain_text, print_line
 from featcache.evidence.floors import Floor
 from featcache.evidence.verdict import Verdict
 from featcache.features.views import View
@@ -25,8 +24,6 @@ from featcache.search.rows import RowCounts
 from featcache.search.scores import Scored
 from featcache.search.trial import Trial
 
-INDENT = 11  # where the second column of all output begins
-TEXT_WIDTH = 110
 _FEW_LEAKS = 2  # that are told beside the scores; the page has all
 _TOP = 8  # views of the sweep that are shown; all are in trials.jsonl
 _LAYERS_A_LINE = 17  # of the heat map, 6 characters each
@@ -43,9 +40,7 @@ _RAMP = (
 
 def report_text(result: FitResult) -> str:
     """The whole report as plain text."""
-    stream = io.StringIO()
-    print_report(result, Console(file=stream, width=_width(result), no_color=True, highlight=False))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    return plain_text(lambda console: print_report(result, console), _width(result))
 
 
 def print_report(result: FitResult, console: Console) -> None:
@@ -112,15 +107,6 @@ def _about_data(result: FitResult) -> Iterator[tuple[str, str]]:
     rest += [f"{others} other finding{'' if others == 1 else 's'}"] if others else []
     if rest:
         yield "data", f"{' and '.join(rest)}: `featcache check` tells all"
-
-
-def print_line(console: Console, head: str, text: str) -> None:
-    """A line of output: what it is about, and behind it the text, folded."""
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=INDENT - 1)
-    table.add_column(overflow="fold", max_width=TEXT_WIDTH)
-    table.add_row(Text(head, style="bold"), Text(text))
-    console.print(table)
 
 
 def _rows(rows: RowCounts) -> str:

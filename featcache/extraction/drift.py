@@ -78,4 +78,6 @@ def _probes(survey: Survey, missing: NDArray[np.int64]) -> NDArray[np.int64]:
     in_memory = cached[survey.first[cached] < len(survey.head)]
     candidates = in_memory if len(in_memory) else cached[:_N_PROBES]
     count = min(_N_PROBES, len(candidates))
-    return candidates[np.linspace(0, len(candidates) - 1, count).astype(int)]
+    places = np.linspace(0, len(candidates) - 1, count).astype(int)
+    probes: NDArray[np.int64] = candidates[places]
+    return probes

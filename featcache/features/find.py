@@ -12,8 +12,9 @@ from pathlib import Path
 
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import Contract
+from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in
+from featcache.cache.space import Space
 from featcache.data.parts import LabelledRows
 from featcache.errors import InputError
 from featcache.features.misses import SpaceRequest, rows_error, space_choice_error, views_error
@@ -21,12 +22,13 @@ from featcache.features.request import parse_layers, parse_poolings
 from featcache.features.serving import widest_of_alike
 
 
-def pick_space(cache: Path, name: str | None) -> Space:
+def pick_space(cache: Path, name: str | None, *, mapped: bool = True) -> Space:
     """Open a space by its name or the beginning of its name; without a name, the only one.
 
     Args:
         cache: The cache folder.
         name: The name, its beginning, or None.
+        mapped: Whether it is read through memory maps.
 
     Returns:
         The space.
@@ -37,7 +39,7 @@ def pick_space(cache: Path, name: str | None) -> Space:
     contracts = contracts_in(cache)
     fitting = named(contracts, name)
     if len(fitting) == 1:
-        return Space.open(fitting[0])
+        return Space.open(fitting[0], mapped=mapped)
     raise space_choice_error(cache, contracts, fitting, name)
 
 

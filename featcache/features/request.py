@@ -17,8 +17,10 @@ from featcache.backbone.device import DTYPES, resolve_device, resolve_dtype
 from featcache.backbone.facts import Facts, facts_of
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import POOLINGS, Contract
+from featcache.cache.folder import contracts_in, folder_name
 from featcache.cache.memo import Memo
-from featcache.cache.space import BackboneOrigin, Space, contracts_in, folder_name
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from featcache.errors import BackboneError, InputError
 from featcache.features.serving import widest, widest_without_a_default
 

@@ -77,4 +77,4 @@ def widest_without_a_default(
 
 def _n_views(contract: Contract) -> int:
     """How many pairs of a layer and a pooling a space holds."""
-    return len(contract.views)
+    return len(contract.layers) * len(contract.poolings)

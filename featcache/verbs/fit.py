@@ -331,6 +331,9 @@ def _fit(
         reading: How its texts were read.
         folder: The run's folder.
         progress: Where progress is shown.
+
+    Returns:
+        The result, which is written to the folder too.
     """
     from featcache.evidence.label import evidence_of
     from featcache.runs.outcome import description_of, record_test_read, result_of

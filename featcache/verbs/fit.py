@@ -297,7 +297,7 @@ def fit_labels(
             )
             for label in labels
         ]
-        findings = [findings_of(problem, reading, progress, strict=strict) for problem in problems]
+        findings = [findings_of(problem, progress, strict=strict) for problem in problems]
         command = FIT_HEADS.line(train, values)
         has_depth = any(shape.depth for shape in shapes)
         for problem, of_label, folder in zip(problems, findings, folders, strict=True):

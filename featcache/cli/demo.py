@@ -20,8 +20,8 @@ def demo(*, out: str, as_json: bool) -> None:
     """See it work: a real encoder, real texts, two labels, no network.
 
     Runs MiniLM once over the docstring summaries of installed libraries, fits a small grid of heads
-    for two labels on the same cache, and shows that a second pass computes nothing. Takes one to
-    two minutes on two cores with native bfloat16, five without.
+    for two labels on the same cache, and shows that a second pass computes nothing. Takes about
+    two minutes on two cores with native bfloat16, up to five without.
 
     \b
       featcache demo

@@ -10,16 +10,17 @@ import numpy as np
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
 from featcache.evidence import mislabelled
 from featcache.evidence.curves import MeasuredCurve
-from featcache.evidence.experiments import experiments
+from featcache.evidence.experiments import run_experiments
 from featcache.evidence.floors import Floor, floors
+from featcache.evidence.judging import judge
 from featcache.evidence.mislabelled import MislabelledCandidates
-from featcache.evidence.verdict import Verdict, judge
+from featcache.evidence.verdict import Verdict
 from featcache.features.budget import MemoryBudget
 from featcache.progress import Progress, Stage
 from featcache.search.problem import LabelProblem
 from featcache.search.sweep import Selection
 
-_N_EXPERIMENTS = 4  # stages that `experiments` reports
+_N_EXPERIMENTS = 4  # stages that `run_experiments` reports
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class LabelEvidence:
         majority: The scores of the majority class.
         tfidf: The scores of a bag of words; None where the texts hold no word.
         verdict: What limits the linear reference; None where no experiments were made.
-        growth: The learning curve of the head that the verdict found best; None like the verdict.
+        learning_curve: The learning curve of the head that the verdict found best; None like the verdict.
         mislabelled: Rows that are probably mislabelled; None where nobody looked.
     """
 
@@ -39,7 +40,7 @@ class LabelEvidence:
     majority: Floor
     tfidf: Floor | None
     verdict: Verdict | None
-    growth: MeasuredCurve | None
+    learning_curve: MeasuredCurve | None
     mislabelled: MislabelledCandidates | None
 
 
@@ -101,9 +102,9 @@ def evidence_of(
     majority, tfidf = floors(texts, problem.numbers, len(problem.classes))
     if cures is None:
         return LabelEvidence(findings, majority, tfidf, None, None, None)
-    verdict, growth = _verdict(problem, cures, progress)
+    verdict, learning_curve = _verdict(problem, cures, progress)
     candidates = _mislabelled(problem, selection, progress)
-    return LabelEvidence(findings, majority, tfidf, verdict, growth, candidates)
+    return LabelEvidence(findings, majority, tfidf, verdict, learning_curve, candidates)
 
 
 def _verdict(
@@ -111,9 +112,9 @@ def _verdict(
 ) -> tuple[Verdict, MeasuredCurve]:
     """Judge the linear reference, by experiments on rows of training and validation."""
     subject = problem.reference
-    setup, left_out = problem.for_verdict()
+    setup, n_left_out = problem.for_verdict()
     with Stage(progress, "verdict", _N_EXPERIMENTS) as stage, MemoryBudget() as budget:
-        evidence = experiments(
+        evidence = run_experiments(
             subject,
             setup,
             problem.views,
@@ -122,7 +123,8 @@ def _verdict(
             watch=lambda what: stage.advance(1, what),
         )
     name = f"linear head on {subject.view}"
-    return judge(evidence, cures, subject=name, left_out=left_out), evidence.growth
+    verdict = judge(evidence, cures, subject=name, n_left_out=n_left_out)
+    return verdict, evidence.learning_curve
 
 
 def _mislabelled(
@@ -133,6 +135,6 @@ def _mislabelled(
     if not folds:
         return None
     progress.note("looking for rows that are labelled wrongly")
-    trials = mislabelled.best_few(selection.trials, problem.wanted.metric) or [selection.chosen]
-    probabilities = mislabelled.held_out(trials, problem.sweep, folds)
-    return mislabelled.suspects(probabilities, problem.sweep.part.labels)
+    trials = mislabelled.best_heads(selection.trials, problem.wanted.metric) or [selection.chosen]
+    probabilities = mislabelled.held_out_probabilities(trials, problem.sweep, folds)
+    return mislabelled.find_mislabelled(probabilities, problem.sweep.part.labels)

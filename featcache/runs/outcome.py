@@ -108,7 +108,7 @@ def result_of(
         answers=read.answers,
         mistakes=_mistakes(problem, read.answers),
         verdict=evidence.verdict,
-        growth=evidence.growth,
+        learning_curve=evidence.learning_curve,
         findings=evidence.findings,
         mislabelled=_mislabelled(problem, evidence.mislabelled),
         metric=options.metric,
@@ -174,7 +174,7 @@ def _origin(problem: LabelProblem, command: str | None) -> RunOrigin:
 def _mislabelled(problem: LabelProblem, candidates: MislabelledCandidates | None) -> Mislabelled:
     if candidates is None:
         return Mislabelled(0, None, None, [])
-    columns = (candidates.rows, candidates.predicted, candidates.probability)
+    columns = (candidates.rows, candidates.predicted, candidates.predicted_probability)
     rows = [
         problem.row("chosen on", int(place), int(predicted), float(probability))
         for place, predicted, probability in zip(*columns, strict=True)

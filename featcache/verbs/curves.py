@@ -20,7 +20,8 @@ import numpy as np
 
 from featcache.data.parts import read_parts
 from featcache.data.texts import TextOptions
-from featcache.evidence.curves import DEPTHS, WIDTHS, CapacityPoint, MeasuredCurve
+from featcache.evidence.capacity import DEPTHS, WIDTHS, CapacityPoint
+from featcache.evidence.curves import MeasuredCurve
 from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
 from featcache.features.request import pooling_named
@@ -237,14 +238,14 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
 
 
 def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[MeasuredCurve, ...]:
-    from featcache.evidence.curves import by_rows, sizes_of
+    from featcache.evidence.curves import curve_sizes, measure_learning_curve
 
     measured = []
-    n_sizes = len(sizes_of(len(task.sweep.folds[0].train), task.sweep.n_classes))
+    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.sweep.n_classes))
     for candidate in dict.fromkeys([task.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)
-            measured.append(by_rows(candidate, task.sweep, watch=watch))
+            measured.append(measure_learning_curve(candidate, task.sweep, watch=watch))
     return tuple(measured)
 
 
@@ -259,11 +260,11 @@ def _capacity(
     widths: Sequence[int],
     progress: Progress,
 ) -> tuple[CapacityPoint, ...]:
-    from featcache.evidence.curves import by_capacity
+    from featcache.evidence.capacity import measure_capacity
 
     n_heads = 1 + len({depth for depth in depths if depth}) * len(set(widths))
     with Stage(progress, "capacity", n_heads) as stage:
-        points = by_capacity(
+        points = measure_capacity(
             best.view,
             task.sweep,
             depths=depths,

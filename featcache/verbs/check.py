@@ -113,11 +113,8 @@ def check(
         LeakError: Labels or test rows are given away, under `strict`.
         InputError: The arguments contradict one another.
     """
-    arguments = locals()
+    arguments = dict(locals())  # `check_labels` has all of them but the label
     del arguments["label"]
-    if not isinstance(label, str):
-        msg = f"label is one column, not {label!r}"
-        raise InputError(msg, cure="Call check_labels(labels=[…]) for several.")
     return check_labels(**arguments, labels=[label])[label]
 
 

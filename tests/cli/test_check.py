@@ -164,8 +164,6 @@ def test_several_labels_are_one_object_by_label(run: Run, in_folder: Path) -> No
     assert objects == {label: {**result, "seconds": 0} for label, result in results.items()}
     with pytest.raises(InputError, match="no label is named"):
         featcache.check_labels("two.csv", labels=[])
-    with pytest.raises(InputError, match="label is one column"):
-        featcache.check("two.csv", label=["label", "rare"])  # type: ignore[arg-type]  # on purpose
 
 
 # -- cut texts -------------------------------------------------------------------------------------

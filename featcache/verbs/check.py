@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.cache.folder import spaces_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import spaces_in
 from featcache.data.checks import Finding, Truncation, by_weight, check_parts, leak_error
 from featcache.data.checks.rows import rows_to_check
 from featcache.data.labels import Label

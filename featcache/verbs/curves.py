@@ -32,7 +32,6 @@ from featcache.progress import Progress, Silent, Stage
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
 from featcache.search.problem import LabelProblem, memory_told, views_asked_for
-from featcache.tasks.balance import epoch_size
 
 SPLIT = "0.8/0.2"  # nothing is chosen for good here, so no rows are kept for a test
 HEADS = ("logreg", "mlp")  # simple ones, among which the best is looked for
@@ -235,7 +234,7 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
     from featcache.search.selection import choose
 
     sweep, balance = task.sweep, task.wanted.balance
-    n_rows = epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
+    n_rows = sweep.task.epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
     recipe = base_recipe(n_rows, seed=sweep.seed, balanced=balance == "weights")
     candidates = Candidates(tuple(task.views), task.wanted.heads, recipe).grid()
     with Stage(progress, "heads", len(candidates)) as stage, MemoryBudget() as room:
@@ -254,7 +253,7 @@ def _learning_curves(
     from featcache.evidence.curves import curve_sizes, measure_learning_curve
 
     measured = []
-    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.sweep.n_classes))
+    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.task.fewest_rows))
     for candidate in dict.fromkeys([task.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)

@@ -46,7 +46,7 @@ from featcache.features.find import fields_of
 from featcache.features.request import BackboneChoice
 from featcache.heads.network import Head
 from featcache.progress import Progress, Silent
-from featcache.tasks.single_label import softmax
+from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
     from featcache.heads.kinds.custom import Factory
@@ -128,14 +128,13 @@ class Predictor:
     def label(self, features: NDArray[np.float32]) -> list[Prediction]:
         """Label and probabilities of each row of the head's inputs (N, inputs)."""
         logits = self.head.logits(features).astype(np.float64)
-        offsets = self.description.offsets
-        chosen = (logits if offsets is None else logits + np.asarray(offsets)).argmax(axis=1)
         classes = self.classes
+        task = SingleLabel(tuple(classes))
+        chosen = task.decide(logits, self.description.offsets)
+        probabilities = task.probabilities(logits, self.description.temperature)
         return [
             Prediction(classes[int(place)], dict(zip(classes, map(float, row), strict=True)))
-            for place, row in zip(
-                chosen, softmax(logits / self.description.temperature), strict=True
-            )
+            for place, row in zip(chosen, probabilities, strict=True)
         ]
 
 

@@ -1,7 +1,8 @@
 """How deep should a head be, how wide, on which layer, and for how many rows? Heads of every depth
 on cached features.
 
-    python benchmarks/head_depths.py --data train.parquet --test test.parquet --layers 3,6 --sizes 500,2000,all
+    python benchmarks/head_depths.py --data train.parquet --test test.parquet \\
+        --layers 3,6 --sizes 500,2000,all
 
 The rows are extracted once (rows already in --cache are not computed again). For every seed they
 are split, no text on two sides, and of its training rows the first 500, 2,000, … of a shuffled
@@ -52,7 +53,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import featcache
-from featcache.data.parts import LabelledRows, class_numbers
+from featcache.data.parts import LabelledRows
 from featcache.data.splits import Fractions, split_rows
 from featcache.features.find import cached_layers
 from featcache.features.opened import FeatureSpace
@@ -63,6 +64,7 @@ from featcache.heads.stack import Architecture
 from featcache.heads.train import StackRows, StackTraining
 from featcache.search.candidates import MAX_DEPTH, Candidates, base_recipe
 from featcache.tasks.metrics import scores, scores_of_many
+from featcache.tasks.single_label import SingleLabel
 
 PARTS = ("train", "validation", "test")
 METRICS = ("macro_f1", "accuracy")
@@ -138,7 +140,7 @@ def load(
         shuffled = np.random.default_rng(seed).permutation(fit)
         parts.append({"train": shuffled, "validation": held, "test": last})
     features = {layer: space.features(texts, layer=layer, pooling=pool) for layer in layers}
-    return Data(features, class_numbers(labels, classes), len(classes), parts)
+    return Data(features, SingleLabel(tuple(classes)).encode(labels), len(classes), parts)
 
 
 def train_stack_over_layers(
@@ -457,7 +459,7 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 @click.command(
-    help="Train heads of several depths and widths on cached layers and sizes of data; compare scores."
+    help="Compare heads of several depths and widths on cached layers and sizes of data."
 )
 @click.option(
     "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on."

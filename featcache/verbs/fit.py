@@ -346,7 +346,7 @@ def _fit(
     final = rival = finished(chosen, setup, thresholds=thresholds)
     if chosen is not linear:
         rival = finished(linear, setup, thresholds=thresholds)
-    read = read_test(final, rival, setup, problem.test, problem.classes)
+    read = read_test(final, rival, setup, problem.test)
 
     evidence = evidence_of(problem, selection, findings, cures, progress)
     # As late as can be: nobody has seen a score of a run that was interrupted.

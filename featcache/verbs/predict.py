@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.bundles.bundle import Description, read_bundle
-from featcache.cache.columns import narrow
 from featcache.cache.contract import POOLINGS, Contract
+from featcache.cache.folder import contracts_in, widest
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in, widest
+from featcache.cache.numbers import narrow
+from featcache.cache.space import Space
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
 from featcache.data.texts import TextOptions
@@ -45,7 +46,7 @@ from featcache.features.find import fields_of
 from featcache.features.request import BackboneChoice
 from featcache.heads.network import Head
 from featcache.progress import Progress, Silent
-from featcache.tasks.single_label import softmax
+from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
     from featcache.heads.kinds.custom import Factory
@@ -127,14 +128,13 @@ class Predictor:
     def label(self, features: NDArray[np.float32]) -> list[Prediction]:
         """Label and probabilities of each row of the head's inputs (N, inputs)."""
         logits = self.head.logits(features).astype(np.float64)
-        offsets = self.description.offsets
-        chosen = (logits if offsets is None else logits + np.asarray(offsets)).argmax(axis=1)
         classes = self.classes
+        task = SingleLabel(tuple(classes))
+        chosen = task.decide(logits, self.description.offsets)
+        probabilities = task.probabilities(logits, self.description.temperature)
         return [
             Prediction(classes[int(place)], dict(zip(classes, map(float, row), strict=True)))
-            for place, row in zip(
-                chosen, softmax(logits / self.description.temperature), strict=True
-            )
+            for place, row in zip(chosen, probabilities, strict=True)
         ]
 
 

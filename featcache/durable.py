@@ -81,20 +81,33 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
     return folder / name
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, option: str = "--cache") -> None:
     """Make a folder and those above it that are missing; their names survive a power cut.
 
-    Raises MachineError where that is refused.
+    Args:
+        folder: The folder; nothing happens if it exists.
+        option: The command line's option that names the folder, for the message.
+
+    Raises:
+        MachineError: The file system refuses, or something else has the name.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = []
     try:
-        for one in reversed(missing):
-            with contextlib.suppress(FileExistsError):  # another process was quicker
-                os.mkdir(one)
-            sync_folder(one.parent)
+        for parent in (folder, *folder.parents):
+            if parent.is_dir():
+                break
+            missing.append(parent)
+        for parent in reversed(missing):
+            try:
+                os.mkdir(parent)
+            except FileExistsError:
+                if not parent.is_dir():  # a file; else another process was quicker
+                    raise
+            sync_folder(parent.parent)
     except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --cache DIR.") from error
+        msg = f"The folder {folder} cannot be made: {error.strerror}."
+        cure = f"Choose a folder that can be written: {option} DIR."
+        raise MachineError(msg, cure=cure) from error
 
 
 def settle(folder: Path) -> None:

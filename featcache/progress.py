@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from featcache.wording import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
@@ -92,8 +94,10 @@ class Terminal:
         self._last_line = 0.0
 
     def note(self, message: str) -> None:
-        """Print one line, as it is."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        """Print one line; strings of the user in it are taken literally."""
+        self._console.print(
+            printable(message), highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
 
     def begin(self, title: str, total: int) -> None:
         """Start a bar where there is a terminal."""

@@ -25,8 +25,8 @@ from featcache.bundles.description import (
     encode_description,
 )
 from featcache.bundles.weights import check_custom, decode_network, encode_network
-from featcache.durable import NotAFileError, read_small, write_durably
-from featcache.errors import BundleError, DamageError, MachineError, first_line
+from featcache.durable import NotAFileError, make_folder, read_small, remove, write_durably
+from featcache.errors import BundleError, DamageError, first_line
 from featcache.heads.network import Head, Network
 
 if TYPE_CHECKING:
@@ -69,12 +69,8 @@ def save_bundle(
     description = replace(
         description, weights=hashlib.sha256(stored).hexdigest(), format=BUNDLE_FORMAT
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _DESCRIPTION).unlink(missing_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    make_folder(folder, "--out")
+    remove([folder / _DESCRIPTION])  # a bundle half replaced must not look whole
     write_durably(folder, _WEIGHTS, stored)
     write_durably(folder, _CARD, card.encode())
     write_durably(folder, _DESCRIPTION, encode_description(description))

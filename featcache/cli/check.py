@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import (
-    cache_option,
-    counted,
-    data_options,
-    json_option,
-    print_json,
-    sources,
-)
+from featcache.cli.options import cache_option, data_options, echo, json_option, print_json, sources
+from featcache.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.data.checks import Finding
     from featcache.verbs.check import Checked
-
-_INDENT = 11  # where the second column of all output begins
-_WIDTH = 110
 
 
 @click.command()
@@ -103,29 +92,29 @@ def check(
 
 
 def _show(results: dict[str, Checked]) -> None:
-    from rich.console import Console
+    from featcache.console import Console, plain_text
 
-    console = Console(highlight=False)
+    console = Console()
     if console.is_terminal:
         _print(results, console)
-        return
-    stream = io.StringIO()
-    _print(results, Console(file=stream, width=_INDENT + _WIDTH, no_color=True, highlight=False))
-    click.echo("\n".join(line.rstrip() for line in stream.getvalue().splitlines()))
+    else:
+        echo(plain_text(lambda plain: _print(results, plain)), nl=False)
 
 
 def _print(results: dict[str, Checked], console: Console) -> None:
+    from featcache.console import print_line
+
     for number, (name, result) in enumerate(results.items()):
         if number:
             console.print()
-        _line(console, "label", name)
+        print_line(console, "label", name)
         parts = " + ".join(f"{count:,} {part}" for part, count in result.rows.items())
-        _line(
+        print_line(
             console,
             "rows",
             f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}",
         )
-        _line(
+        print_line(
             console,
             "cut texts",
             f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)",
@@ -136,26 +125,28 @@ def _print(results: dict[str, Checked], console: Console) -> None:
             _block(console, finding, before)
             before = finding
         console.print()
-        _line(console, "found", _sum(result))
+        print_line(console, "found", _sum(result))
 
 
 def _block(console: Console, finding: Finding, before: Finding | None) -> None:
     """One finding: what, effect, examples, cure. An effect or cure that was told just before is not
     repeated.
     """
+    from featcache.console import print_line
+
     head = "LEAK" if finding.leak else "note"
-    _line(
+    print_line(
         console,
         head,
         f"{finding.kind}: {finding.what}",
-        style="bold red" if finding.leak else "bold",
+        head_style="bold red" if finding.leak else "bold",
     )
     if before is None or before.effect != finding.effect:
-        _line(console, "", f"effect: {finding.effect}")
+        print_line(console, "", f"effect: {finding.effect}")
     for example in finding.examples:
-        _line(console, "", f"· {example}", style="dim")
+        print_line(console, "", f"· {example}", style="dim")
     if before is None or before.cure != finding.cure:
-        _line(console, "", f"cure: {finding.cure}")
+        print_line(console, "", f"cure: {finding.cure}")
 
 
 def _sum(result: Checked) -> str:
@@ -166,16 +157,3 @@ def _sum(result: Checked) -> str:
         f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}" if n_leaks else ", no leak"
     )
     return counted(len(result.findings), "finding") + leaks
-
-
-def _line(console: Console, head: str, text: str, *, style: str = "") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=_INDENT - 1)
-    table.add_column(overflow="fold", max_width=_WIDTH)
-    table.add_row(
-        Text(head, style=style or "bold"), Text(text, style="dim" if style == "dim" else "")
-    )
-    console.print(table)

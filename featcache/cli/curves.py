@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from featcache.cli.fit import _Numbers
-from featcache.cli.options import cache_option, data_options, json_option, print_json, sources
+from featcache.cli.options import cache_option, data_options, echo, json_option, print_json, sources
 
 
 @click.command()
@@ -97,8 +97,7 @@ def curves(
       featcache curves reviews.csv --label stars
       featcache curves reviews.csv --label stars --layers 3 --views single --metric accuracy
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
     from featcache.report.text.curves import growth_text, print_curves
     from featcache.verbs.curves import curves as verb
@@ -113,12 +112,12 @@ def curves(
     if as_json:
         print_json(found.to_json())
         return
-    console = Console(highlight=False)
-    click.echo(
+    console = Console()
+    echo(
         f"data       {found.rows[0]:,} train + {found.rows[1]:,} validation · {len(found.classes)} classes · "
         f"space {found.space} · {found.seconds:.0f} s\n"
     )
     if console.is_terminal:
         print_curves(found.growths, found.view, found.capacity, console)
     else:
-        click.echo(growth_text(found.growths, found.view, found.capacity), nl=False)
+        echo(growth_text(found.growths, found.view, found.capacity), nl=False)

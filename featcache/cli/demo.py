@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import json_option, print_json
+from featcache.cli.options import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from featcache.demo import DemoResult
@@ -32,8 +32,7 @@ def demo(*, out: str, as_json: bool) -> None:
     \b
       featcache demo
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.demo import run_demo
     from featcache.progress import Terminal
 
@@ -52,14 +51,14 @@ def _show(result: DemoResult) -> None:
         click.secho(f"\n── {label} " + "─" * 60, bold=True)
         show_report(fit)
     second = result.second
-    click.echo(f"\nfirst pass   {_first_pass(result.first)}")
-    click.echo(
+    echo(f"\nfirst pass   {_first_pass(result.first)}")
+    echo(
         f"second pass  {second.hits:,} texts found in the cache, "
         f"{second.computed:,} computed, {second.seconds:.1f} s"
     )
-    click.echo(f"all of it    {result.seconds:.0f} s, on a small grid; these try everything:")
+    echo(f"all of it    {result.seconds:.0f} s, on a small grid; these try everything:")
     for command in result.full.values():
-        click.echo(f"             {command}")
+        echo(f"             {command}")
 
 
 def _first_pass(first: Extraction) -> str:

@@ -14,12 +14,13 @@ from featcache.cli.options import (
     contract_options,
     data_options,
     device_option,
+    echo,
     json_option,
-    layer_range,
     print_json,
     sources,
     trust_options,
 )
+from featcache.wording import layer_range
 
 if TYPE_CHECKING:
     from featcache.verbs.explain_miss import Explanation, FieldDifference, Neighbour
@@ -176,4 +177,4 @@ def _short(text: str) -> str:
 
 
 def _say(head: str, text: str) -> None:
-    click.echo(f"{head:<10} {text}")
+    echo(f"{head:<10} {text}")

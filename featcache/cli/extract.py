@@ -13,13 +13,13 @@ from featcache.cli.options import (
     contract_options,
     data_options,
     device_option,
+    echo,
     json_option,
-    layer_range,
     print_json,
     sources,
     trust_options,
 )
-from featcache.wording import megabytes
+from featcache.wording import layer_range, megabytes
 
 if TYPE_CHECKING:
     from featcache.verbs.extract import Extraction
@@ -68,8 +68,7 @@ def extract(
       featcache extract reviews.csv --backbone models/distilbert
       featcache extract train.jsonl test.jsonl --backbone gpt2 --text sentence --layers 0,6,12
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
     from featcache.verbs.extract import extract as verb
     from featcache.verbs.plan import plan
@@ -96,17 +95,17 @@ def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]
         if done.truncated
         else ""
     )
-    click.echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
+    echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
     views = f"layers {layer_range(done.layers)} × {', '.join(done.poolings)} × {done.hidden_size}"
-    click.echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
+    echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
     found = f"{done.hits:,} found in the cache"
     if done.computed:
         rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
         loading = f"model loaded in {done.load_seconds:.1f} s"
         loading += f", compiled in {done.compile_seconds:.1f} s" if done.compiled else ""
-        click.echo(f"done       {done.computed:,} computed, {found} · {rate} · {loading}")
+        echo(f"done       {done.computed:,} computed, {found} · {rate} · {loading}")
     else:
-        click.echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
+        echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
     command = ["featcache", "fit-heads", *data, "--label", "COLUMN"]
     for name, default in (
         ("cache", "cache"),
@@ -116,17 +115,17 @@ def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]
     ):
         if options[name] != default:
             command += [f"--{name}", str(options[name])]
-    click.echo(f"\n           {shlex.join(command)}")
+    echo(f"\n           {shlex.join(command)}")
 
 
 def _print_plan(plan: Plan) -> None:
-    click.echo(f"texts      {plan.rows:,} rows, {plan.unique:,} different")
+    echo(f"texts      {plan.rows:,} rows, {plan.unique:,} different")
     where = f"in {plan.space}" if plan.space else "no space yet"
-    click.echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
+    echo(f"cache      {plan.hits:,} found, {plan.misses:,} to compute ({where})")
     if plan.misses:
         cut = f", {plan.truncated:,} texts cut off" if plan.truncated else ""
-        click.echo(
+        echo(
             f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s in {plan.dtype} on {plan.device}"
         )
-        click.echo(f"disk       {megabytes(plan.n_bytes)} to write")
-    click.echo("nothing was written (--dry-run)")
+        echo(f"disk       {megabytes(plan.n_bytes)} to write")
+    echo("nothing was written (--dry-run)")

@@ -10,6 +10,7 @@ from featcache.cli.options import (
     Command,
     cache_option,
     data_options,
+    echo,
     json_option,
     print_json,
     sources,
@@ -218,8 +219,7 @@ def fit_heads(
       featcache fit-heads reviews.csv --label stars
       featcache fit-heads train.jsonl --test test.jsonl --label topic --depths 1,2,4 --widths 128,512
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
     from featcache.verbs.fit import fit_heads as verb
 
@@ -237,7 +237,7 @@ def fit_heads(
         return
     for name, result in results.items():
         if len(results) > 1:
-            click.echo(f"{'' if name == labels[0] else chr(10)}label      {name}")
+            echo(f"{'' if name == labels[0] else chr(10)}label      {name}")
         show_report(result)
 
 
@@ -245,12 +245,11 @@ def show_report(result: FitResult) -> None:
     """The report on stdout: in colour on a terminal, the plain text of report.txt where it is a
     pipe.
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.report.text.fit import print_report, report_text
 
-    console = Console(highlight=False)
+    console = Console()
     if console.is_terminal:
         print_report(result, console)
     else:
-        click.echo(report_text(result), nl=False)
+        echo(report_text(result), nl=False)

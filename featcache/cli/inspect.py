@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, counted, json_option, layer_range, print_json
-from featcache.wording import megabytes
+from featcache.cli.options import cache_option, echo, json_option, print_json
+from featcache.wording import counted, layer_range, megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.space import Space
@@ -39,9 +39,7 @@ def ls(*, cache: str, as_json: bool) -> None:
     elif spaces:
         _print_spaces(spaces)
     elif not damaged:
-        click.echo(
-            f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL"
-        )
+        echo(f"no feature space in {cache}; make one: featcache extract DATA --backbone MODEL")
     if damaged:
         # A damaged space before one that only a later featcache can read.
         worst = max(damaged, key=lambda error: error.exit_code)
@@ -66,12 +64,10 @@ def _print_spaces(spaces: list[Space]) -> None:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for space in spaces:
         if len(space.shards) > _MANY:
-            click.echo(
+            echo(
                 f"{space.name} has {len(space.shards):,} files; `featcache merge {space.name}` makes one of them"
             )
 
@@ -119,9 +115,9 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
         "format": str(contract.format),
     }
     for head, text in lines.items():
-        click.echo(f"{head:<10} {text}")
+        echo(f"{head:<10} {text}")
     for line in _environments(found):
-        click.echo(f"{'written':<10} {line}")
+        echo(f"{'written':<10} {line}")
 
 
 def _summary(space: Space) -> dict[str, Any]:

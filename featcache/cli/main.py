@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
+from featcache.cli.options import echo
 from featcache.errors import FeatcacheError, Interrupted, MachineError
+from featcache.wording import printable
 
 # Command -> the module that defines it under that name (with _ for -); imported only when it is
 # run.
@@ -48,6 +51,9 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            # Its message repeats what was typed.
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except FeatcacheError as error:
             if ctx.params["debug"]:
                 raise
@@ -72,9 +78,9 @@ class _LazyGroup(click.Group):
 
 
 def _say(error: FeatcacheError) -> NoReturn:
-    click.echo(f"error: {error.what}", err=True)
+    echo(f"error: {error.what}", err=True)
     if error.cure:
-        click.echo("       " + error.cure.replace("\n", "\n       "), err=True)
+        echo("       " + error.cure.replace("\n", "\n       "), err=True)
     sys.exit(error.exit_code)
 
 
@@ -97,3 +103,6 @@ def main(*, debug: bool) -> None:  # noqa: ARG001 - read from the context where 
     """
     # Tokenizers fork no workers of ours; the variable only silences their warning about it.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Where the locale knows no Unicode, a sign that it lacks is escaped rather than an error.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

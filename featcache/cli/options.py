@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from featcache.wording import printable, safe_json
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -129,20 +131,22 @@ def sources(arguments: Sequence[str]) -> list[Path]:
     return [Path(one) for one in arguments]
 
 
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for people, with the invisible and active signs of foreign strings escaped.
+
+    Args:
+        text: One line or several.
+        err: Whether it goes to stderr.
+        nl: Whether a line feed follows.
+    """
+    click.echo(printable(text), err=err, nl=nl)
+
+
 def print_json(result: Any) -> None:
-    """The one line that `--json` puts on stdout."""
-    click.echo(
-        json.dumps(result if isinstance(result, dict) else asdict(result), ensure_ascii=False)
-    )
+    """Print one line of JSON, always valid UTF-8, as `--json` puts it on stdout.
 
-
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def layer_range(layers: tuple[int, ...]) -> str:
-    """`0–6` for neighbours, `0,3,6` otherwise."""
-    if len(layers) > 1 and layers == tuple(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}–{layers[-1]}"
-    return ",".join(map(str, layers))
+    Args:
+        result: A dictionary, or a dataclass whose fields become its keys.
+    """
+    content = result if isinstance(result, dict) else asdict(result)
+    click.echo(safe_json(json.dumps(content, ensure_ascii=False)))

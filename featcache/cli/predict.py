@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import cache_option, device_option, sources, trust_options
+from featcache.cli.options import cache_option, device_option, print_json, sources, trust_options
 
 if TYPE_CHECKING:
     from featcache.verbs.predict import Predictor
@@ -67,8 +66,7 @@ def predict(
       featcache predict runs/reviews-stars/bundle --text "Never again."
       featcache predict runs/reviews-stars/bundle runs/reviews-topic/bundle new.csv
     """
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
     from featcache.verbs.predict import load_bundle, predict_all
 
@@ -89,11 +87,7 @@ def predict(
     )
     for predictions in zip(*found.values(), strict=True):
         said = dict(zip(found, [prediction.to_json() for prediction in predictions], strict=True))
-        click.echo(
-            json.dumps(
-                said if len(predictors) > 1 else next(iter(said.values())), ensure_ascii=False
-            )
-        )
+        print_json(said if len(predictors) > 1 else next(iter(said.values())))
 
 
 def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[str], str | None]:

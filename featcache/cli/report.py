@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from featcache.cli.options import counted, json_option, print_json
-from featcache.wording import megabytes
+from featcache.cli.options import echo, json_option, print_json
+from featcache.wording import counted, megabytes
 
 
 @click.command()
@@ -34,4 +34,4 @@ def report(*, runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"report": str(page), "runs": named, "bytes": n_bytes})
         return
-    click.echo(f"{'report':<10} {page} · {counted(len(named), 'run')}, {megabytes(n_bytes)}")
+    echo(f"{'report':<10} {page} · {counted(len(named), 'run')}, {megabytes(n_bytes)}")

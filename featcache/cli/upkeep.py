@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import (
-    cache_option,
-    counted,
-    data_options,
-    json_option,
-    print_json,
-    sources,
-)
+from featcache.cli.options import cache_option, data_options, echo, json_option, print_json, sources
 from featcache.errors import DamageError, FormatError, MachineError
-from featcache.wording import megabytes
+from featcache.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.upkeep.gc import Removal
@@ -26,8 +19,7 @@ if TYPE_CHECKING:
 
 
 def _terminal() -> Terminal:
-    from rich.console import Console
-
+    from featcache.console import Console
     from featcache.progress import Terminal
 
     return Terminal(Console(stderr=True))
@@ -92,16 +84,14 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
             _print_checked(one, sample)
         _say_if_empty(checked, cache)
         size = megabytes(sum(one.bytes for one in checked))
-        click.echo(
-            f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s"
-        )
+        echo(f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s")
     if findings:
         _raise_findings(checked, cache)
 
 
 def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
     if not spaces:
-        click.echo(f"no feature space in {cache}: nothing to do")
+        echo(f"no feature space in {cache}: nothing to do")
 
 
 def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
@@ -113,14 +103,14 @@ def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
         else (f", {sample:,.0f} rows of each file drawn at random")
     )
     state = "all sound" if not one.findings else f"{len(one.findings)} wrong"
-    click.echo(
+    echo(
         f"{one.space:<10} {counted(one.rows, 'row')} in {counted(one.files, 'file')}{how}: {state}"
     )
     for finding in one.findings:
         rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
-        click.echo(f"           {finding.what}{rows}")
+        echo(f"           {finding.what}{rows}")
     if one.unfinished:
-        click.echo(
+        echo(
             f"           {counted(one.unfinished, 'unfinished file')} of killed writers; `featcache gc --yes` clears up"
         )
 
@@ -184,24 +174,22 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         _say_if_empty(repaired, cache)
     for one in [] if as_json else repaired:
         if not (one.files or one.aside or one.made or one.left):
-            click.echo(f"{one.space:<10} nothing to repair")
+            echo(f"{one.space:<10} nothing to repair")
             continue
-        click.echo(
+        echo(
             f"{one.space:<10} {counted(one.dropped, 'row')} dropped, "
             f"{counted(one.kept, 'row')} of {counted(one.files, 'damaged file')} saved"
         )
         for name in one.made:
-            click.echo(f"           {name} made again from the shards")
+            echo(f"           {name} made again from the shards")
         for path in one.aside:
-            click.echo(
+            echo(
                 f"           set aside, as it cannot be read here or belongs to another space: {path}"
             )
         if one.aside:
-            click.echo(
-                "           `featcache gc` shows what was set aside; with --yes it removes that"
-            )
+            echo("           `featcache gc` shows what was set aside; with --yes it removes that")
         if (one.dropped or one.aside) and one.space in commands:
-            click.echo(f"           what is missing is computed by: {commands[one.space]}")
+            echo(f"           what is missing is computed by: {commands[one.space]}")
     left = [finding for one in repaired for finding in one.left]
     newer = [finding.what for finding in left if finding.kind == "newer"]
     if len(newer) < len(left):
@@ -238,9 +226,7 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
     for one in merged:
         repeats = f", {one.repeats:,} repeated ones left out" if one.repeats else ""
         done = f"{counted(one.files, 'file')} became one" if one.files else "is sealed already"
-        click.echo(
-            f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}"
-        )
+        echo(f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}")
 
 
 @click.command()
@@ -302,13 +288,13 @@ def gc(
     for one in found:
         rows = f"{counted(one.rows, 'row')}, " if one.rows else ""
         name = {"space": "space", "rows": "rows of", "leftovers": "leftovers"}[one.what]
-        click.echo(f"{name:<10} {one.path} · {rows}{megabytes(one.bytes)} · {one.reason}")
+        echo(f"{name:<10} {one.path} · {rows}{megabytes(one.bytes)} · {one.reason}")
     if not found:
-        click.echo("nothing to remove")
+        echo("nothing to remove")
     elif yes:
-        click.echo(f"removed    {megabytes(sum(one.bytes for one in found))}")
+        echo(f"removed    {megabytes(sum(one.bytes for one in found))}")
     else:
-        click.echo("nothing was removed; add --yes to remove this")
+        echo("nothing was removed; add --yes to remove this")
 
 
 def _removal(one: Removal) -> dict[str, Any]:
@@ -379,5 +365,5 @@ def export(
         print_json({"files": [str(file) for file in files], "bytes": size})
         return
     for file in files:
-        click.echo(f"wrote      {file}")
-    click.echo(f"           {megabytes(size)}")
+        echo(f"wrote      {file}")
+    echo(f"           {megabytes(size)}")

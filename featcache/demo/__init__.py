@@ -24,8 +24,7 @@ from typing import Any
 
 from featcache.demo.docstrings import docstrings
 from featcache.demo.encoder import minilm
-from featcache.durable import write_durably
-from featcache.errors import MachineError
+from featcache.durable import make_folder, write_durably
 from featcache.progress import Progress, Silent
 from featcache.runs.result import FitResult
 from featcache.verbs.extract import Extraction, extract
@@ -91,7 +90,8 @@ def run_demo(
     started = time.perf_counter()
     progress = progress or Silent()
     backbone = minilm()
-    folder = _made(Path(out))
+    folder = Path(out)
+    make_folder(folder, "--out")
     progress.note("collecting docstrings of scipy, scikit-learn, numpy, torch, pandas and Python")
     files = _write_tables(folder)
     cache = folder / "cache"
@@ -130,16 +130,6 @@ def _fit(label: str, file: str, folder: Path, progress: Progress) -> FitResult:
 def _command(label: str, file: str, cache: Path) -> str:
     """Say what fits this label with the default options."""
     return shlex.join(["featcache", "fit-heads", file, "--label", label, "--cache", str(cache)])
-
-
-def _made(folder: Path) -> Path:
-    """Make the folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
-    return folder
 
 
 def _write_tables(folder: Path) -> dict[str, str]:

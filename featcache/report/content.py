@@ -13,8 +13,9 @@ import numpy as np
 
 from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
+from featcache.report.sentences import as_sentence, below_floor, gain_clause
 from featcache.runs.run import Run
-from featcache.runs.schema import CalibrationRecord, TrialRecord
+from featcache.runs.schema import CalibrationRecord, ScoredRecord, TrialRecord
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -182,14 +183,11 @@ def _summary(run: Run) -> str:
 
 
 def _gain(run: Run) -> str | None:
+    """Say what the choice gains, with McNemar's test of the same two heads."""
     gain, mcnemar = run.result.gain, run.result.mcnemar
     if gain is None or run.is_linear:
         return None
-    said = f"{100 * gain.value:+z.1f} points of {run.metric} over the linear head"
-    said += " on the same test rows"
-    low, high = gain.ends
-    if low is not None and high is not None:
-        said += f" ({100 * low:+z.1f} … {100 * high:+z.1f})"
+    said = gain_clause(run.metric, gain.value, *gain.ends)
     if mcnemar is not None:
         said += (
             f". {mcnemar.only_mine:,} rows are right only by the choice, "
@@ -200,22 +198,21 @@ def _gain(run: Run) -> str | None:
 
 
 def _below_floor(run: Run) -> str | None:
+    """Say which heads a bag of words beats."""
     tfidf = run.result.floors.tfidf
     if tfidf is None:
         return None
-    floor = (tfidf.test if run.part == "test" and tfidf.test else tfidf.validation)[run.metric]
-    below = []
-    for name, scored in (("the linear head", run.linear), ("the choice", run.best)):
-        value = (
-            scored.validation[run.metric] if scored.test is None else scored.test[run.metric].value
-        )
-        if value < floor and not (name == "the choice" and run.is_linear):
-            below.append(f"{name} ({value:.3f})")
-    if not below:
-        return None
-    said = " and ".join(below)
-    stays = "stays" if len(below) == 1 else "stay"
-    return f"{said[0].upper()}{said[1:]} {stays} below a bag of words: TF-IDF has {floor:.3f} on {run.part} rows."
+    scores = tfidf.test if run.part == "test" and tfidf.test else tfidf.validation
+    heads = [("the linear head", _score(run.linear, run.metric))]
+    if not run.is_linear:
+        heads.append(("the choice", _score(run.best, run.metric)))
+    clause = below_floor(heads, scores[run.metric], run.part)
+    return None if clause is None else as_sentence(clause)
+
+
+def _score(scored: ScoredRecord, metric: str) -> float:
+    """Return a head's score on test rows, on validation rows where there are none."""
+    return scored.validation[metric] if scored.test is None else scored.test[metric].value
 
 
 def _training(run: Run) -> list[Training]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from featcache.bundles.bundle import Description, save_bundle
+from featcache.bundles.bundle import save_bundle
+from featcache.bundles.description import Description
 from featcache.data.parts import LabelledRows, Parts
-from featcache.durable import write_durably
+from featcache.durable import make_folder, write_durably
 from featcache.errors import InputError, MachineError
 from featcache.evidence.mislabelled import NAME as LIST_OF_SUSPECTS
 from featcache.evidence.mislabelled import MislabelledCandidates, write_csv
@@ -133,11 +134,7 @@ def write_run(
     Raises:
         MachineError: The folder cannot be made, or the disk refuses.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise MachineError(msg, cure="Choose a folder that can be written: --out DIR.") from error
+    make_folder(folder, "--out")
     lines = b"".join(msgspec.json.encode(line) + b"\n" for line in _trial_records(result, sweep))
     write_durably(folder, TRIALS, lines)
     save_bundle(folder / "bundle", head, description, card)

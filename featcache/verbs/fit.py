@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
-from featcache.bundles.bundle import Description
+from featcache.bundles.description import Description
 from featcache.data.checks import Finding, Truncation, check_parts, leak_error, leaks
 from featcache.data.parts import read_parts
 from featcache.data.texts import TextOptions
@@ -387,7 +387,7 @@ def _fit(
         doubted=doubted,
         chosen_on=task.answered("chosen on"),
         sweep=sweep,
-        card=model_card(result, asdict(description)),
+        card=model_card(result, description),
         text=report_text(result),
     )
     if cures is not None:

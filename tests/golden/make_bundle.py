@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from featcache.bundles import bundle
-from featcache.bundles.bundle import Description, save_bundle
+from featcache.bundles.bundle import save_bundle
+from featcache.bundles.description import Description
 from featcache.heads.network import Network
 from tests.golden import EXPECTED, SPACE
 

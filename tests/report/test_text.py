@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass, make_dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
+from featcache.console import Console
 from featcache.report.text.fit import print_report, report_text
 from featcache.runs.result import FitResult
 

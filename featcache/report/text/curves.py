@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from featcache.console import INDENT, Console, plain_text, print_line
 from featcache.evidence.curves import CapacityPoint, MeasuredCurve
-from featcache.report.text.fit import INDENT, TEXT_WIDTH, print_line
-from featcache.tasks.metrics import Interval
+from featcache.report.text.numbers import points_with_error, with_interval
 
 
 def growth_text(
     growths: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
 ) -> str:
     """All of it as plain text."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=INDENT + TEXT_WIDTH, no_color=True, highlight=False)
-    print_curves(growths, view, capacity, console)
-    return "\n".join(one.rstrip() for one in stream.getvalue().splitlines()) + "\n"
+    return plain_text(lambda console: print_curves(growths, view, capacity, console))
 
 
 def print_curves(
@@ -48,7 +42,7 @@ def print_growth(growth: MeasuredCurve, console: Console) -> None:
         table.add_column(head, justify="left" if head == "validation" else "right")
     for size in growth.sizes:
         table.add_row(
-            f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", _with_interval(size.score)
+            f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", with_interval(size.score)
         )
     console.print(Padding(table, (0, 0, 0, INDENT)))
     print_line(console, "more", growth.sentence())
@@ -67,18 +61,15 @@ def print_capacity(
     table.add_column("train", justify="right")
     table.add_column("validation")
     table.add_column("over linear, points")
-    for one in heads:
-        gain = (
-            ""
-            if one.gain is None
-            else f"{100 * one.gain.value:+z.1f} ± {100 * one.gain.standard_error:.1f}"
-        )
-        name = f"mlp {one.depth}×{one.width}" if one.depth else "linear"
+    for head in heads:
+        gain = ""
+        if head.gain is not None:
+            gain = points_with_error(head.gain.value, head.gain.standard_error)
         table.add_row(
-            name, f"{one.n_parameters:,}", f"{one.train:.3f}", _with_interval(one.score), gain
+            f"mlp {head.depth}×{head.width}" if head.depth else "linear",
+            f"{head.n_parameters:,}",
+            f"{head.train:.3f}",
+            with_interval(head.score),
+            gain,
         )
     console.print(Padding(table, (0, 0, 0, INDENT)))
-
-
-def _with_interval(score: Interval) -> str:
-    return f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"

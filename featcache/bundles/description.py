@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from featcache import schema
+from featcache.data.labels import Label
 
 BUNDLE_FORMAT = 2
-LabelValue = str | int | float | bool
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     head: str
-    classes: Annotated[list[LabelValue], Meta(min_length=1)]
+    classes: Annotated[list[Label], Meta(min_length=1)]
     label: str
     layers: Annotated[list[Annotated[int, Meta(ge=0, le=9999)]], Meta(min_length=1)]
     pooling: Annotated[list[str], Meta(min_length=1)]

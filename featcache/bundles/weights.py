@@ -65,7 +65,7 @@ def check_custom(stored: bytes) -> None:
     from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = dict(deserialize(stored))
+        tensors = dict(deserialize(stored))  # type: ignore[no-untyped-call]  # safetensors has no types
     except (SafetensorError, ValueError, TypeError) as error:
         msg = f"its weights cannot be read: {error}"
         raise ValueError(msg) from error

@@ -36,7 +36,7 @@ _LONGEST, _LONGEST_OF_MANY = (
 
 
 def write_page(folder: Path) -> Path:
-    """Write the page of one run into its own folder, from what the folder holds. Returns its place."""
+    """Write the page of one run into its own folder, and return its place."""
     return write_report_page([read_run(folder)], folder / REPORT)
 
 

@@ -53,7 +53,7 @@ def check_out(out: str | os.PathLike[str] | None) -> None:
 
 
 def signature_of(space: str, trial: Trial, parts: Parts, wanted: SearchOptions) -> str:
-    """Everything the scores depend on, in one line: print it beside a score that is to be compared."""
+    """Return what the scores depend on, in one line that can be printed beside a score."""
     named = {
         "space": space,
         "head": str(trial.head).replace(" ", "-"),

@@ -25,7 +25,6 @@ from common import machine_line, plain_table, read_rows, run
 
 from featcache.data.checks import Finding, check_parts
 from featcache.data.parts import LabelledRows
-from featcache.data.texts import TextOptions
 
 PARTS = {
     "sms_spam": ("sms_spam",),
@@ -122,9 +121,7 @@ def main(folder: Path, *, as_json: bool) -> None:
 def _timed(parts: Sequence[LabelledRows], *, quick: bool) -> tuple[list[Finding], float]:
     names = ("train", "test") if len(parts) == 2 else ("train", "validation", "test")
     started = time.perf_counter()
-    found = check_parts(
-        list(zip(names, parts, strict=False)), label="label", reading=TextOptions(), quick=quick
-    )
+    found = check_parts(list(zip(names, parts, strict=False)), label="label", quick=quick)
     return found, round(time.perf_counter() - started, 2)
 
 

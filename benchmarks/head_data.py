@@ -30,7 +30,7 @@ from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import HEADS, Candidates, base_recipe, shapes_of
-from featcache.verbs.fit import DEFAULT_DEPTHS, DEFAULT_WIDTHS
+from featcache.verbs.options import DEPTHS, WIDTHS
 
 Table = Mapping[str, Sequence[Any]]
 
@@ -141,7 +141,7 @@ def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed:
         seeds=(seed,),
     )
     views = views_of(space.contract.layers, space.contract.poolings, space.origin.hidden_size)
-    heads = shapes_of(HEADS, DEFAULT_DEPTHS, DEFAULT_WIDTHS, HeadShape("mlp", 1, 1))
+    heads = shapes_of(HEADS, DEPTHS.default, WIDTHS.default, HeadShape("mlp", 1, 1))
     candidates = Candidates(tuple(views), tuple(heads), base_recipe(len(labels[0]), seed=seed))
     return Prepared(
         space, parts, list(classes), sweep, candidates, LabelledPositions(positions[2], labels[2])

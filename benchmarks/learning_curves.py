@@ -28,7 +28,7 @@ import numpy as np
 from common import backbone_or_minilm, machine, machine_line, plain_table, run
 from head_data import Task, extracted, prepared
 
-from featcache.evidence.curves import by_rows
+from featcache.evidence.curves import measure_learning_curve
 from featcache.features.budget import MemoryBudget
 from featcache.features.folds import Fold
 from featcache.features.source import ArraySource
@@ -73,9 +73,9 @@ def foretold(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
     (fold,) = sweep.folds
     labels = sweep.part.labels[fold.train]
     half = part_of(fold.train, labels, len(fold.train) // 2, seed=sweep.seed + 77)
-    growth = by_rows(candidate, replace(sweep, folds=(Fold(half, fold.held),)))
-    assert growth.curve is not None, "too few rows for a curve"
-    found = growth.curve.at(len(fold.train))
+    measured = measure_learning_curve(candidate, replace(sweep, folds=(Fold(half, fold.held),)))
+    assert measured.curve is not None, "too few rows for a curve"
+    found = measured.curve.at(len(fold.train))
     with MemoryBudget() as room:
         search = Search(sweep, room=room, watch=lambda _: None, out_of_time=lambda: False)
         truth = search.run([candidate])[0].validation[sweep.metric]
@@ -90,7 +90,7 @@ def foretold(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
         found.value,
         found.low,
         found.high,
-        growth.sizes[-1].score.value,
+        measured.points[-1].score.value,
     )
 
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.data.parts import class_numbers
-from featcache.evidence.mislabelled import best_few, held_out, suspects
+from featcache.evidence.mislabelled import best_heads, find_mislabelled, held_out_probabilities
 from featcache.features.budget import MemoryBudget
 from featcache.features.cached import CachedStates
 from featcache.features.folds import Fold, folds_of
@@ -111,10 +111,13 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
                 watch=lambda _: None,
                 out_of_time=lambda: False,
             )
-            best = best_few(search.run(candidates, halving=True), sweep.metric)
-        probabilities = held_out(best, sweep, folds)
+            best = best_heads(search.run(candidates, halving=True), sweep.metric)
+        probabilities = held_out_probabilities(best, sweep, folds)
     wrong = given != truth
-    listed, plain = suspects(probabilities, given), suspects(probabilities, given, doubt=1.0)
+    listed, plain = (
+        find_mislabelled(probabilities, given),
+        find_mislabelled(probabilities, given, max_probability=1.0),
+    )
 
     def shares(some: NDArray[np.int64]) -> tuple[float, float]:
         hits = int(wrong[some].sum())
@@ -130,7 +133,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         *shares(listed.rows),
         len(plain),
         *shares(plain.rows),
-        listed.disagree,
+        listed.n_disagreeing,
         [f"{one.head} on {one.view}" for one in best],
         round(time.monotonic() - started, 1),
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from featcache.verbs.diagnose import diagnose
     from featcache.verbs.explain_miss import explain_miss
     from featcache.verbs.extract import Extraction, extract
-    from featcache.verbs.fit import fit_heads
+    from featcache.verbs.fit import fit_heads, fit_labels
     from featcache.verbs.predict import Predictor, load_bundle, predict_all
     from featcache.verbs.report import write_report
     from featcache.verbs.upkeep import export, merge, repair, verify
@@ -43,6 +43,7 @@ _HOMES = {
     "export": "featcache.verbs.upkeep",
     "extract": "featcache.verbs.extract",
     "fit_heads": "featcache.verbs.fit",
+    "fit_labels": "featcache.verbs.fit",
     "load_bundle": "featcache.verbs.predict",
     "merge": "featcache.verbs.upkeep",
     "open_space": "featcache.features.opened",
@@ -68,6 +69,7 @@ __all__ = [
     "export",
     "extract",
     "fit_heads",
+    "fit_labels",
     "load_bundle",
     "merge",
     "open_space",

@@ -30,7 +30,7 @@ def reviews(in_folder: Path) -> Path:
     data["text"].append("Never again.")
     data["label"].append("negative")
     write_csv(in_folder / "reviews.csv", {"text": data["text"], "stars": data["label"]})
-    save_encoder(in_folder / "models" / "distilbert", num_hidden_layers=6)
+    save_encoder(in_folder / "models" / "distilbert", num_hidden_layers=4)
     return in_folder
 
 

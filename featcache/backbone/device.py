@@ -8,6 +8,7 @@ bfloat16 and 178 in float32. Where it is emulated it is slower than float32.
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -68,10 +69,16 @@ def _cpu_has_bfloat16() -> bool:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """What Linux says that the processor can do, such as "avx512_bf16"; empty on other systems."""
+    """What Linux says that the processor can do, such as "avx512_bf16"; empty on other systems.
+
+    Products in bfloat16 are left out where oneDNN was told not to use them: it would emulate them.
+    """
     try:
         described = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
         return frozenset()
     lines = [line for line in described.splitlines() if line.startswith(("flags", "Features"))]
-    return frozenset(lines[0].split()) if lines else frozenset()
+    flags = frozenset(lines[0].split()) if lines else frozenset()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    native = any(name in limit for name in ("DEFAULT", "BF16", "FP16", "AMX"))
+    return flags if native else flags - {"amx_bf16", "avx512_bf16"}

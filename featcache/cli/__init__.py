@@ -1,4 +1,4 @@
-"""The command line. Commands import what is heavy inside their bodies, so that `--help` is instant."""
+"""The command line; commands import what is heavy inside their bodies, to keep `--help` instant."""
 
 from featcache.cli.main import main
 

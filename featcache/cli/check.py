@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import cache_option, data_options, echo, json_option, print_json, sources
+from featcache.cli.options import echo, options_of, print_json, sources
+from featcache.verbs.options import CHECK
 from featcache.wording import counted
 
 if TYPE_CHECKING:
@@ -17,55 +18,33 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@click.option(
-    "--label",
-    "labels",
-    required=True,
-    multiple=True,
-    metavar="COLUMN",
-    help="Column of labels; may be given again.",
-)
-@click.option("--validation", multiple=True, metavar="FILE", help="Rows that heads are chosen on.")
-@click.option("--test", multiple=True, metavar="FILE", help="Rows that are read once, at the end.")
-@click.option(
-    "--backbone",
-    metavar="ID_OR_PATH",
-    help="Its tokenizer says which texts are cut [a space that has all].",
-)
-@click.option(
-    "--max-length",
-    type=click.IntRange(1),
-    help="Tokens kept of a text [the model's limit, at most 512].",
-)
-@click.option(
-    "--trust-remote-code",
-    is_flag=True,
-    help="Run Python code that the model brings. Only if you trust it.",
-)
-@cache_option
-@click.option(
-    "--strict", is_flag=True, help="Exit with 2 where labels or test rows are given away."
-)
-@data_options
-@json_option
+@options_of(CHECK)
 def check(
     *,
     data: tuple[str, ...],
     labels: tuple[str, ...],
     validation: tuple[str, ...],
     test: tuple[str, ...],
+    backbone: str | None,
+    max_length: int | None,
+    trust_remote_code: bool,
+    cache: str,
     strict: bool,
+    text: str | None,
+    template: str | None,
+    skip_empty: bool,
+    encoding: str,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Look through labelled texts for what makes a score mislead. No model runs.
 
-    Texts that are in two parts, repeated or nearly so, or labelled in two ways; labels that the start of a text, its
-    length, its signs or a wrong decoding give away; classes of unequal size; empty texts; texts that are cut.
+    Texts that are in two parts, repeated or nearly so, or labelled in two ways; labels that the
+    start of a text, its length, its signs or a wrong decoding give away; classes of unequal size;
+    empty texts; texts that are cut.
 
     \b
       featcache check reviews.csv --label stars
-      featcache check train.jsonl --test test.jsonl --label topic --backbone models/distilbert --strict
+      featcache check train.jsonl --test test.jsonl --label topic --backbone models/minilm --strict
     """
     from featcache.data.checks import leak_error
     from featcache.verbs.check import check as verb
@@ -75,19 +54,23 @@ def check(
         label=list(labels),
         validation=sources(validation) or None,
         test=sources(test) or None,
-        **options,
+        text=text,
+        template=template,
+        encoding=encoding,
+        skip_empty=skip_empty,
+        cache=cache,
+        backbone=backbone,
+        max_length=max_length,
+        trust_remote_code=trust_remote_code,
     )
     if as_json:
-        found = {name: result.to_json() for name, result in results.items()}
-        print_json(found if len(results) > 1 else found[labels[0]])
+        objects = {label: result.to_json() for label, result in results.items()}
+        print_json(objects if len(results) > 1 else objects[labels[0]])
     else:
         _show(results)
-    error = (
-        leak_error([finding for result in results.values() for finding in result.findings])
-        if strict
-        else None
-    )
-    if error is not None:
+    findings = [finding for result in results.values() for finding in result.findings]
+    error = leak_error(findings)
+    if strict and error is not None:
         raise error
 
 
@@ -109,16 +92,11 @@ def _print(results: dict[str, Checked], console: Console) -> None:
             console.print()
         print_line(console, "label", name)
         parts = " + ".join(f"{count:,} {part}" for part, count in result.rows.items())
-        print_line(
-            console,
-            "rows",
-            f"{parts} · {len(result.classes)} class{'' if len(result.classes) == 1 else 'es'}",
-        )
-        print_line(
-            console,
-            "cut texts",
-            f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)",
-        )
+        n_classes = len(result.classes)
+        classes = f"{n_classes} class{'' if n_classes == 1 else 'es'}"
+        print_line(console, "rows", f"{parts} · {classes}")
+        limit = f"by {result.limit}" if result.limit else "not checked (give --backbone MODEL)"
+        print_line(console, "cut texts", limit)
         before: Finding | None = None
         for finding in result.findings:
             console.print()
@@ -129,9 +107,7 @@ def _print(results: dict[str, Checked], console: Console) -> None:
 
 
 def _block(console: Console, finding: Finding, before: Finding | None) -> None:
-    """One finding: what, effect, examples, cure. An effect or cure that was told just before is not
-    repeated.
-    """
+    """Print a finding; an effect or cure that was just printed is not repeated."""
     from featcache.console import print_line
 
     head = "LEAK" if finding.leak else "note"
@@ -153,7 +129,7 @@ def _sum(result: Checked) -> str:
     if not result.findings:
         return "nothing"
     n_leaks = len(result.leaks)
-    leaks = (
-        f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}" if n_leaks else ", no leak"
-    )
+    leaks = ", no leak"
+    if n_leaks:
+        leaks = f", {n_leaks:,} of them {'a leak' if n_leaks == 1 else 'leaks'}"
     return counted(len(result.findings), "finding") + leaks

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import echo, json_option, print_json
+from featcache.cli.options import echo, options_of, print_json, terminal
+from featcache.verbs.options import DEMO
 
 if TYPE_CHECKING:
     from featcache.demo import DemoResult
@@ -14,29 +15,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--out",
-    default="demo",
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the data, cache and results.",
-)
-@json_option
+@options_of(DEMO)
 def demo(*, out: str, as_json: bool) -> None:
     """See it work: a real encoder, real texts, two labels, no network.
 
     Runs MiniLM once over the docstring summaries of installed libraries, fits a small grid of heads
-    for two labels on the same cache, and shows that a second pass computes nothing. Takes one to
-    two minutes on two cores with native bfloat16, five without.
+    for two labels on the same cache, and shows that a second pass computes nothing. Takes about
+    two minutes on two cores with native bfloat16, up to five without.
 
     \b
       featcache demo
     """
-    from featcache.console import Console
     from featcache.demo import run_demo
-    from featcache.progress import Terminal
 
-    result = run_demo(out, progress=Terminal(Console(stderr=True)))
+    result = run_demo(out, progress=terminal())
     if as_json:
         print_json(result.to_json())
     else:

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import (
-    backbone_option,
-    cache_option,
-    contract_options,
-    data_options,
-    device_option,
-    echo,
-    json_option,
-    print_json,
-    sources,
-    trust_options,
-)
+from featcache.cli.options import echo, options_of, print_json, sources
+from featcache.verbs.options import EXPLAIN_MISS
 from featcache.wording import layer_range
 
 if TYPE_CHECKING:
@@ -33,18 +23,29 @@ _DIGEST_DIGITS = 64
 
 @click.command("explain-miss")
 @click.argument("data", nargs=-1, required=True)
-@backbone_option
-@cache_option
-@data_options
-@contract_options
-@device_option
-@trust_options
-@json_option
-def explain_miss(*, data: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@options_of(EXPLAIN_MISS)
+def explain_miss(
+    *,
+    data: tuple[str, ...],
+    backbone: str,
+    cache: str,
+    text: str | None,
+    template: str | None,
+    skip_empty: bool,
+    encoding: str,
+    layers: str,
+    pooling: str | None,
+    max_length: int | None,
+    dtype: str,
+    device: str,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
     """Say why the texts of DATA are not found in the cache. Computes and writes nothing.
 
-    Give what was given to `extract`. Either some texts are new, or no space was made with this model and these
-    options: then the nearest spaces are shown, with every field that differs.
+    Pass what was passed to `extract`. Either some texts are new, or no space was made with this
+    model and these options; then the nearest spaces are shown, with every field that differs.
 
     \b
       featcache explain-miss reviews.csv --backbone models/distilbert
@@ -52,7 +53,22 @@ def explain_miss(*, data: tuple[str, ...], as_json: bool, **options: Any) -> Non
     """
     from featcache.verbs.explain_miss import explain_miss as verb
 
-    told = verb(sources(data), **options)
+    told = verb(
+        sources(data),
+        backbone=backbone,
+        cache=cache,
+        text=text,
+        template=template,
+        layers=layers,
+        pooling=pooling,
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        encoding=encoding,
+        skip_empty=skip_empty,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
     if as_json:
         print_json(told)
         return
@@ -76,10 +92,8 @@ def _print_new(told: Explanation, space: str) -> None:
         _say("", f"and {told.new - len(told.examples):,} more")
     if told.stripped:
         verb = "is" if told.stripped == 1 else "are"
-        _say(
-            "",
-            f"{told.stripped:,} of them {verb} cached without the white space around it: strip the texts",
-        )
+        without = "cached without the white space around it: strip the texts"
+        _say("", f"{told.stripped:,} of them {verb} {without}")
     better = [one for one in told.others if one.held > told.hits]
     if better:
         _print_spaces("elsewhere", better, told.unique)

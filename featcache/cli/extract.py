@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import (
-    backbone_option,
-    cache_option,
-    contract_options,
-    data_options,
-    device_option,
-    echo,
-    json_option,
-    print_json,
-    sources,
-    trust_options,
-)
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
+from featcache.verbs.options import EXTRACT, FIT_HEADS
 from featcache.wording import layer_range, megabytes
 
 if TYPE_CHECKING:
@@ -28,94 +17,111 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@backbone_option
-@cache_option
-@data_options
-@contract_options
-@device_option
-@click.option(
-    "--shard-rows",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Write a shard every N rows [64 MiB or 30 s].",
-)
-@click.option(
-    "--attention",
-    type=click.Choice(["auto", "packed", "padded"]),
-    default="auto",
-    show_default=True,
-    help="How texts become batches; auto packs them end to end on CPUs, where the model can.",
-)
-@click.option(
-    "--compile",
-    type=click.Choice(["auto", "on", "off"]),
-    default="auto",
-    show_default=True,
-    help="torch.compile; auto uses it for 2 million tokens or more, on CPUs with AMX.",
-)
-@trust_options
-@click.option("--dry-run", is_flag=True, help="Say what would be computed, and write nothing.")
-@json_option
+@options_of(EXTRACT)
 def extract(
-    *, data: tuple[str, ...], dry_run: bool, as_json: bool, shard_rows: int | None, **options: Any
+    *,
+    data: tuple[str, ...],
+    backbone: str,
+    cache: str,
+    text: str | None,
+    template: str | None,
+    skip_empty: bool,
+    encoding: str,
+    layers: str,
+    pooling: str | None,
+    max_length: int | None,
+    dtype: str,
+    device: str,
+    shard_rows: int | None,
+    attention: str,
+    compile: str,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run a frozen backbone once over the texts of DATA and keep its hidden states.
 
-    DATA: CSV, TSV, JSONL or Parquet files, folders of a saved data set, or a data set's name on the hub.
-    Texts that are in the cache already cost nothing; stopped and run again, it goes on.
+    DATA: CSV, TSV, JSONL or Parquet files, folders of a saved data set, or a data set's name on
+    the hub. Texts that are in the cache already cost nothing; a pass that was stopped goes on where
+    it was when the same command is run again.
 
     \b
       featcache extract reviews.csv --backbone models/distilbert
       featcache extract train.jsonl test.jsonl --backbone gpt2 --text sentence --layers 0,6,12
     """
-    from featcache.console import Console
-    from featcache.progress import Terminal
     from featcache.verbs.extract import extract as verb
     from featcache.verbs.plan import plan
 
     if dry_run:
-        planned = plan(sources(data), **options)
+        planned = plan(
+            sources(data),
+            backbone=backbone,
+            cache=cache,
+            text=text,
+            template=template,
+            layers=layers,
+            pooling=pooling,
+            max_length=max_length,
+            dtype=dtype,
+            device=device,
+            encoding=encoding,
+            skip_empty=skip_empty,
+            attention=attention,
+            compile=compile,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
         if as_json:
             print_json(planned)
         else:
             _print_plan(planned)
         return
-    done = verb(
-        sources(data), shard_rows=shard_rows, progress=Terminal(Console(stderr=True)), **options
+    extraction = verb(
+        sources(data),
+        backbone=backbone,
+        cache=cache,
+        text=text,
+        template=template,
+        layers=layers,
+        pooling=pooling,
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        encoding=encoding,
+        skip_empty=skip_empty,
+        attention=attention,
+        compile=compile,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        shard_rows=shard_rows,
+        progress=terminal(),
     )
     if as_json:
-        print_json(done)
-    else:
-        _print_done(done, data, options)
+        print_json(extraction)
+        return
+    _print_extraction(extraction)
+    reading = {"text": text, "template": template, "skip_empty": skip_empty, "encoding": encoding}
+    following = FIT_HEADS.line(data, {"labels": ["COLUMN"], "cache": cache, **reading})
+    echo(f"\n           {following}")
 
 
-def _print_done(done: Extraction, data: tuple[str, ...], options: dict[str, Any]) -> None:
-    cut = (
-        f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})"
-        if done.truncated
-        else ""
-    )
+def _print_extraction(done: Extraction) -> None:
+    cut = ""
+    if done.truncated:
+        cut = f" · {done.truncated:,} cut off ({done.truncated / done.unique:.1%})"
     echo(f"texts      {done.rows:,} rows, {done.unique:,} different{cut}")
     views = f"layers {layer_range(done.layers)} × {', '.join(done.poolings)} × {done.hidden_size}"
     echo(f"space      {done.path} · {views} · {done.dtype} on {done.device}")
-    found = f"{done.hits:,} found in the cache"
-    if done.computed:
-        rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
-        loading = f"model loaded in {done.load_seconds:.1f} s"
-        loading += f", compiled in {done.compile_seconds:.1f} s" if done.compiled else ""
-        echo(f"done       {done.computed:,} computed, {found} · {rate} · {loading}")
-    else:
-        echo(f"done       nothing to compute, {found} · {done.seconds:.1f} s")
-    command = ["featcache", "fit-heads", *data, "--label", "COLUMN"]
-    for name, default in (
-        ("cache", "cache"),
-        ("text", None),
-        ("template", None),
-        ("encoding", "utf-8"),
-    ):
-        if options[name] != default:
-            command += [f"--{name}", str(options[name])]
-    echo(f"\n           {shlex.join(command)}")
+    hits = f"{done.hits:,} found in the cache"
+    if not done.computed:
+        echo(f"done       nothing to compute, {hits} · {done.seconds:.1f} s")
+        return
+    rate = f"in {done.seconds:.1f} s · {done.tokens_per_second:,.0f} tokens/s"
+    loading = f"model loaded in {done.load_seconds:.1f} s"
+    if done.compiled:
+        loading += f", compiled in {done.compile_seconds:.1f} s"
+    echo(f"done       {done.computed:,} computed, {hits} · {rate} · {loading}")
 
 
 def _print_plan(plan: Plan) -> None:
@@ -125,7 +131,8 @@ def _print_plan(plan: Plan) -> None:
     if plan.misses:
         cut = f", {plan.truncated:,} texts cut off" if plan.truncated else ""
         echo(
-            f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s in {plan.dtype} on {plan.device}"
+            f"pass       {plan.tokens:,} tokens{cut} · about {plan.seconds:.0f} s "
+            f"in {plan.dtype} on {plan.device}"
         )
         echo(f"disk       {megabytes(plan.n_bytes)} to write")
     echo("nothing was written (--dry-run)")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, echo, json_option, print_json
+from featcache.cli.options import echo, options_of, print_json
+from featcache.verbs.options import INFO, LS
 from featcache.wording import counted, layer_range, megabytes
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ _MANY = 128  # files of a space, from which on opening it is worth a word
 
 
 @click.command("ls")
-@cache_option
-@json_option
+@options_of(LS)
 def ls(*, cache: str, as_json: bool) -> None:
     """List the feature spaces of a cache.
 
@@ -67,15 +67,13 @@ def _print_spaces(spaces: list[Space]) -> None:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for space in spaces:
         if len(space.shards) > _MANY:
-            echo(
-                f"{space.name} has {len(space.shards):,} files; `featcache merge {space.name}` makes one of them"
-            )
+            cure = f"`featcache merge {space.name}` makes one of them"
+            echo(f"{space.name} has {len(space.shards):,} files; {cure}")
 
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@json_option
+@options_of(INFO)
 def info(*, space: str | None, cache: str, as_json: bool) -> None:
     """Say what a feature space holds and under which contract.
 
@@ -88,36 +86,45 @@ def info(*, space: str | None, cache: str, as_json: bool) -> None:
 
     from featcache.features.find import pick_space
 
-    found = pick_space(Path(cache), space)
-    contract = found.contract
+    chosen = pick_space(Path(cache), space)
+    contract = chosen.contract
     if as_json:
         import json
 
-        written = {"written": found.environments, "contract": json.loads(contract.to_json())}
-        print_json({**_summary(found), **written})
+        written = {"written": chosen.environments, "contract": json.loads(contract.to_json())}
+        print_json({**_summary(chosen), **written})
         return
-    origin, kind = found.origin, contract.config.get("model_type", "unknown")
+    origin, kind = chosen.origin, contract.config.get("model_type", "unknown")
     special = "added" if contract.special_tokens else "not added"
-    sealed = sum(shard.sealed for shard in found.shards)
-    shards = len(found.shards) - sealed
-    files = " and ".join(
-        ["one sealed file" if sealed == 1 else f"{sealed} sealed files"] * bool(sealed)
-        + ([f"{shards} shard{'' if shards == 1 else 's'}"] * bool(shards))
-    )
+    cut = f"cut at {contract.max_length} tokens on the {contract.truncation_side}"
+    size = f"{counted(chosen.n_rows, 'row')} in {_files(chosen)}, {megabytes(chosen.n_bytes)}"
+    views = f"layers {layer_range(contract.layers)} × {', '.join(contract.poolings)}"
     lines = {
-        "space": f"{found.path} · {counted(found.n_rows, 'row')} in {files or 'no file'}, {megabytes(found.n_bytes)}",
+        "space": f"{chosen.path} · {size}",
         "backbone": f"{origin.backbone} · {kind}, {origin.n_layers} layers × {origin.hidden_size}",
         "weights": f"SHA-256 {contract.weights}",
         "tokenizer": f"SHA-256 {contract.tokenizer}",
-        "texts": f"cut at {contract.max_length} tokens on the {contract.truncation_side}, special tokens {special}",
+        "texts": f"{cut}, special tokens {special}",
         "pass": contract.dtype,
-        "features": f"layers {layer_range(contract.layers)} × {', '.join(contract.poolings)} (layer 0: the embeddings)",
+        "features": f"{views} (layer 0: the embeddings)",
         "format": str(contract.format),
     }
     for head, text in lines.items():
         echo(f"{head:<10} {text}")
-    for line in _environments(found):
+    for line in _environments(chosen):
         echo(f"{'written':<10} {line}")
+
+
+def _files(space: Space) -> str:
+    """Say how many files a space has, sealed ones and shards."""
+    sealed = sum(shard.sealed for shard in space.shards)
+    shards = len(space.shards) - sealed
+    kinds = []
+    if sealed:
+        kinds.append("one sealed file" if sealed == 1 else f"{sealed} sealed files")
+    if shards:
+        kinds.append(counted(shards, "shard"))
+    return " and ".join(kinds) or "no file"
 
 
 def _summary(space: Space) -> dict[str, Any]:

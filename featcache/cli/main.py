@@ -16,8 +16,7 @@ from featcache.cli.options import echo
 from featcache.errors import FeatcacheError, Interrupted, MachineError
 from featcache.wording import printable
 
-# Command -> the module that defines it under that name (with _ for -); imported only when it is
-# run.
+# The module that defines each command, under its name with _ for -. It is imported when it runs.
 _COMMANDS = {
     "demo": "featcache.cli.demo",
     "extract": "featcache.cli.extract",
@@ -98,8 +97,9 @@ def main(*, debug: bool) -> None:  # noqa: ARG001 - read from the context where 
       featcache fit-heads reviews.csv --label stars
       featcache predict runs/reviews-stars/bundle --text "Never again."
 
-    The first command runs the frozen backbone once and caches its hidden states; the second tries heads on
-    every layer of the cache and says which one to use and why. `featcache demo` shows it all on real text.
+    The first command runs the frozen backbone once and caches its hidden states; the second tries
+    heads on every layer of the cache and says which one to use and why. `featcache demo` shows it
+    all on real text.
     """
     # Tokenizers fork no workers of ours; the variable only silences their warning about it.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

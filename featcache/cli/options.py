@@ -1,4 +1,4 @@
-"""Options that several commands share, each group as one decorator with one meaning everywhere."""
+"""The options of the command line, made from the table in `verbs/options.py`."""
 
 from __future__ import annotations
 
@@ -6,129 +6,113 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from featcache.runs.command import Command, Option
 from featcache.wording import printable, safe_json
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from featcache.progress import Terminal
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def data_options(command: Command) -> Command:
-    """How texts are read: column, template, encoding."""
-    for option in (
-        click.option(
-            "--encoding",
-            default="utf-8",
-            show_default=True,
-            help="Encoding of CSV, TSV and JSONL files.",
-        ),
-        click.option(
-            "--skip-empty", is_flag=True, help="Go on without rows whose text is empty or missing."
-        ),
-        click.option(
-            "--template",
-            metavar="STR",
-            help='Text made of columns, e.g. "Title: {title} Body: {body}".',
-        ),
-        click.option(
-            "--text",
-            "text",
-            metavar="COLUMN",
-            help="Column of the texts [text, sentence, or the only one].",
-        ),
-    ):
-        command = option(command)
-    return command
+class _Integers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
+    """Whole numbers separated by commas."""
+
+    name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 1,2", param, ctx)
 
 
-def cache_option(command: Command) -> Command:
-    """Where features are kept."""
+class _Share(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
+    """A share of the rows or a number of them."""
+
+    name = "share or rows"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            cure = "give a share such as 0.01, or rows such as 1000"
+            self.fail(f"{value!r} is no number: {cure}", param, ctx)
+
+
+def options_of(command: Command) -> Callable[[_Function], _Function]:
+    """Give a function the options of a command, in the order of the table."""
+
+    def decorate(function: _Function) -> _Function:
+        for option in reversed(command.options):
+            function = _option(option)(function)
+        return function
+
+    return decorate
+
+
+def _option(option: Option) -> Callable[[_Function], _Function]:
+    default = option.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    is_switch = option.kind == "switch"
+    keywords: dict[str, Any] = {"default": bool(default)} if is_switch else {"type": _type(option)}
+    if default is not None and not is_switch:
+        keywords |= {"default": default, "show_default": True}
+    if is_switch and not option.negated:
+        keywords["is_flag"] = True
+    if option.alone is not None:
+        keywords |= {"is_flag": False, "flag_value": option.alone}
+    flags = option.flag
+    if option.negated:
+        flags += option.flag.replace("--", "/--no-", 1)
     return click.option(
-        "--cache", default="cache", show_default=True, metavar="DIR", help="Folder of the cache."
-    )(command)
-
-
-def backbone_option(command: Command) -> Command:
-    """Which backbone runs."""
-    return click.option(
-        "--backbone", required=True, metavar="ID_OR_PATH", help="Model folder, or hub id."
-    )(command)
-
-
-def contract_options(command: Command) -> Command:
-    """What is kept of the states of the backbone, and how they are computed; with the model, this
-    is a space.
-    """
-    dtypes = click.Choice(["auto", "float32", "bfloat16", "float16"])
-    for option in (
-        click.option(
-            "--dtype",
-            type=dtypes,
-            default="auto",
-            show_default=True,
-            help="Number type of the pass.",
-        ),
-        click.option(
-            "--max-length",
-            type=click.IntRange(1),
-            help="Tokens kept of a text [the model's limit, at most 512].",
-        ),
-        click.option(
-            "--pool",
-            metavar="LIST",
-            help="Of mean,cls,last,max [encoders mean,cls; decoders mean,last].",
-        ),
-        click.option(
-            "--layers",
-            default="auto",
-            show_default=True,
-            help="auto, all, last, or numbers such as 0,3,6.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def device_option(command: Command) -> Command:
-    """Where the backbone runs."""
-    choice = click.Choice(["auto", "cpu", "cuda", "mps"])
-    return click.option(
-        "--device", type=choice, default="auto", show_default=True, help="Where to run."
-    )(command)
-
-
-def trust_options(command: Command) -> Command:
-    """What a model folder may do when it is loaded; both are off unless they are typed."""
-    for option in (
-        click.option(
-            "--trust-remote-code",
-            is_flag=True,
-            help="Run Python code that the model brings. Only if you trust it.",
-        ),
-        click.option(
-            "--allow-pickle",
-            is_flag=True,
-            help="Load pickled weights, which can run code. Only if you trust them.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def json_option(command: Command) -> Command:
-    """One JSON object on stdout instead of sentences."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(
-        command
+        flags,
+        option.name,
+        metavar=option.metavar,
+        multiple=option.repeated,
+        required=option.required,
+        help=option.help,
+        **keywords,
     )
 
 
+def _type(option: Option) -> click.ParamType | None:  # type: ignore[type-arg]  # as above
+    if option.choices:
+        return click.Choice(option.choices)
+    lowest, highest = option.lowest, option.highest
+    bounded = lowest is not None or highest is not None
+    match option.kind:
+        case "integer":
+            return click.IntRange(lowest, highest) if bounded else click.INT
+        case "number":
+            return click.FloatRange(lowest, highest) if bounded else click.FLOAT
+        case "integers":
+            return _Integers()
+        case "share":
+            return _Share()
+    return None
+
+
 def sources(arguments: Sequence[str]) -> list[Path]:
-    """What was typed as data: always files, folders or names on the hub, never texts, however it
-    looks.
-    """
-    return [Path(one) for one in arguments]
+    """Return what was typed as data: files, folders or hub names, and never texts."""
+    return [Path(argument) for argument in arguments]
+
+
+def terminal() -> Terminal:
+    """Return progress on stderr."""
+    from featcache.console import Console
+    from featcache.progress import Terminal
+
+    return Terminal(Console(stderr=True))
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featcache.cli.options import cache_option, device_option, print_json, sources, trust_options
+from featcache.cli.options import options_of, print_json, sources, terminal
+from featcache.verbs.options import PREDICT
 
 if TYPE_CHECKING:
     from featcache.verbs.predict import Predictor
@@ -17,28 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("arguments", nargs=-1, required=True, metavar="BUNDLE... [DATA]")
-@click.option(
-    "--text",
-    "texts",
-    multiple=True,
-    metavar="STR",
-    help="A text to label; may be given several times.",
-)
-@click.option(
-    "--text-column", metavar="COLUMN", help="Column of the texts in DATA [as in training]."
-)
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of DATA or stdin.")
-@cache_option
-@click.option(
-    "--backbone",
-    metavar="ID_OR_PATH",
-    help="The backbone, where it is not where the bundle remembers it.",
-)
-@device_option
-@trust_options
-@click.option(
-    "--json", "as_json", is_flag=True, help="Changes nothing: the output is always JSON lines."
-)
+@options_of(PREDICT)
 def predict(
     *,
     arguments: tuple[str, ...],
@@ -54,48 +34,46 @@ def predict(
 ) -> None:
     """Label texts with a BUNDLE: one JSON line a text, with label and probabilities.
 
-    Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that are in the
-    cache cost no forward pass. Where thresholds were tuned, the label need not be the class of the highest
-    probability.
+    Texts come from a DATA file, from --text, or, with - as DATA, from stdin, one a line. Texts that
+    are in the cache cost no forward pass. Where thresholds were tuned, the label need not be the
+    class of the highest probability.
 
-    Several bundles on one backbone cost one forward pass together; a line then holds what each of them says, by
-    its label column (by its folder, where two have the same column).
+    Several bundles on one backbone cost one forward pass together; a line then holds what each of
+    them says, by its label column (by its folder, where two have the same column).
 
     \b
       featcache predict runs/reviews-stars/bundle new.csv
       featcache predict runs/reviews-stars/bundle --text "Never again."
       featcache predict runs/reviews-stars/bundle runs/reviews-topic/bundle new.csv
     """
-    from featcache.console import Console
-    from featcache.progress import Terminal
     from featcache.verbs.predict import load_bundle, predict_all
 
     bundles, data = _parted(arguments, texts)
-    predictors = [load_bundle(one, cache=cache) for one in bundles]
-    one = predictors[0].description
+    predictors = [load_bundle(bundle, cache=cache) for bundle in bundles]
+    first = predictors[0].description
     if data not in {None, "-"} and text_column is None:
         _check_columns(predictors)
-    found = predict_all(
+    predictions = predict_all(
         predictors,
-        _rendered(data, texts, text_column, encoding, one.template, one.text),
+        _rendered(data, texts, text_column, encoding, first.template, first.text),
         cache=cache,
         backbone=backbone,
         device=device,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
-        progress=Terminal(Console(stderr=True)),
+        progress=terminal(),
     )
-    for predictions in zip(*found.values(), strict=True):
-        said = dict(zip(found, [prediction.to_json() for prediction in predictions], strict=True))
-        print_json(said if len(predictors) > 1 else next(iter(said.values())))
+    for row in zip(*predictions.values(), strict=True):
+        objects = [prediction.to_json() for prediction in row]
+        several = dict(zip(predictions, objects, strict=True))
+        print_json(objects[0] if len(objects) == 1 else several)
 
 
 def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """The bundles, and DATA where the last argument is that: something after a bundle that is not
-    one itself.
+    """Tell bundles from DATA, which is the last argument where that is not a bundle too.
 
-    With --text every argument is a bundle, so that a mistyped one is told as such; but a file never
-    is.
+    With --text every argument is a bundle, so that a mistyped one is reported as such; but a file
+    never is one.
     """
     from featcache.bundles.bundle import is_bundle
 
@@ -112,19 +90,21 @@ def _parted(arguments: Sequence[str], texts: Sequence[str]) -> tuple[Sequence[st
 def _check_columns(predictors: Sequence[Predictor]) -> None:
     from featcache.errors import InputError
 
-    columns = dict.fromkeys(one.description.text for one in predictors)
+    columns = {predictor.description.text for predictor in predictors}
     if len(columns) > 1:
-        names = " and ".join(
-            "no column by name" if name is None else repr(name) for name in columns
-        )
+        names = " and ".join(sorted(_column_name(column) for column in columns))
         msg = f"these bundles were trained on different text columns: {names}"
         raise InputError(
             msg, cure="Name one with --text-column, or run featcache predict for each of them."
         )
 
 
+def _column_name(column: str | None) -> str:
+    return "no column by name" if column is None else repr(column)
+
+
 def _lines(text: str) -> list[str]:
-    """Lines as `wc` counts them: not split at U+2028 and its like, which texts may hold."""
+    """Split a text into lines as `wc` counts them: not at U+2028, which texts may hold."""
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
@@ -136,7 +116,7 @@ def _rendered(
     template: str | None,
     trained_column: str | None,
 ) -> list[str]:
-    """The texts as the backbone is to see them: read, checked and put into the bundle's template."""
+    """Read the texts, check them and put them into the bundle's template."""
     from featcache.data.files import decode
     from featcache.data.read import read
     from featcache.data.table import Table, table_of

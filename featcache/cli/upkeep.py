@@ -8,55 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.cli.options import cache_option, data_options, echo, json_option, print_json, sources
+from featcache.cli.options import echo, options_of, print_json, sources, terminal
 from featcache.errors import DamageError, FormatError, MachineError
+from featcache.verbs.options import EXPORT, GC, MERGE, REPAIR, VERIFY
 from featcache.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.upkeep.gc import Removal
     from featcache.cache.upkeep.verify import VerifiedSpace
-    from featcache.progress import Terminal
-
-
-def _terminal() -> Terminal:
-    from featcache.console import Console
-    from featcache.progress import Terminal
-
-    return Terminal(Console(stderr=True))
-
-
-class _Sample(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
-    """A share of the rows or a number of them; `--sample` alone is one in a hundred."""
-
-    name = "share or rows"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is no number: give a share such as 0.01, or rows such as 1000",
-                param,
-                ctx,
-            )
 
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@click.option(
-    "--sample",
-    type=_Sample(),
-    is_flag=False,
-    flag_value="0.01",
-    metavar="N",
-    help="Check rows drawn at random: a share of them (0.01), or so many of each file (1000).",
-)
-@json_option
+@options_of(VERIFY)
 def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool) -> None:
-    """Hold every byte of SPACE, or of the whole cache, to its checksums. Exit code 4: damage was found.
+    """Hold every byte of SPACE, or of the whole cache, to its checksums.
+
+    Exit code 4 means that damage was found.
 
     \b
       featcache verify
@@ -67,7 +35,7 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
     from featcache.verbs.upkeep import verify as verb
 
     started = time.perf_counter()
-    checked = verb(space, cache=cache, sample=sample, progress=_terminal())
+    checked = verb(space, cache=cache, sample=sample, progress=terminal())
     seconds = time.perf_counter() - started
     findings = [finding for one in checked for finding in one.findings]
     if as_json:
@@ -110,9 +78,8 @@ def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
         rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
         echo(f"           {finding.what}{rows}")
     if one.unfinished:
-        echo(
-            f"           {counted(one.unfinished, 'unfinished file')} of killed writers; `featcache gc --yes` clears up"
-        )
+        files = counted(one.unfinished, "unfinished file")
+        echo(f"           {files} of killed writers; `featcache gc --yes` clears up")
 
 
 def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
@@ -143,10 +110,11 @@ def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@json_option
+@options_of(REPAIR)
 def repair(*, space: str | None, cache: str, as_json: bool) -> None:
-    """Drop exactly the damaged rows of SPACE, or of the whole cache, and say how to compute them again.
+    """Drop exactly the damaged rows of SPACE, or of the whole cache.
+
+    The command that computes them again is printed.
 
     \b
       featcache repair distilbert-3f9a1c20b7e4
@@ -157,7 +125,7 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
     from featcache.verbs.upkeep import recompute_command
     from featcache.verbs.upkeep import repair as verb
 
-    repaired = verb(space, cache=cache, progress=_terminal())
+    repaired = verb(space, cache=cache, progress=terminal())
     commands = {
         one.space: recompute_command(Space.open(Path(one.path)))
         for one in repaired
@@ -183,9 +151,8 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
         for name in one.made:
             echo(f"           {name} made again from the shards")
         for path in one.aside:
-            echo(
-                f"           set aside, as it cannot be read here or belongs to another space: {path}"
-            )
+            reason = "as it cannot be read here or belongs to another space"
+            echo(f"           set aside, {reason}: {path}")
         if one.aside:
             echo("           `featcache gc` shows what was set aside; with --yes it removes that")
         if (one.dropped or one.aside) and one.space in commands:
@@ -206,19 +173,19 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@json_option
+@options_of(MERGE)
 def merge(*, space: str | None, cache: str, as_json: bool) -> None:
-    """Seal the many files of SPACE, or of every space, into one with an index: it opens at once, however large.
+    """Seal the many files of SPACE, or of every space, into one with an index.
 
-    Needs as much free disk as the space has; the old files go when the new one is safe.
+    A sealed space opens at once, however large it is. This needs as much free disk as the
+    space has; the old files go when the new one is safe.
 
     \b
       featcache merge distilbert-3f9a1c20b7e4
     """
     from featcache.verbs.upkeep import merge as verb
 
-    merged = verb(space, cache=cache, progress=_terminal())
+    merged = verb(space, cache=cache, progress=terminal())
     if as_json:
         print_json({"cache": cache, "spaces": [asdict(one) for one in merged]})
         return
@@ -231,19 +198,7 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("spaces", nargs=-1)
-@cache_option
-@click.option(
-    "--older-than",
-    type=click.FloatRange(0),
-    metavar="DAYS",
-    help="Spaces not written to for so long.",
-)
-@click.option(
-    "--unused-by", multiple=True, metavar="DATA", help="Rows whose texts are not in these data."
-)
-@data_options
-@click.option("--yes", is_flag=True, help="Remove what is shown.")
-@json_option
+@options_of(GC)
 def gc(
     *,
     spaces: tuple[str, ...],
@@ -259,8 +214,8 @@ def gc(
 ) -> None:
     """Show what may go from the cache; with --yes, remove it.
 
-    Named SPACES go whole; with --older-than only if they are that old; with --unused-by only the rows that the
-    data do not use. Without any of these: what killed writers left unfinished.
+    Named SPACES go whole; with --older-than only if they are that old; with --unused-by only the
+    rows that the data do not use. Without any of these: what killed writers left unfinished.
 
     \b
       featcache gc --older-than 90
@@ -275,12 +230,12 @@ def gc(
     found = removals(
         spaces, cache=cache, older_than_days=older_than, unused_by=data, reading=reading
     )
-    terminal = _terminal()
+    progress = terminal()
     for removal in found if yes else []:
         collect(
             removal,
             progress=lambda _: None,
-            waiting=lambda: terminal.note("waiting for this space's writers"),
+            waiting=lambda: progress.note("waiting for this space's writers"),
         )
     if as_json:
         print_json({"cache": cache, "removed": yes, "removals": [_removal(one) for one in found]})
@@ -309,20 +264,7 @@ def _removal(one: Removal) -> dict[str, Any]:
 
 @click.command()
 @click.argument("space", required=False)
-@cache_option
-@click.option("--out", metavar="PATH", help="What to write [a folder named after the space].")
-@click.option(
-    "--format", "kind", type=click.Choice(["numpy", "hdf5"]), help="[by the ending of --out]"
-)
-@click.option(
-    "--data", multiple=True, metavar="DATA", help="Export the rows of these data, in their order."
-)
-@data_options
-@click.option(
-    "--layers", default="all", show_default=True, help="all, last, or numbers such as 0,3,6."
-)
-@click.option("--pool", metavar="LIST", help="Of the poolings in the space [all].")
-@json_option
+@options_of(EXPORT)
 def export(
     *,
     space: str | None,
@@ -335,12 +277,13 @@ def export(
     encoding: str,
     skip_empty: bool,
     layers: str,
-    pool: str | None,
+    pooling: str | None,
     as_json: bool,
 ) -> None:
     """Copy features of SPACE out of the cache: a folder of NumPy files, or one plain HDF5 file.
 
-    With --data, row i of each array belongs to row i of the data; without, all rows of the space are written.
+    With --data, row i of each array belongs to row i of the data; without it, all rows of the space
+    are written.
 
     \b
       featcache export --data reviews.csv --layers last --out features
@@ -356,9 +299,9 @@ def export(
         data=list(sources(data)) or None,
         cache=cache,
         layers=layers,
-        pool=pool,
+        pool=pooling,
         reading=TextOptions(text, template, encoding, skip_empty),
-        progress=_terminal(),
+        progress=terminal(),
     )
     size = sum(file.stat().st_size for file in files)
     if as_json:

@@ -32,8 +32,8 @@ from featcache.verbs.fit import fit_heads
 
 # The refit uses validation rows, too, so that many of them cost nothing but make the choice surer.
 SPLIT = "0.6/0.2/0.2"
-POOL, LAYERS, DEPTH, WIDTH = "mean", "3,4,5,6", 1, 256
-TRIALS = {"kind": 24, "topic": 12}
+POOLING, DEPTH, WIDTH = "mean", 1, 256
+TRIALS = {"kind": 48, "topic": 24}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run_demo(
 def _fit(label: str, file: str, folder: Path, progress: Progress) -> FitResult:
     """Fit one label on a small grid; only `kind` gets the experiments for a verdict."""
     cache, evidence = folder / "cache", label == "kind"
-    small = f"--split {SPLIT} --pool {POOL} --layers {LAYERS} --depths {DEPTH} --widths {WIDTH}"
+    small = f"--split {SPLIT} --pool {POOLING} --depths {DEPTH} --widths {WIDTH}"
     small += f" --trials {TRIALS[label]}" + ("" if evidence else " --no-evidence")
     progress.note(f"fitting     {_command(label, file, cache)} {small}")
     return fit_heads(
@@ -116,8 +116,7 @@ def _fit(label: str, file: str, folder: Path, progress: Progress) -> FitResult:
         label=label,
         cache=cache,
         split=SPLIT,
-        pool=POOL,
-        layers=LAYERS,
+        pooling=POOLING,
         depths=(DEPTH,),
         widths=(WIDTH,),
         trials=TRIALS[label],

@@ -159,6 +159,16 @@ def _all_docstrings() -> list[Described]:
 
 def _described(module: ModuleType, library: str, topic: str | None) -> Iterator[Described]:
     """Yield what the module's own classes and functions say about themselves."""
+    for thing in _own(module, library):
+        if inspect.isclass(thing):
+            yield from _summary(thing, "class", topic)
+            yield from _members(thing, topic)
+        elif callable(thing):
+            yield from _summary(thing, "function", topic)
+
+
+def _own(module: ModuleType, library: str) -> Iterator[object]:
+    """Yield the public things of a module that were not imported from another library."""
     public = [name for name in dir(module) if not name.startswith("_")]
     for name in sorted(getattr(module, "__all__", None) or public):
         try:
@@ -166,13 +176,8 @@ def _described(module: ModuleType, library: str, topic: str | None) -> Iterator[
         except (AttributeError, ImportError):  # some names only explain why they are missing
             continue
         home = getattr(thing, "__module__", None) or library
-        if home.split(".")[0] != library and not home.startswith("_"):
-            continue  # imported from elsewhere
-        if inspect.isclass(thing):
-            yield from _summary(thing, "class", topic)
-            yield from _members(thing, topic)
-        elif callable(thing):
-            yield from _summary(thing, "function", topic)
+        if home.split(".")[0] == library or home.startswith("_"):
+            yield thing
 
 
 def _members(owner: type, topic: str | None) -> Iterator[Described]:

@@ -1,49 +1,45 @@
-"""Score against the number of training rows, and against the size of the head, on the cache:
-measured, not guessed.
+"""Learning curves: the score of a head by the number of training rows, measured on the cache.
 
-A smaller number of rows is drawn of the training rows of each fold; the rows that are held back
-stay the same, so that sizes are compared on the same rows. Few rows are drawn more often than many,
-because one draw says less.
+Smaller numbers of rows are drawn from the training rows of each fold. The held-out rows stay the
+same, so that all sizes are compared on the same rows. Few rows are drawn more often than many,
+because one draw of few rows says less. `learning_curve.py` fits a law through the points;
+`capacity.py` measures the score by the size of the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.evidence.learning_curve import FEWEST_SIZES, LearningCurve, fitted
+from featcache.evidence.learning_curve import MIN_SIZES, LearningCurve, fit_learning_curve
 from featcache.features.folds import Fold
-from featcache.features.views import View
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import TrainingSetup
-from featcache.heads.shape import HeadShape
-from featcache.search.candidates import Candidates, base_recipe
+from featcache.search.candidates import base_recipe
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import (
-    Difference,
-    Interval,
-    difference,
-    interval,
-    score,
-    scores_of_many,
-)
+from featcache.tasks.metrics import Interval, interval, score, scores_of_many
 from featcache.tasks.strata import part_of
 
-DEPTHS, WIDTHS = (0, 1, 2, 3, 4), (64, 256)
-_MOST_SIZES, _FEWEST_ROWS, _ROWS_A_CLASS = 7, 32, 4
+_MAX_SIZES = 7
+_MIN_ROWS, _MIN_ROWS_PER_CLASS = 32, 4
 _Z95 = 1.96
 _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What `rows` training rows gave: the mean score of some draws on the rows held back, with its
-    bootstrap interval over those; the mean score on the rows trained on; the score of each draw;
-    and its classes of those rows, (R, V).
+    """What a number of training rows gave: scores of several draws on the held-out rows.
+
+    Attributes:
+        rows: Number of training rows.
+        score: The mean score of the draws, with its bootstrap interval over the held-out rows.
+        train: The mean score on the rows trained on.
+        scores: The score of each of R draws.
+        predicted: (R, V) predicted classes of the held-out rows.
     """
 
     rows: int
@@ -54,235 +50,195 @@ class CurvePoint:
 
     @property
     def draws(self) -> int:
+        """Number of draws."""
         return len(self.scores)
 
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """A head's score by training rows. about: the head in words. curve: None where there are fewer
-    than three sizes, for which `needed` training rows are enough.
+    """The score of a head by the number of its training rows.
+
+    Attributes:
+        about: The head, in words.
+        metric: The metric of the scores.
+        points: What was measured, by ascending number of rows.
+        curve: The law through the points; None for fewer than three of them.
+        n_rows_needed: Training rows that are enough for three points.
     """
 
     about: str
     metric: str
-    sizes: tuple[CurvePoint, ...]
+    points: tuple[CurvePoint, ...]
     curve: LearningCurve | None
-    needed: int
+    n_rows_needed: int
 
     def sentence(self) -> str:
-        """What twice the labels would give, in words."""
+        """Say what twice the labels would give.
+
+        Returns:
+            A sentence that begins in lower case, without a full stop.
+        """
         if self.curve is None:
-            return f"no learning curve: it takes {self.needed:,} training rows"
+            return f"no learning curve: it takes {self.n_rows_needed:,} training rows"
         gain = self.curve.doubling
-        return (
-            f"twice the labels would give about {100 * gain.value:+z.1f} ± {100 * gain.standard_error:.1f} points "
-            f"of {self.metric}"
-        )
+        points = f"{100 * gain.value:+z.1f} ± {100 * gain.standard_error:.1f} points"
+        return f"twice the labels would give about {points} of {self.metric}"
 
     def to_json(self) -> dict[str, Any]:
-        """As `result.json` has it: points measured, the curve through them up to twice the rows,
-        and that gain.
+        """Make the object that `result.json` holds.
+
+        Returns:
+            The points measured, the law up to twice the rows, and what doubling the rows gains.
         """
-        fit = doubling = None
-        if self.curve is not None:
-            fit = [
-                {"rows": rows, "value": one.value, "low": one.low, "high": one.high}
-                for rows, one in self.curve.dense()
-            ]
-            gain = self.curve.doubling
-            doubling = {"value": gain.value, "standard_error": gain.standard_error}
         points = [
             {
-                "rows": one.rows,
-                "mean": one.score.value,
-                "low": one.score.low,
-                "high": one.score.high,
-                "train": one.train,
+                "rows": point.rows,
+                "mean": point.score.value,
+                "low": point.score.low,
+                "high": point.score.high,
+                "train": point.train,
             }
-            for one in self.sizes
+            for point in self.points
         ]
-        return {
-            "metric": self.metric,
-            "about": self.about,
-            "points": points,
-            "fit": fit,
-            "doubling": doubling,
-        }
+        written = {"metric": self.metric, "about": self.about, "points": points}
+        if self.curve is None:
+            return {**written, "fit": None, "doubling": None}
+        fit = [
+            {"rows": rows, "value": estimate.value, "low": estimate.low, "high": estimate.high}
+            for rows, estimate in self.curve.dense()
+        ]
+        gain = self.curve.doubling
+        doubling = {"value": gain.value, "standard_error": gain.standard_error}
+        return {**written, "fit": fit, "doubling": doubling}
 
 
-def sizes_of(n_rows: int, n_classes: int) -> tuple[int, ...]:
-    """Halves of halves of the rows, ascending: at most 7 sizes, none below 32 rows or 4 a class."""
-    least = _least(n_classes)
-    found = [n_rows >> place for place in range(_MOST_SIZES)]
-    return tuple(sorted({one for one in found if one >= least} | {n_rows}))
+def curve_sizes(n_rows: int, n_classes: int) -> tuple[int, ...]:
+    """List the sizes of a curve: all rows, a half, a quarter and so on.
+
+    Args:
+        n_rows: Training rows that there are.
+        n_classes: Number of classes.
+
+    Returns:
+        At most 7 ascending sizes, none below 32 rows or 4 for each class but `n_rows` itself.
+    """
+    smallest = _smallest_size(n_classes)
+    halves = [n_rows >> n_halvings for n_halvings in range(_MAX_SIZES)]
+    return tuple(sorted({n_rows, *(size for size in halves if size >= smallest)}))
 
 
-def _least(n_classes: int) -> int:
-    return max(_FEWEST_ROWS, _ROWS_A_CLASS * n_classes)
-
-
-def by_rows(
+def measure_learning_curve(
     candidate: Candidate,
-    sweep: TrainingSetup,
+    setup: TrainingSetup,
     *,
     about: str | None = None,
-    most_draws: int = max(_DRAWS),
-    most_sizes: int = _MOST_SIZES,
+    max_draws: int = max(_DRAWS),
+    max_sizes: int = _MAX_SIZES,
     out_of_time: Callable[[], bool] = lambda: False,
     watch: Callable[[int], None] = lambda _: None,
 ) -> MeasuredCurve:
-    """Train a candidate on parts of each fold's training rows, and fit the curve.
+    """Train a head on parts of each fold's training rows, and fit a law through the scores.
 
-    most_sizes: the largest of `sizes_of`, where fewer will do.
-    watch: told of each size that is done.  Where time ran out, the smallest sizes are there: they
-    come first.
+    Args:
+        candidate: The head.
+        setup: Rows, folds and metric.
+        about: The head in words [its shape and view].
+        max_draws: Draws of a size at most.
+        max_sizes: Sizes at most; the largest ones are taken.
+        out_of_time: Asked before each size. Where it returns True, the curve has only the sizes
+            measured so far, which are the smallest.
+        watch: Called with each number of rows that is done.
+
+    Returns:
+        The points and the law.
     """
-    n_rows = min(len(fold.train) for fold in sweep.folds)
-    measured: list[CurvePoint] = []
-    sizes = sizes_of(n_rows, sweep.n_classes)[-most_sizes:]
-    for place, rows in enumerate(sizes):
+    n_rows = min(len(fold.train) for fold in setup.folds)
+    sizes = curve_sizes(n_rows, setup.n_classes)[-max_sizes:]
+    points: list[CurvePoint] = []
+    for place, size in enumerate(sizes):
         if out_of_time():
             break
-        smaller = len(sizes) - 1 - place
-        draws = min(most_draws, _DRAWS[min(smaller, len(_DRAWS) - 1)])
-        found = _measured(candidate, sweep, rows, draws, place)
-        measured.append(found)
-        watch(rows)
-    guess = np.full(len(sweep.truth), np.bincount(sweep.truth).argmax())
-    worst = score(sweep.metric, sweep.truth, guess, sweep.n_classes)
-    most = max((one.draws for one in measured), default=0)
-    scores = np.full((len(measured), most), np.nan)
-    for place, one in enumerate(measured):
-        scores[place, : one.draws] = one.scores
-    least = min(worst, float(np.nanmin(scores, initial=1.0)))
-    last = measured[-1].score if measured else Interval(0.0, 0.0, 0.0)
-    held_error = (last.high - last.low) / (2 * _Z95)
-    curve = fitted(
-        [one.rows for one in measured], scores, pool=n_rows, worst=least, held_error=held_error
-    )
-    needed = _least(sweep.n_classes) << (FEWEST_SIZES - 1)
+        n_larger = len(sizes) - 1 - place
+        n_draws = min(max_draws, _DRAWS[min(n_larger, len(_DRAWS) - 1)])
+        points.append(_measure_point(candidate, setup, size, n_draws, 1000 * place))
+        watch(size)
     return MeasuredCurve(
         about or f"{candidate.head} on {candidate.view}",
-        sweep.metric,
-        tuple(measured),
-        curve,
-        needed,
+        setup.metric,
+        tuple(points),
+        _fit_law(points, setup, n_rows),
+        _smallest_size(setup.n_classes) << (MIN_SIZES - 1),
     )
 
 
-def _measured(
-    candidate: Candidate, sweep: TrainingSetup, rows: int, draws: int, place: int
+def _smallest_size(n_classes: int) -> int:
+    return max(_MIN_ROWS, _MIN_ROWS_PER_CLASS * n_classes)
+
+
+def _fit_law(
+    points: Sequence[CurvePoint], setup: TrainingSetup, n_rows: int
+) -> LearningCurve | None:
+    """Fit the law through the scores of all draws."""
+    if not points:
+        return None
+    majority = np.full(len(setup.truth), np.bincount(setup.truth).argmax())
+    guessed = score(setup.metric, setup.truth, majority, setup.n_classes)
+    n_draws = max(point.draws for point in points)
+    scores = np.full((len(points), n_draws), np.nan)  # (P, R)
+    for place, point in enumerate(points):
+        scores[place, : point.draws] = point.scores
+    last = points[-1].score
+    return fit_learning_curve(
+        [point.rows for point in points],
+        scores,
+        pool=n_rows,
+        worst=min(guessed, float(np.nanmin(scores, initial=1.0))),
+        held_error=(last.high - last.low) / (2 * _Z95),
+    )
+
+
+def _measure_point(
+    candidate: Candidate, setup: TrainingSetup, n_rows: int, n_draws: int, first_seed: int
 ) -> CurvePoint:
-    """All draws of a size are trained together."""
-    labels = sweep.part.labels
-    folds = tuple(
-        Fold(_drawn(fold.train, labels, rows, seed=sweep.seed + 1000 * place + draw), fold.held)
-        for draw in range(draws)
-        for fold in sweep.folds
-    )
+    """Train a head on several draws of some rows; all draws are trained together."""
+    labels = setup.part.labels
+    folds: list[Fold] = []
+    for draw in range(n_draws):
+        seed = setup.seed + first_seed + draw
+        folds += [
+            Fold(_draw(fold.train, labels, n_rows, seed=seed), fold.held) for fold in setup.folds
+        ]
     if candidate.recipe is not None:  # few rows in large batches are few steps
-        batch = min(candidate.recipe.batch_size, base_recipe(rows, seed=sweep.seed).batch_size)
+        batch = min(candidate.recipe.batch_size, base_recipe(n_rows, seed=setup.seed).batch_size)
         candidate = replace(candidate, recipe=replace(candidate.recipe, batch_size=batch))
-    part = replace(sweep, folds=folds, seeds=sweep.seeds[:1])
-    trial = _run([candidate], part)[0]
-    predicted = trial.predicted.reshape(draws, -1)  # folds of one draw side by side
-    scores = scores_of_many(sweep.metric, sweep.truth, predicted, sweep.n_classes)
-    found = interval(sweep.metric, sweep.truth, predicted, sweep.n_classes, seed=sweep.seed)
+    trial = _train(candidate, replace(setup, folds=tuple(folds), seeds=setup.seeds[:1]))
+    # The folds of one draw lie side by side: (1, R x V) -> (R, V).
+    predicted = trial.predicted.reshape(n_draws, -1)
+    scores = scores_of_many(setup.metric, setup.truth, predicted, setup.n_classes)
     return CurvePoint(
-        rows,
-        found,
-        trial.train[sweep.metric],
-        tuple(round(float(one), 6) for one in scores),
+        n_rows,
+        interval(setup.metric, setup.truth, predicted, setup.n_classes, seed=setup.seed),
+        trial.train[setup.metric],
+        tuple(round(float(value), 6) for value in scores),
         predicted,
     )
 
 
-def _drawn(
-    places: NDArray[np.int64], labels: NDArray[np.int64], rows: int, *, seed: int
+def _draw(
+    places: NDArray[np.int64], labels: NDArray[np.int64], n_rows: int, *, seed: int
 ) -> NDArray[np.int64]:
-    return (
-        places if rows == len(places) else part_of(places, labels[places], rows, seed=seed % 2**32)
-    )
+    """Draw some of the places, all classes in their shares."""
+    if n_rows == len(places):
+        return places
+    return part_of(places, labels[places], n_rows, seed=seed % 2**32)
 
 
-@dataclass(frozen=True)
-class CapacityPoint:
-    """A head of some size on one view: its score with its interval, beside that on training rows,
-    and its gain over the head without hidden layers (None for that head).
-    """
-
-    depth: int
-    width: int | None
-    score: Interval
-    train: float
-    n_parameters: int
-    gain: Difference | None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def by_capacity(
-    view: View,
-    sweep: TrainingSetup,
-    *,
-    depths: Sequence[int] = DEPTHS,
-    widths: Sequence[int] = WIDTHS,
-    watch: Callable[[int], None] = lambda _: None,
-) -> list[CapacityPoint]:
-    """Heads of these depths and widths on one view, each at the epoch that held rows like best; the
-    smallest first.
-
-    watch: told of how many heads are done.
-    """
-    shapes = [HeadShape("linear")] + [
-        HeadShape("mlp", depth, wide)
-        for depth in sorted(set(depths))
-        if depth
-        for wide in sorted(set(widths))
-    ]
-    recipe = base_recipe(
-        len(sweep.folds[0].train), seed=sweep.seed, balanced=sweep.balance == "weights"
-    )
-    offered = Candidates((view,), tuple(shapes), recipe)
-    trials = _run([offered.usual(view, shape) for shape in shapes], sweep, watch)
-    by_head = {trial.head: trial for trial in trials}
-    linear = by_head[shapes[0]]
-    return [
-        _capacity(by_head[shape], linear, sweep) for shape in shapes if 0 in depths or shape.depth
-    ]
-
-
-def _capacity(trial: Trial, linear: Trial, sweep: TrainingSetup) -> CapacityPoint:
-    metric, truth, n_classes = sweep.metric, sweep.truth, sweep.n_classes
-    gain = None
-    if trial is not linear:
-        gain = difference(
-            metric, truth, trial.predicted, linear.predicted, n_classes, seed=sweep.seed
-        )
-    return CapacityPoint(
-        trial.head.depth,
-        trial.head.width,
-        interval(metric, truth, trial.predicted, n_classes, seed=sweep.seed),
-        trial.train[metric],
-        trial.n_parameters,
-        gain,
-    )
-
-
-def _run(
-    candidates: Sequence[Candidate],
-    sweep: TrainingSetup,
-    watch: Callable[[int], None] = lambda _: None,
-) -> list[Trial]:
+def _train(candidate: Candidate, setup: TrainingSetup) -> Trial:
+    """Train one head on all folds of a setup."""
     from featcache.features.budget import MemoryBudget
     from featcache.search.search import Search
 
     with MemoryBudget() as room:
-        search = Search(
-            sweep,
-            room=room,
-            watch=lambda best: watch(best.n_done),
-            out_of_time=lambda: False,
-        )
-        return search.run(candidates)
+        search = Search(setup, room=room, watch=lambda _: None, out_of_time=lambda: False)
+        (trial,) = search.run([candidate])
+        return trial

@@ -109,6 +109,27 @@ def _poolings(asked: str | Sequence[str] | None, facts: Facts) -> tuple[str, ...
     return parse_poolings(asked)
 
 
+def pooling_named(
+    pooling: str | Sequence[str] | None, pool: str | Sequence[str] | None
+) -> str | Sequence[str] | None:
+    """Return the poolings of a call, whichever of the two names of the keyword was used.
+
+    Args:
+        pooling: The value of `pooling`.
+        pool: The value of `pool`, the keyword's other name.
+
+    Returns:
+        The value that is given, or None.
+
+    Raises:
+        InputError: Both are given.
+    """
+    if pooling is not None and pool is not None:
+        msg = "`pooling` and `pool` are two names of one keyword"
+        raise InputError(msg, cure="Pass `pooling` only.")
+    return pool if pooling is None else pooling
+
+
 def parse_poolings(asked: str | Sequence[str]) -> tuple[str, ...]:
     """Poolings in their fixed order. Raises InputError for an unknown one."""
     names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)

@@ -76,7 +76,7 @@ class FitResult:
         answers: Predictions row by row.
         mistakes: The most confident wrong ones.
         verdict: What limits the linear reference; None without `evidence`.
-        growth: Score by training rows of the head that the verdict found best.
+        learning_curve: Score by training rows of the head that the verdict found best.
         findings: What is wrong with the data.
         mislabelled: Rows whose label is probably wrong.
         metric: That the choice was made by.
@@ -107,7 +107,7 @@ class FitResult:
     answers: RowPredictions
     mistakes: list[ShownRow]
     verdict: Verdict | None
-    growth: MeasuredCurve | None
+    learning_curve: MeasuredCurve | None
     findings: list[Finding]
     mislabelled: Mislabelled
     metric: str
@@ -135,7 +135,9 @@ class FitResult:
                 "best": ScoredRecord.of(self.best),
                 "linear": ScoredRecord.of(self.linear),
                 "floors": {"majority": self.majority, "tfidf": self.tfidf},
-                "learning_curve": None if self.growth is None else self.growth.to_json(),
+                "learning_curve": None
+                if self.learning_curve is None
+                else self.learning_curve.to_json(),
                 "reliability": {
                     "part": self.answers.part,
                     "bins": self.answers.reliability,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache.cache.space import Space
 from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of
-from featcache.errors import LabelError, MachineError
+from featcache.errors import InputError, LabelError, MachineError
 from featcache.features.find import cached_layers
 from featcache.features.folds import (
     N_FOLDS,
@@ -174,6 +174,28 @@ class LabelProblem:
             if part == "chosen on"
             else both.take(np.concatenate([fold.held for fold in self.sweep.folds]))
         )
+
+
+def unique_labels(labels: Sequence[str]) -> list[str]:
+    """Return the label columns of a call, each once.
+
+    Args:
+        labels: Names of columns.
+
+    Returns:
+        The same without repeats.
+
+    Raises:
+        InputError: There is none, or something else than a list of strings.
+    """
+    is_list = isinstance(labels, Sequence) and not isinstance(labels, str)
+    if not is_list or not labels or not all(isinstance(label, str) for label in labels):
+        msg = f"labels={labels!r} is not a list of columns"
+        cure = (
+            "Name one column to `fit_heads`, or several to `fit_labels`: labels=['stars', 'mood']."
+        )
+        raise InputError(msg, cure=cure)
+    return list(dict.fromkeys(labels))
 
 
 def views_asked_for(

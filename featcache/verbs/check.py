@@ -151,7 +151,7 @@ def check(
     for one in labels:
         parts, odd = _parts(tables, one, reading)
         truncation, limit = _truncation([rows for _, rows in parts], choice, Path(cache))
-        found = check_parts(parts, truncated=truncation, label=one, reading=reading)
+        found = check_parts(parts, truncated=truncation, label=one)
         results[one] = Checked(
             label=one,
             rows={name: len(rows.texts) for name, rows in parts},

@@ -20,9 +20,11 @@ import numpy as np
 
 from featcache.data.parts import read_parts
 from featcache.data.texts import TextOptions
-from featcache.evidence.curves import DEPTHS, WIDTHS, CapacityPoint, MeasuredCurve
+from featcache.evidence.capacity import DEPTHS, WIDTHS, CapacityPoint
+from featcache.evidence.curves import MeasuredCurve
 from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
+from featcache.features.request import pooling_named
 from featcache.features.views import VIEWS
 from featcache.heads.candidate import Candidate
 from featcache.heads.shape import HeadShape
@@ -93,46 +95,73 @@ def curves(
     depths: Sequence[int] = DEPTHS,
     widths: Sequence[int] = WIDTHS,
     layers: str | Sequence[int] | None = None,
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     views: str | Sequence[str] = VIEWS,
     metric: str = "macro_f1",
     balance: str = "none",
     seed: int = 0,
     progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
 ) -> Curves:
-    """Measure score against the number of training rows, and against the size of the head.
-
-    train, validation, test: files or tables (see `data.read.read`); of a test file nothing is used
-    but its texts, which are left out of training.  split: "train/validation" shares [0.8/0.2].
-    label: the column of labels.
-    heads: of linear, mlp (1×256) and logreg: the best of these on any view is the head whose curve
-    is drawn, beside logistic regression on the last layer's mean.  layers, pool, views: where it is
-    looked for.
-    depths, widths: heads that are compared on the best view.  metric: accuracy, macro_f1,
-    weighted_f1 or mcc.
+    """Measure the score against the number of training rows, and against the size of the head.
 
     The same call with the same seed gives the same result on one machine.
-    Raises InputError and its kin for bad data or options; CacheMissError where no space holds all
-    rows, with the extract command; SplitError under `strict` where a text is in two parts.
+
+    Args:
+        train: Files or tables; see `data.read.read`.
+        label: The column of the labels.
+        validation: Rows to score on; without them, a part of the training rows.
+        test: Rows whose texts are left out of training; nothing else of them is read.
+        split: Shares "train/validation"; by default 0.8/0.2.
+        cache: The folder of the cache.
+        strict: Raise where a text stands in two parts, instead of dropping it from training.
+        backbone: The model whose space is used, where there are several spaces.
+        space: The space that is used, by its name or the beginning of its name.
+        text: The column of the texts; by default `text`, `sentence`, or the only one.
+        template: Text made of columns, such as "{title}: {body}".
+        encoding: The encoding of CSV, TSV and JSONL files.
+        skip_empty: Go on without rows whose text is empty or missing.
+        heads: Kinds of head, of linear, mlp (one hidden layer of 256) and logreg. The best of them
+            on any view is drawn beside logistic regression on the last layer's mean.
+        depths: Numbers of hidden layers that are compared on the best view; 0 is linear.
+        widths: Widths of hidden layers that are compared on the best view.
+        layers: Layers to try; by default all that are cached.
+        pooling: Poolings to try; by default all that are cached.
+        views: Kinds of view: single, layers (side by side), poolings (side by side), mix.
+        metric: What is drawn: accuracy, macro_f1, weighted_f1 or mcc.
+        balance: For classes of unequal size: none, weights, oversample or undersample.
+        seed: The seed of the split, the draws and the training.
+        progress: Where progress is shown; by default nowhere.
+        pool: Another name of `pooling`.
+
+    Returns:
+        The learning curves, and the scores by size of the head.
+
+    Raises:
+        InputError: Data or options are wrong; classes derived from it say what.
+        CacheMissError: No space holds all rows; the message has the `extract` command.
+        SplitError: A text stands in two parts, under `strict`.
+        MachineError: Memory is full.
     """
     started = time.perf_counter()
+    pooling = pooling_named(pooling, pool)
     progress = progress or Silent()
     heads_asked_for(
         ["mlp"], depths, widths, HeadShape("mlp", 1, 1)
     )  # depths and widths that there cannot be
     shapes, _ = heads_asked_for(heads, _SEARCHED_DEPTHS, _SEARCHED_WIDTHS, HeadShape("mlp", 1, 1))
     wanted = SearchOptions(
-        shapes,
-        (),
-        listed(views),
-        metric,
-        "halving",
-        None,
-        None,
-        None,
-        seeds_from(seed, 1),
-        balance,
-        0.0,
+        heads=shapes,
+        factories=(),
+        views=listed(views),
+        metric=metric,
+        search="halving",
+        trials=None,
+        seconds=None,
+        cv=None,
+        seeds=seeds_from(seed, 1),
+        balance=balance,
+        focal=0.0,
         thresholds=False,
     )
     reading = TextOptions(text, template, encoding, skip_empty)
@@ -154,10 +183,10 @@ def curves(
         backbone=backbone,
         name=space,
         layers=layers,
-        pool=pool,
+        pool=pooling,
         reading=reading.options(),
     )
-    there = views_asked_for(found, layers, pool, wanted)
+    there = views_asked_for(found, layers, pooling, wanted)
     from featcache.features.budget import MemoryBudget
     from featcache.features.cached import CachedStates
 
@@ -209,14 +238,14 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
 
 
 def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[MeasuredCurve, ...]:
-    from featcache.evidence.curves import by_rows, sizes_of
+    from featcache.evidence.curves import curve_sizes, measure_learning_curve
 
     measured = []
-    n_sizes = len(sizes_of(len(task.sweep.folds[0].train), task.sweep.n_classes))
+    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.sweep.n_classes))
     for candidate in dict.fromkeys([task.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)
-            measured.append(by_rows(candidate, task.sweep, watch=watch))
+            measured.append(measure_learning_curve(candidate, task.sweep, watch=watch))
     return tuple(measured)
 
 
@@ -231,11 +260,11 @@ def _capacity(
     widths: Sequence[int],
     progress: Progress,
 ) -> tuple[CapacityPoint, ...]:
-    from featcache.evidence.curves import by_capacity
+    from featcache.evidence.capacity import measure_capacity
 
     n_heads = 1 + len({depth for depth in depths if depth}) * len(set(widths))
     with Stage(progress, "capacity", n_heads) as stage:
-        points = by_capacity(
+        points = measure_capacity(
             best.view,
             task.sweep,
             depths=depths,

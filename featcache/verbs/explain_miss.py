@@ -26,7 +26,7 @@ from featcache.data.table import CHUNK_ROWS
 from featcache.data.texts import TextOptions
 from featcache.extraction.job import Job, missing_rows, prepare
 from featcache.features.commands import DEFAULT_CACHE, extract_command
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 
 # The fields that an option sets. A difference in any other field means another model or another
 # tokenizer.
@@ -137,7 +137,7 @@ def explain_miss(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -145,6 +145,7 @@ def explain_miss(
     skip_empty: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    pool: str | Sequence[str] | None = None,
 ) -> Explanation:
     """Explain why `extract` with the same arguments would compute texts instead of finding them.
 
@@ -157,7 +158,7 @@ def explain_miss(
         text: The column of the texts.
         template: How several columns become one text.
         layers: "auto", "all", "last" or layer numbers.
-        pool: Poolings; the default depends on the model.
+        pooling: Poolings; the default depends on the model.
         max_length: Tokens of the longest text.
         dtype: Number type of the model, or "auto".
         device: "auto", "cpu", "cuda" or "mps".
@@ -165,6 +166,7 @@ def explain_miss(
         skip_empty: Whether rows without text are left out instead of refused.
         allow_pickle: Whether weights may be pickles.
         trust_remote_code: Whether code in the model's folder may run.
+        pool: Another name of `pooling`.
 
     Returns:
         What the serving space lacks, and what separates every other space from the request.
@@ -175,7 +177,7 @@ def explain_miss(
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
         layers=layers,
-        pooling=pool,
+        pooling=pooling_named(pooling, pool),
         max_length=max_length,
         dtype=dtype,
         device=device,

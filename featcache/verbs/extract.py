@@ -20,7 +20,7 @@ from featcache.extraction.job import prepare
 from featcache.extraction.model import PassOptions
 from featcache.extraction.run import run_job
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 from featcache.progress import Progress, Silent
 
 
@@ -67,7 +67,7 @@ def extract(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -79,6 +79,7 @@ def extract(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
 ) -> Extraction:
     """Make sure that the pooled states of all texts are in the cache; compute those that are not.
 
@@ -103,7 +104,7 @@ def extract(
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
         layers=layers,
-        pooling=pool,
+        pooling=pooling_named(pooling, pool),
         max_length=max_length,
         dtype=dtype,
         device=device,

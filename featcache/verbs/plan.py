@@ -21,7 +21,7 @@ from featcache.extraction.compute import states_of
 from featcache.extraction.job import missing_rows, prepare, row_bytes
 from featcache.extraction.model import PassOptions, load_for
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.request import BackboneChoice
+from featcache.features.request import BackboneChoice, pooling_named
 
 if TYPE_CHECKING:
     from featcache.backbone.model import Backbone
@@ -59,7 +59,7 @@ def plan(
     text: str | None = None,
     template: str | None = None,
     layers: str | Sequence[int] = "auto",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -69,6 +69,7 @@ def plan(
     compile: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    pool: str | Sequence[str] | None = None,
 ) -> Plan:
     """What `extract` with the same arguments would find and compute; nothing is written.
 
@@ -77,7 +78,7 @@ def plan(
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
         layers=layers,
-        pooling=pool,
+        pooling=pooling_named(pooling, pool),
         max_length=max_length,
         dtype=dtype,
         device=device,

@@ -26,7 +26,7 @@ from featcache.data.texts import TextOptions, render
 from featcache.errors import CacheMissError, InputError, SpaceChoiceError
 from featcache.features.commands import DEFAULT_CACHE, cache_option, extract_command
 from featcache.features.find import cached_layers, named, pick_space
-from featcache.features.request import parse_poolings
+from featcache.features.request import parse_poolings, pooling_named
 from featcache.progress import Progress, Silent, Stage
 
 _MIB = 1 << 20
@@ -135,9 +135,10 @@ def export(
     data: Any = None,
     cache: str | os.PathLike[str] = DEFAULT_CACHE,
     layers: str | Sequence[int] = "all",
-    pool: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     reading: TextOptions | None = None,
     progress: Progress | None = None,
+    pool: str | Sequence[str] | None = None,
 ) -> list[Path]:
     """Copy features out of a space: kind "numpy" is a folder of .npy files, "hdf5" one plain HDF5
     file.
@@ -148,6 +149,7 @@ def export(
     Returns the files written. Raises CacheMissError where texts are not cached; DamageError where
     rows are damaged; MachineError where the disk refuses; InputError where `out` exists.
     """
+    names = pooling_named(pooling, pool)
     found = pick_space(Path(cache), space)
     kind = kind or ("hdf5" if out is not None and Path(out).suffix in {".h5", ".hdf5"} else "numpy")
     target = (
@@ -170,7 +172,7 @@ def export(
         if missing:
             msg = f"{missing:,} of {len(positions):,} rows are not in space {found.name}"
             raise CacheMissError(msg, cure=f"Add them: {recompute_command(found)}")
-    poolings = found.contract.poolings if pool is None else parse_poolings(pool)
+    poolings = found.contract.poolings if names is None else parse_poolings(names)
     views = [(layer, pooling) for layer in cached_layers(layers, found) for pooling in poolings]
     for layer, pooling in views:
         found.check_view(layer, pooling)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import featcache
-from featcache.backbone.device import resolve_device, resolve_dtype
+from featcache.backbone.device import cpu_flags, resolve_device, resolve_dtype
 from featcache.backbone.facts import facts_of
 from featcache.backbone.fingerprint import Fingerprint, find_backbone, fingerprint
 from featcache.backbone.load import load_backbone
@@ -257,11 +258,29 @@ def test_devices_that_are_not_there_are_refused() -> None:
         assert "--device cpu" in caught.value.cure
 
 
-def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
+@pytest.fixture
+def with_flags_read_again() -> Iterator[None]:
+    cpu_flags.cache_clear()
+    yield
+    cpu_flags.cache_clear()
+
+
+@pytest.mark.usefixtures("with_flags_read_again")
+def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert resolve_dtype("float16", "cpu") == "float16"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         assert resolve_dtype("auto", "cpu") == ("bfloat16" if native else "float32")
+
+
+@pytest.mark.usefixtures("with_flags_read_again")
+@pytest.mark.skipif(platform.system() != "Linux", reason="oneDNN's limit is heeded on Linux")
+def test_bfloat16_is_not_chosen_where_onednn_would_emulate_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert resolve_dtype("auto", "cpu") == "float32"
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featcache.evidence.learning_curve import LearningCurve, fitted
+from featcache.evidence.learning_curve import LearningCurve, fit_learning_curve
 from featcache.tasks.strata import part_of
 
 
@@ -59,7 +59,7 @@ def curve(
     def score(rows: int) -> float:
         return float(limit - scale * rows**-rate + noise * generator.normal() * rows**-0.5)
 
-    found = fitted(
+    found = fit_learning_curve(
         SIZES, np.array([[score(rows) for _ in range(4)] for rows in SIZES]), pool=10 * SIZES[-1]
     )
     assert found is not None
@@ -103,7 +103,7 @@ def test_doubt_grows_beyond_the_last_size_and_no_score_is_above_one() -> None:
 
 def test_a_single_draw_of_each_size_is_enough_for_a_wide_guess() -> None:
     sizes = np.array([50, 100, 200, 400])
-    found = fitted(sizes.tolist(), (0.9 - sizes**-0.5)[:, None])
+    found = fit_learning_curve(sizes.tolist(), (0.9 - sizes**-0.5)[:, None])
     assert found is not None
     doubling = found.doubling
     assert doubling.low < 400**-0.5 - 800**-0.5 < doubling.high
@@ -113,7 +113,7 @@ def test_a_single_draw_of_each_size_is_enough_for_a_wide_guess() -> None:
 def test_draws_that_agree_do_not_make_a_score_certain() -> None:
     """Heads that call everything by one class score alike, until one day they do not."""
     sizes, scores = [100, 200, 400, 800], np.full((4, 3), 0.7)
-    sure, doubted = (fitted(sizes, scores, held_error=error) for error in (0.0, 0.01))
+    sure, doubted = (fit_learning_curve(sizes, scores, held_error=error) for error in (0.0, 0.01))
     assert sure is not None
     assert doubted is not None
     widths = [one.high - one.low for one in (sure.at(1600), doubted.at(1600))]
@@ -123,9 +123,9 @@ def test_draws_that_agree_do_not_make_a_score_certain() -> None:
 
 def test_two_sizes_are_no_curve_and_missing_draws_are_left_out() -> None:
     scores: NDArray[np.float64] = np.array([[0.5, 0.52], [0.6, np.nan]])
-    assert fitted([10, 20], scores) is None
-    assert fitted([10, 20, 40], np.vstack([scores, [np.nan, np.nan]])) is None
-    found = fitted([40, 10, 20], np.vstack([[0.7, np.nan], scores]))
+    assert fit_learning_curve([10, 20], scores) is None
+    assert fit_learning_curve([10, 20, 40], np.vstack([scores, [np.nan, np.nan]])) is None
+    found = fit_learning_curve([40, 10, 20], np.vstack([[0.7, np.nan], scores]))
     assert found is not None
     assert found.rows == (10, 20, 40)
     assert found.at(40, measured=False).value == pytest.approx(0.7, abs=0.02)

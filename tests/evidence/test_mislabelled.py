@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from featcache.data.keys import row_keys
 from featcache.data.read import read
-from featcache.evidence.mislabelled import best_few, held_out, pooled, suspects, write_csv
+from featcache.evidence.mislabelled import (
+    average_probabilities,
+    best_heads,
+    find_mislabelled,
+    held_out_probabilities,
+    write_csv,
+)
 from featcache.features.folds import folds_of
 from tests.search.planted import LINEAR, LOGREG, ONE, grid, mlp, searched, sweep_of
 
@@ -47,13 +53,13 @@ def posterior(features: NDArray[np.float32], n_classes: int, clear: float) -> ND
 )
 def test_flipped_labels_are_found_by_true_probabilities(n_classes: int, share: float) -> None:
     features, _, given, flipped = task(3000, n_classes, share, clear=4.0, seed=n_classes)
-    found = suspects(posterior(features, n_classes, 4.0), given)
+    found = find_mislabelled(posterior(features, n_classes, 4.0), given)
     assert flipped[found.rows].sum() >= 0.75 * flipped.sum()
     assert flipped[found.rows].mean() >= 0.6
-    assert (found.given == given[found.rows]).all()
-    assert (found.predicted != found.given).all()
-    assert (np.diff(found.own) >= 0).all()
-    assert (found.probability > found.own).all()
+    assert (found.labels == given[found.rows]).all()
+    assert (found.predicted != found.labels).all()
+    assert (np.diff(found.label_probability) >= 0).all()
+    assert (found.predicted_probability > found.label_probability).all()
 
 
 def test_heads_that_never_saw_the_rows_find_them_too() -> None:
@@ -61,11 +67,11 @@ def test_heads_that_never_saw_the_rows_find_them_too() -> None:
     sweep = sweep_of({ONE: features}, given, train=700, held=200)
     trials = searched(sweep, grid(sweep, [ONE], LOGREG, mlp(1, 16), max_epochs=20))
     folds = folds_of(row_keys([str(row) for row in range(900)]), given.tolist(), 5, seed=0)
-    probabilities = held_out(trials, sweep, folds)
+    probabilities = held_out_probabilities(trials, sweep, folds)
     assert probabilities.shape == (900, 3)
     assert probabilities.sum(axis=1) == pytest.approx(1.0)
     assert (probabilities.argmax(axis=1) == truth).mean() > 0.97  # each at its own row again
-    found = suspects(probabilities, given)
+    found = find_mislabelled(probabilities, given)
     assert flipped[found.rows].mean() >= 0.6
     assert flipped[found.rows].sum() >= 0.75 * flipped.sum()
 
@@ -73,22 +79,22 @@ def test_heads_that_never_saw_the_rows_find_them_too() -> None:
 @pytest.mark.parametrize("clear", [0.0, 1.0])
 def test_hard_rows_and_random_labels_are_not_called_wrong(clear: float) -> None:
     features, _, given, _ = task(2000, 2, 0.0, clear=clear, seed=1)
-    found = suspects(posterior(features, 2, clear), given)
-    assert found.disagree >= 400  # cannot be told from the features
+    found = find_mislabelled(posterior(features, 2, clear), given)
+    assert found.n_disagreeing >= 400  # cannot be told from the features
     assert len(found) <= 0.03 * 2000
     assert 4 * len(found) <= len(
-        suspects(posterior(features, 2, clear), given, doubt=1.0)
+        find_mislabelled(posterior(features, 2, clear), given, max_probability=1.0)
     )  # cleanlab's own list
-    assert ("a hard row is not a wrong one" if clear else "no row is listed") in found.sentence()
+    assert ("probably hard, not wrong" if clear else "no row is listed") in found.sentence()
 
 
 def test_heads_that_know_nothing_of_many_classes_doubt_no_label() -> None:
     """With 60 classes the probability of each label is small, whether it is right or not."""
     generator = np.random.default_rng(0)
     labels = np.arange(600) % 60
-    found = suspects(generator.dirichlet(np.full(60, 0.3), size=600), labels)
+    found = find_mislabelled(generator.dirichlet(np.full(60, 0.3), size=600), labels)
     assert len(found) == 0
-    assert found.disagree > 550
+    assert found.n_disagreeing > 550
     assert "no row is listed" in found.sentence()
 
 
@@ -103,8 +109,8 @@ def test_the_best_few_are_different_heads_that_were_trained_to_their_end() -> No
         )
     ]
     again = replace(scored[1], validation={"accuracy": 0.85})  # another recipe of the same head
-    assert best_few([*scored, again], "accuracy") == [scored[1], scored[2], scored[0]]
-    assert best_few([*scored, again], "accuracy", 1) == [scored[1]]
+    assert best_heads([*scored, again], "accuracy") == [scored[1], scored[2], scored[0]]
+    assert best_heads([*scored, again], "accuracy", 1) == [scored[1]]
 
 
 def test_several_heads_are_more_certain_of_what_they_agree_on() -> None:
@@ -112,14 +118,17 @@ def test_several_heads_are_more_certain_of_what_they_agree_on() -> None:
     labels = generator.integers(0, 3, 500)
     heads = [3.0 * np.eye(3)[labels] + generator.standard_normal((500, 3)) * 2 for _ in range(3)]
     rows = np.arange(500)
-    losses = [-np.log(pooled(some, labels)[rows, labels]).mean() for some in (heads[:1], heads)]
+    losses = [
+        -np.log(average_probabilities(some, labels)[rows, labels]).mean()
+        for some in (heads[:1], heads)
+    ]
     assert losses[1] < 0.7 * losses[0]
 
 
 def test_few_rows_and_rare_classes_are_no_error() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     probabilities = 0.8 * np.eye(3)[labels] + 0.2 / 3
-    found = suspects(probabilities, labels)
+    found = find_mislabelled(probabilities, labels)
     assert len(found) == 0
     assert found.sentence() == "0 of 6 rows (0.0%) are probably labelled wrongly"
 
@@ -128,7 +137,7 @@ def test_the_list_is_a_csv_to_be_corrected(tmp_path: Path) -> None:
     labels = np.array([0, 1] * 50)
     probabilities = np.where(np.eye(2)[labels] > 0, 0.995, 0.005)
     labels[[4, 7]] = 1 - labels[[4, 7]]
-    found = suspects(probabilities, labels)
+    found = find_mislabelled(probabilities, labels)
     texts = [f'row {row}, "quoted"\nin two lines' for row in range(100)]
     path = write_csv(
         tmp_path,

@@ -20,9 +20,8 @@ import featcache
 from featcache.data.keys import row_keys
 from featcache.errors import LeakError
 from featcache.evidence.verdict import KINDS
-from featcache.runs.command import command_of
 from featcache.runs.result import FitResult
-from featcache.verbs.fit import _cures
+from featcache.verbs.cures import cures_of_fit
 from tests.cli.test_commands import write_csv
 from tests.conftest import Run
 from tests.verbs.test_fit_predict import rated
@@ -153,43 +152,6 @@ def test_the_command_of_a_run_repeats_it(
     assert again["best"]["test"] == json.loads(json.dumps(result.to_json()))["best"]["test"]
 
 
-def test_a_command_leaves_out_what_is_usual_and_quotes_the_rest() -> None:
-    def verb(
-        data: Any,
-        *,
-        label: Any,
-        split: Any = None,
-        seconds: Any = None,
-        thresholds: Any = False,
-        evidence: Any = True,
-    ) -> None:
-        del data, label, split, seconds, thresholds, evidence
-
-    usual = {"split": None, "seconds": None, "thresholds": False, "evidence": True}
-    assert (
-        command_of("featcache x", verb, {"data": "a.csv", "label": "y", **usual})
-        == "featcache x a.csv --label y"
-    )
-    other = {"split": "0.8/0.2", "seconds": 60, "thresholds": True, "evidence": False}
-    assert command_of(
-        "featcache x", verb, {"data": [Path("a b.csv"), "c"], "label": ["y", "z"], **other}
-    ) == (
-        "featcache x 'a b.csv' c --label y --label z --split 0.8/0.2 --time 60 --thresholds --no-evidence"
-    )
-    assert command_of("featcache x", verb, {"data": {"text": ["a"]}, "label": "y", **usual}) is None
-
-
-def test_a_list_that_is_as_usual_is_left_out_however_it_was_given() -> None:
-    def verb(data: Any, *, heads: Any = ("mlp", "logreg")) -> None:
-        del data, heads
-
-    for heads in ("mlp,logreg", ("mlp", "logreg")):
-        assert (
-            command_of("featcache x", verb, {"data": "a.csv", "heads": heads})
-            == "featcache x a.csv"
-        )
-
-
 def test_cures_are_commands_that_read_the_same_rows(
     encoder: Path, in_folder: Path, run: Run
 ) -> None:
@@ -210,8 +172,11 @@ def test_cures_are_commands_that_read_the_same_rows(
     asked = {
         name: one.default for name, one in inspect.signature(featcache.fit_heads).parameters.items()
     }
-    cures = _cures(
-        {**asked, "train": [Path("my data.csv")], **reading}, "my label", Path("my run"), deep=True
+    cures = cures_of_fit(
+        {**asked, "train": [Path("my data.csv")], **reading},
+        "my label",
+        Path("my run"),
+        has_depth=True,
     )
     assert shlex.split(cures["fits"]) == ["featcache", "predict", "my run/bundle", "DATA"]
     for kind, extra in (
@@ -227,7 +192,7 @@ def test_cures_are_commands_that_read_the_same_rows(
     told = run(*words[1:], "--dtype", "float32", "--json")
     assert json.loads(told.stdout)["hits"] == 150, told.stderr
     assert (
-        _cures({**asked, "train": data}, "y", Path("r"), deep=True)["no-signal"]
+        cures_of_fit({**asked, "train": data}, "y", Path("r"), has_depth=True)["no-signal"]
         == "featcache check DATA --label y"
     )
 

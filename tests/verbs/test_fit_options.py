@@ -72,7 +72,11 @@ def fit(cache: Path, tmp_path: Path) -> Any:
             **TINY,
             **options,
         }
-        return featcache.fit_heads(TRAIN if data is None else data, **options)
+        rows = TRAIN if data is None else data
+        if "labels" in options:
+            del options["label"]
+            return featcache.fit_labels(rows, **options)
+        return featcache.fit_heads(rows, **options)
 
     return call
 
@@ -264,7 +268,7 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
         label: fit(data, label=label, out=tmp_path / "alone" / label) for label in ("label", "long")
     }
     monkeypatch.setattr(Space, "gather", counted)
-    both = fit(data, label=["label", "long"], out=tmp_path / "both")
+    both = fit(data, labels=["label", "long"], out=tmp_path / "both")
     assert asked == {(1, "mean"): 1, (2, "mean"): 1}
     assert list(both) == ["label", "long"]
     for label, single in singles.items():
@@ -285,7 +289,7 @@ def test_two_labels_are_fitted_on_one_read_of_the_cache(
 
 def test_fitting_a_label_leaves_the_other_s_run_as_it_was(fit: Any, tmp_path: Path) -> None:
     data = two_labels(TRAIN)
-    fit(data, label=["label", "long"], out=tmp_path / "runs")
+    fit(data, labels=["label", "long"], out=tmp_path / "runs")
     before = everything_below(tmp_path / "runs" / "label")
     other = everything_below(tmp_path / "runs" / "long")
     fit(data, label="long", out=tmp_path / "runs" / "long", seed=1)
@@ -303,16 +307,20 @@ def test_labels_whose_names_make_one_folder_name_get_two(fit: Any, tmp_path: Pat
         "a-b": two_labels(TRAIN)["long"],
         "心": TRAIN["label"],
     }
-    found = fit(data, label=["a b", "a-b", "心"], out=tmp_path / "runs", heads="logreg", layers="2")
+    found = fit(
+        data, labels=["a b", "a-b", "心"], out=tmp_path / "runs", heads="logreg", layers="2"
+    )
     assert len({one.bundle for one in found.values()}) == 3
     for label, one in found.items():
         assert read_bundle(Path(one.bundle))[1].label == label
 
 
 def test_a_label_named_twice_is_fitted_once_and_none_is_refused(fit: Any) -> None:
-    assert list(fit(label=["label", "label"], heads="logreg", layers="2")) == ["label"]
-    with pytest.raises(InputError, match="no label"):
-        fit(label=[])
+    assert list(fit(labels=["label", "label"], heads="logreg", layers="2")) == ["label"]
+    with pytest.raises(InputError, match="is not a list of columns"):
+        fit(labels=[])
+    with pytest.raises(InputError, match="is not a list of columns"):
+        fit(labels="label")
 
 
 # -- heads that are code ---------------------------------------------------------------------------
@@ -532,7 +540,8 @@ def test_a_cache_that_cannot_be_written_keeps_no_ledger_and_is_no_error(
         ({"views": "mix", "layers": "2", "heads": "linear"}, "nothing is left to try"),
         ({"views": "poolings"}, "nothing is left to try"),
         ({"heads": []}, "no head is left to try"),
-        ({"label": ["label", "stars"]}, "no column 'stars'"),
+        ({"labels": ["label", "stars"]}, "no column 'stars'"),
+        ({"label": ["label", "stars"]}, "is not a list of columns"),
     ],
     ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", str(value)),
 )

@@ -1,6 +1,6 @@
 """Checks of labelled texts before any head is fitted: what in them would make a score mislead.
 
-`check_parts` runs them all. One module is one kind of check; each tells `Finding`s.
+`check_parts` runs them all. One module is one kind of check, and yields `Finding`s.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.data.checks.classes import class_sizes
-from featcache.data.checks.clues import label_leaks
 from featcache.data.checks.cut import Truncation, cut_texts
 from featcache.data.checks.findings import Finding, Pool, leak_error, leaks
 from featcache.data.checks.formats import format_differences
+from featcache.data.checks.label_leaks import label_leaks
 from featcache.data.checks.lengths import length_leaks
 from featcache.data.checks.mojibake import wrong_decoding
 from featcache.data.checks.near import near_duplicates
 from featcache.data.checks.repeats import conflicting_labels, repeated_texts, shared_texts
 from featcache.data.checks.short import short_texts
 from featcache.data.parts import LabelledRows
-from featcache.data.texts import TextOptions
 
 __all__ = ["KINDS", "Finding", "Truncation", "by_weight", "check_parts", "leak_error", "leaks"]
 
-# By weight: in this order findings are told, those that leak before all others.
+# By weight: findings are listed in this order, leaks before all others.
 KINDS = (
     "shared-text",
     "near-duplicate-shared",
@@ -53,40 +52,45 @@ def check_parts(
     *,
     truncated: Truncation | None = None,
     label: str,
-    reading: TextOptions,  # noqa: ARG001 - for cures that are commands
     quick: bool = False,
 ) -> list[Finding]:
-    """Everything that the checks find in the rows of named parts ("train", then "validation",
-    "test").
+    """Run all checks on the rows of named parts.
 
-    truncated: what the tokenizer's limit cuts off, where somebody knows; else texts that are cut go
-    unseen.
-    label: the labels' column, for sentences.  reading: how the texts were read.
-    quick: the short form inside fit-heads, about 2.5 s for 6,000 texts of 1,300 characters. Near
-    duplicates are looked for among 20,000 texts of 8 million characters (in the long form 100,000
-    of 60 million); words, markup and signs that give labels away in 1.5 million characters; all
-    drawn with a fixed seed, and findings say of how many. Characters inside words are not looked
-    at. All else is as in the long form.
-    Returns findings by weight, leaks first. Texts may be empty; nothing is raised for bad data.
+    The short form, which fit-heads uses, takes about 2.5 s for 6,000 texts of 1,300 characters. It
+    looks for near duplicates among 20,000 texts of 8 million characters (the long form: 100,000 of
+    60 million), and for words, markup and signs that give labels away in 1.5 million characters;
+    all are drawn with a fixed seed, and findings say of how many. It does not look for runs of
+    characters inside words.
+
+    Args:
+        parts: "train", then "validation" and "test" where they exist, each with its rows. Texts may
+            be empty.
+        truncated: What the tokenizer's limit cuts off, if known; else this is not checked.
+        label: The labels' column, for sentences.
+        quick: Whether to run the short form.
+
+    Returns:
+        Findings by weight, leaks first.
     """
     pool = Pool.of(parts)
-    there = pool.with_text()
-    found = [
-        *shared_texts(there),
-        *repeated_texts(there),
-        *conflicting_labels(there),
-        *near_duplicates(there, quick=quick),
+    with_text = pool.with_text()
+    findings = [
+        *shared_texts(with_text),
+        *repeated_texts(with_text),
+        *conflicting_labels(with_text),
+        *near_duplicates(with_text, quick=quick),
         *class_sizes(pool, label),
         *short_texts(pool),
-        *wrong_decoding(there),
-        *label_leaks(there, quick=quick),
-        *format_differences(there),
-        *length_leaks(there),
-        *([] if truncated is None else cut_texts(pool, truncated)),
+        *wrong_decoding(with_text),
+        *label_leaks(with_text, quick=quick),
+        *format_differences(with_text),
+        *length_leaks(with_text),
     ]
-    return by_weight(found)
+    if truncated is not None:
+        findings += cut_texts(pool, truncated)
+    return by_weight(findings)
 
 
 def by_weight(findings: Sequence[Finding]) -> list[Finding]:
-    """Leaks first, then in the order of `KINDS`; of one kind as they were told."""
-    return sorted(findings, key=lambda one: (not one.leak, KINDS.index(one.kind)))
+    """Sort findings: leaks first, then by the order of `KINDS`; within a kind the order stays."""
+    return sorted(findings, key=lambda finding: (not finding.leak, KINDS.index(finding.kind)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.data.checks.findings import EXAMPLES, Finding, Pool
-from featcache.data.checks.guard import Occurrences
+from featcache.data.checks.occurrences import Occurrences
 from featcache.wording import named, percent
 
 _LEAST = 40  # texts
@@ -115,5 +115,5 @@ def _trace(
     )
     if here < _SHARE or odds < _ODDS or found.by_chance()[0]:
         return None
-    strong = bool(found.told(purity=_STRONG, coverage=_SHARE)[0])
+    strong = bool(found.significant(purity=_STRONG, coverage=_SHARE)[0])
     return _Trace(name, number, having, float(here), float(others), float(odds), strong)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.data.checks.findings import Finding, Pool
-from featcache.data.checks.guard import Occurrences
+from featcache.data.checks.occurrences import Occurrences
 from featcache.wording import named, percent
 
 _LEAST = 40  # texts
@@ -84,7 +84,7 @@ def _equal(
     found = Occurrences(
         counts[kept], np.bincount(numbers, minlength=len(pool.classes)), len(values)
     )
-    told = np.flatnonzero(found.told(purity=0.9, coverage=0.05))
+    told = np.flatnonzero(found.significant(purity=0.9, coverage=0.05))
     if not len(told):
         return
     one = int(told[np.argmax(found.strength()[told])])

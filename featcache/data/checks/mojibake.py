@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from featcache.data.checks.findings import EXAMPLES, Finding, Pool, by_class
-from featcache.data.checks.guard import Occurrences
+from featcache.data.checks.occurrences import Occurrences
 from featcache.wording import counted, named, percent
 
 _STRAY = re.compile("[\x80-\x9f\ufffd]")
@@ -41,7 +41,7 @@ def wrong_decoding(pool: Pool) -> Iterator[Finding]:
     leak = (
         len(rows) >= _LEAST
         and len(pool.classes) > 1
-        and bool(counts.told(purity=0.9, coverage=0.0)[0])
+        and bool(counts.significant(purity=0.9, coverage=0.0)[0])
     )
     number = int(counts.top[0])
     effect = "the same word is another one to the tokenizer, and some tokens are spent on rubbish"

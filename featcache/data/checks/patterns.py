@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.data.checks.guard import Occurrences
+from featcache.data.checks.occurrences import Occurrences
 
 GRAM = 4
 END_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # characters of a start or an end

@@ -6,7 +6,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from featcache.console import INDENT, Console, plain_text, print_line
-from featcache.evidence.curves import CapacityPoint, MeasuredCurve
+from featcache.evidence.capacity import CapacityPoint
+from featcache.evidence.curves import MeasuredCurve
 from featcache.report.text.numbers import points_with_error, with_interval
 
 
@@ -40,7 +41,7 @@ def print_growth(growth: MeasuredCurve, console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("rows", "draws", "train", "validation"):
         table.add_column(head, justify="left" if head == "validation" else "right")
-    for size in growth.sizes:
+    for size in growth.points:
         table.add_row(
             f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", with_interval(size.score)
         )

@@ -11,7 +11,6 @@ from featcache.data.checks import Finding, Truncation, check_parts
 from featcache.data.keys import row_keys
 from featcache.data.labels import Label
 from featcache.data.parts import LabelledRows
-from featcache.data.texts import TextOptions
 
 PLAIN = tuple(
     (
@@ -89,7 +88,7 @@ def found(
 ) -> list[Finding]:
     names = ("train", "validation", "test") if len(parts) != 2 else ("train", "test")
     named = list(zip(names, parts, strict=False))
-    return check_parts(named, truncated=truncated, label=label, reading=TextOptions(), quick=quick)
+    return check_parts(named, truncated=truncated, label=label, quick=quick)
 
 
 def of_kind(findings: Sequence[Finding], *kinds: str) -> list[Finding]:

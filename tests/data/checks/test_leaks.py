@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from featcache.data.checks.guard import Occurrences, lower_bound
+from featcache.data.checks.occurrences import Occurrences, lower_bound
 from tests.data.checks.planted import (
     found,
     leak_kinds,
@@ -184,18 +184,18 @@ def test_the_guard_is_what_its_formulas_say() -> None:
         [0.05 ** (1 / 20), 0.0]
     )
     pure = Occurrences(np.array([[20, 0], [12, 8], [300, 1]]), np.array([500, 500]), tried=100)
-    assert pure.told(purity=0.8, coverage=0.01, odds=5).tolist() == [
+    assert pure.significant(purity=0.8, coverage=0.01, odds=5).tolist() == [
         True,
         False,
         True,
     ]  # 0.86 has the odds 6.2
-    assert pure.told(purity=0.8, coverage=0.01, odds=7).tolist() == [False, False, True]
-    assert pure.told(purity=0.8, coverage=0.1, odds=5).tolist() == [False, False, True]
+    assert pure.significant(purity=0.8, coverage=0.01, odds=7).tolist() == [False, False, True]
+    assert pure.significant(purity=0.8, coverage=0.1, odds=5).tolist() == [False, False, True]
     # One class 20 times in a row: a chance of 2^-20, but not where a hundred thousand patterns were
     # tried.
     many = Occurrences(np.array([[20, 0]]), np.array([500, 500]), tried=100_000)
-    assert many.told(purity=0.8, coverage=0.01, odds=5).tolist() == [False]
+    assert many.significant(purity=0.8, coverage=0.01, odds=5).tolist() == [False]
     large = Occurrences(np.array([[40, 0]]), np.array([9_500, 500]), tried=1)
-    assert large.told(purity=0.8, coverage=0.0).tolist() == [
+    assert large.significant(purity=0.8, coverage=0.0).tolist() == [
         False
     ]  # of a class that has 95 % anyway

@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
+from featcache.report.figures.calibration import figure_reliability
+from featcache.report.figures.errors import figure_classes, figure_confusion
+from featcache.report.figures.learning import figure_learning
+from featcache.report.figures.scores import figure_experiments, figure_scores
+from featcache.report.figures.training import figures_training
+from featcache.report.figures.views import best_by_shape, figure_layers, figure_shapes
 from featcache.report.sentences import as_sentence, below_floor, gain_clause
 from featcache.runs.run import Run
 from featcache.runs.schema import CalibrationRecord, ScoredRecord, TrialRecord
@@ -94,22 +99,20 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),
-        scores=figures.figure_scores(run),
-        experiments=figures.figure_experiments(run.verdict.experiments),
-        layers=figures.figure_layers(run),
-        shapes=figures.figure_shapes(run),
+        scores=figure_scores(run),
+        experiments=figure_experiments(run.verdict.experiments),
+        layers=figure_layers(run),
+        shapes=figure_shapes(run),
         training=_training(run),
         learning=None
         if result.learning_curve is None
-        else figures.figure_learning(result.learning_curve, run.metric),
+        else figure_learning(result.learning_curve, run.metric),
         confusion=None
         if details.confusion is None
-        else figures.figure_confusion(np.array(details.confusion), run.classes),
+        else figure_confusion(np.array(details.confusion), run.classes),
         calibration=_reliability(run),
         calibration_told=_calibration(run),
-        classes=figures.figure_classes(details.per_class, run.classes)
-        if details.per_class
-        else None,
+        classes=figure_classes(details.per_class, run.classes) if details.per_class else None,
         choice=_choice(run),
         top=sorted(
             run.trials,
@@ -145,8 +148,8 @@ def _reliability(run: Run) -> Figure | None:
     if bins is None:
         return None
     if bins.part == "test":
-        return figures.figure_reliability(bins, errors.test_before, errors.test_after)
-    return figures.figure_reliability(bins, errors.validation_before, errors.validation_after)
+        return figure_reliability(bins, errors.test_before, errors.test_after)
+    return figure_reliability(bins, errors.validation_before, errors.validation_after)
 
 
 def _headline(run: Run) -> str:
@@ -221,12 +224,12 @@ def _training(run: Run) -> list[Training]:
     known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
     exact = [one for one in known if one.settings == chosen.settings] or known
     shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
-    for trial in figures.best_by_shape(run.trials, run.metric):
+    for trial in best_by_shape(run.trials, run.metric):
         if trial.shape != chosen.shape:
             note = f" ({trial.ended})" if trial.dropped else ""
             shown.append((f"{trial.name}{note}", trial))
     found = [
-        Training(what, figures.figures_training(trial, run.metric, f"training{number}"))
+        Training(what, figures_training(trial, run.metric, f"training{number}"))
         for number, (what, trial) in enumerate(shown)
     ]
     return [one for one in found if one.figures]

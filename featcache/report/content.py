@@ -245,7 +245,8 @@ def _calibration(run: Run) -> list[str]:
     ):
         if before is not None and after is not None:
             said.append(
-                f"Expected calibration error on {part} rows: {100 * before:.1f} % before, {100 * after:.1f} % after."
+                f"Expected calibration error on {part} rows: {100 * before:.1f} % before, "
+                f"{100 * after:.1f} % after."
             )
     if found.offsets:
         said.append(
@@ -269,25 +270,25 @@ def _choice(run: Run) -> list[str]:
     if search.cv is not None:
         on = f"{search.cv} folds over training and validation rows"
     said.append(
-        f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more than one standard "
-        "error."
+        f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more "
+        "than one standard error."
     )
     if search.seeds:
-        said.append(
-            f"Seed{'' if len(search.seeds) == 1 else 's'} of each: {', '.join(map(str, search.seeds))}."
-        )
+        seeds = "Seed" if len(search.seeds) == 1 else "Seeds"
+        said.append(f"{seeds} of each: {', '.join(map(str, search.seeds))}.")
     if search.balance != "none":
         said.append(f"Classes were balanced by {search.balance}.")
     if search.focal:
         said.append(f"Focal loss with exponent {search.focal:g}.")
     if run.part == "test":
         said.append(
-            "The choice and the linear head were then fitted on training and validation rows together, and the test "
-            "rows were read once."
+            "The choice and the linear head were then fitted on training and validation rows "
+            "together, and the test rows were read once."
         )
     else:
         said.append(
-            "There are no test rows: scores on validation rows, which the choice was made on, are too good."
+            "There are no test rows: scores on validation rows, which the choice was made on, "
+            "are too good."
         )
     return said
 
@@ -296,5 +297,8 @@ def _reproducible(run: Run) -> str:
     if run.result.command:
         return "The same command on the same files and cache gives the same scores on one machine."
     if run.result.command is None:
-        return "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
+        return (
+            "The data were given in Python, so there is no command; the same call gives the same "
+            "scores on one machine."
+        )
     return "An early version wrote this run and did not keep its command."

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
-from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.writer import SHARD_BYTES
 

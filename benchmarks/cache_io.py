@@ -71,7 +71,8 @@ def resident():
     status = Path("/proc/self/status")  # ru_maxrss would begin with the parent's
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    return next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 keys, traced = np.load(sys.argv[2]), sys.argv[3] == "traced"
 before = resident()
@@ -386,7 +387,7 @@ def measure(folder: Path, n_rows: int, dim: int, repeats: int, budget: float) ->
 
 
 @click.command(
-    help="Measure the cache against .npy and plain HDF5, or with --pass the price of safety in a pass."
+    help="Measure the cache against .npy and HDF5, or with --pass the price of safety in a pass."
 )
 @click.option(
     "--rows",

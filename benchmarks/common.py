@@ -105,7 +105,7 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def run(command: click.Command) -> None:
-    """Run a script's command; an error of featcache is its message and exit code, not a traceback."""
+    """Run a script's command; an error of featcache ends in its message and exit code."""
     try:
         command()
     except FeatcacheError as error:

@@ -41,7 +41,8 @@ def peak():
         lines = open("/proc/self/status").read().splitlines()
         kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except OSError:
-        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+        unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
     print(f"peak {kib}", file=sys.stderr)
 
 atexit.register(peak)

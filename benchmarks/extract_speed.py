@@ -1,24 +1,28 @@
-"""How fast is the one pass? featcache's extraction against what else turns texts into frozen
-features.
+"""How fast is the one pass? featcache's extraction against other ways to frozen features.
 
-    python benchmarks/extract_speed.py --data sms_spam.parquet --data ag_news.test.parquet --repeats 5
+    python benchmarks/extract_speed.py --data sms_spam.parquet \\
+        --data ag_news.test.parquet --repeats 5
 
 Contestants, all in one process and in turns (forwards, then backwards, …), all cut to the same
 length (512 tokens, or what the model takes):
 
-  featcache           `featcache.extract` as a whole into an empty cache folder: its own `seconds`, which hold finding
-                      the backbone, tokenising, all layers and poolings of --layers, writing and fsync
-  featcache, padded   the same with --attention padded; on CPUs featcache packs where the model allows it
+  featcache           `featcache.extract` as a whole into an empty cache folder: its own `seconds`,
+                      which hold finding the backbone, tokenising, all layers and poolings of
+                      --layers, writing and fsync
+  featcache, padded   the same with --attention padded; on CPUs featcache packs where the model
+                      allows it
   featcache, compiled   the same with --compile on, compiling not counted; left out where that fails
   featcache, float32    the same with --dtype float32
-  featcache, last × mean / all × 4   what keeping more costs: one view, or four poolings of all layers
-  sentence-transformers   `encode` of Transformer + Pooling("mean"), batches of 32, in float32 and bfloat16, and with
-                      its OpenVINO (float32 and bfloat16) and ONNX back ends where optimum is installed
-  plain loop          Transformers alone: tokenise, sort by length, batches of 32 padded to their longest text, mean of
-                      the last layer; in float32 and bfloat16
+  featcache, last × mean / all × 4   what keeping more costs: one view, or four poolings of all
+                      layers
+  sentence-transformers   `encode` of Transformer + Pooling("mean"), batches of 32, in float32 and
+                      bfloat16, and with its OpenVINO (float32 and bfloat16) and ONNX back ends
+                      where optimum is installed
+  plain loop          Transformers alone: tokenise, sort by length, batches of 32 padded to their
+                      longest text, mean of the last layer; in float32 and bfloat16
   token-budget loop   the same with batches of up to 2,048 tokens, padding included
-  OpenVINO            the plain loop around the model as `openvino.convert_model` gives it, in float32 and bfloat16,
-                      where openvino is installed
+  OpenVINO            the plain loop around the model as `openvino.convert_model` gives it, in
+                      float32 and bfloat16, where openvino is installed
 
 Only featcache keeps several views and writes them; the others hand back the last layer's mean.
 Loading models is timed apart, for featcache with its trial of packing. A first run of each over a
@@ -527,7 +531,10 @@ def disagreement(file: dict[str, Any]) -> str | None:
         allowed = COSINE[one["dtype"]] if one["name"].startswith("featcache") else OTHERS
         if not one["lowest_cosine"] >= allowed:  # so that NaN fails, too
             least = f"{one['lowest_cosine']:.6f}, below {allowed}"
-            return f"{file['data']}: {one['name']} differs from texts run one by one: the lowest cosine is {least}."
+            return (
+                f"{file['data']}: {one['name']} differs from texts run one by one: "
+                f"the lowest cosine is {least}."
+            )
     return None
 
 
@@ -632,7 +639,10 @@ def main(
     (out / "extract_speed.json").write_text(
         json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
     )
-    ours = f"{setting.backbone} ({setting.device}); featcache: {setting.dtype}, layers {setting.layers}"
+    ours = (
+        f"{setting.backbone} ({setting.device}); "
+        f"featcache: {setting.dtype}, layers {setting.layers}"
+    )
     left_out = [f"left out: {name}: {why}" for name, why in skipped.items()]
     click.echo(
         "\n\n".join([ours, *map(table, files), "\n".join([*left_out, machine_line()])]), err=as_json

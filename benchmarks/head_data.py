@@ -89,7 +89,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep over one split of the rows. candidates: all that may be tried.  test: the test rows."""
+    """A sweep over one split of the rows.
+
+    Attributes:
+        sweep: Training and validation rows.
+        candidates: All heads that may be tried.
+        test: The test rows.
+    """
 
     space: Space
     parts: Parts
@@ -156,7 +162,7 @@ def read_all(ready: Prepared) -> None:
 
 
 def standardized(ready: Prepared, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Training and validation rows as heads see them, (N, H); of layers that are mixed (L, N, H)."""
+    """Training and validation rows as heads see them: (N, H), or (L, N, H) of mixed layers."""
     from featcache.features.matrices import FoldFeatures
 
     with MemoryBudget() as room:

@@ -1,7 +1,8 @@
 """How deep should a head be, how wide, on which layer, and for how many rows? Heads of every depth
 on cached features.
 
-    python benchmarks/head_depths.py --data train.parquet --test test.parquet --layers 3,6 --sizes 500,2000,all
+    python benchmarks/head_depths.py --data train.parquet --test test.parquet \\
+        --layers 3,6 --sizes 500,2000,all
 
 The rows are extracted once (rows already in --cache are not computed again). For every seed they
 are split, no text on two sides, and of its training rows the first 500, 2,000, … of a shuffled
@@ -457,7 +458,7 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 @click.command(
-    help="Train heads of several depths and widths on cached layers and sizes of data; compare scores."
+    help="Compare heads of several depths and widths on cached layers and sizes of data."
 )
 @click.option(
     "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on."

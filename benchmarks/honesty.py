@@ -1,9 +1,8 @@
-"""Are the reported test scores true? Small sweeps by the hundred, scored on test rows and on
-thousands of fresh ones.
+"""Are the reported test scores true? Small sweeps, scored on test rows and on fresh ones.
 
     python benchmarks/honesty.py [--runs 200] [--json]
 
-The simulation is in `tests/select/honesty.py`, where the test suite runs a short form. Each run
+The simulation is in `tests/search/honesty.py`, where the test suite runs a short form. Each run
 searches, chooses and refits as `fit-heads` does, on planted features. Reported is the accuracy on
 its test rows, true that of the same head on a large fresh sample. The exit code is 1 unless the
 head chosen on validation rows is reported within two standard errors of the truth, and the best by
@@ -20,17 +19,14 @@ from pathlib import Path
 import click
 from common import machine, machine_line, plain_table, run
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # the simulation is a part of the tests
+# The simulation is a part of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.search.honesty import Honesty, measured
 
 
-def table(found: Honesty) -> str:
-    """The two ways to choose down; means, their difference and its standard error, in points,
-    across.
-    """
+def table(honesty: Honesty) -> str:
+    """One row for each way to choose: means, their difference and its standard error, in points."""
     rows = [
         [
             name,
@@ -41,8 +37,8 @@ def table(found: Honesty) -> str:
             required,
         ]
         for name, gap, required in (
-            ("chosen on validation rows", found.honest, "0 ± 2 s.e."),
-            ("chosen on test rows", found.by_test, "> 2 s.e."),
+            ("chosen on validation rows", honesty.honest, "0 ± 2 s.e."),
+            ("chosen on test rows", honesty.by_test, "> 2 s.e."),
         )
     ]
     return plain_table(
@@ -60,22 +56,23 @@ def table(found: Honesty) -> str:
 )
 def main(*, runs: int, seed: int, as_json: bool) -> None:
     """Read the options, run, and report."""
-    found = measured(runs, seed)
-    click.echo(table(found), err=as_json)
+    honesty = measured(runs, seed)
+    click.echo(table(honesty), err=as_json)
     click.echo(
-        f"\n{found.runs} sweeps of {found.candidates} heads, {found.seconds:.0f} s; {machine_line()}",
+        f"\n{honesty.runs} sweeps of {honesty.candidates} heads, {honesty.seconds:.0f} s; "
+        f"{machine_line()}",
         err=as_json,
     )
     if as_json:
         report = {
             "benchmark": "honesty",
             "seed": seed,
-            **asdict(found),
-            "holds": found.holds,
+            **asdict(honesty),
+            "holds": honesty.holds,
             "machine": machine(),
         }
         click.echo(json.dumps(report, ensure_ascii=False))
-    if not found.holds:
+    if not honesty.holds:
         sys.exit(1)
 
 

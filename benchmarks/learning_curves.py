@@ -1,7 +1,7 @@
-"""Does a learning curve keep its word? Scores at full data, foretold from half of them, over many
-cases.
+"""Does a learning curve keep its word? Scores at full data, predicted from half of it.
 
-    python benchmarks/learning_curves.py --data spam=sms_spam.parquet --data news=ag_news.train.parquet [--seeds 3]
+    python benchmarks/learning_curves.py --data spam=sms_spam.parquet \\
+        --data news=ag_news.train.parquet [--seeds 3]
     python benchmarks/learning_curves.py            # planted tasks alone, half a minute
 
 A case is a data set (or a planted task), a head on a view, a metric and a seed. The curve is
@@ -47,8 +47,8 @@ ONE = View((0,), ("mean",))
 
 @dataclass(frozen=True)
 class Case:
-    """truth: the score at full data.  value, low, high: what was foretold.  half: the score with
-    half of the data.
+    """One prediction. truth: the score at full data; value, low, high: what was predicted;
+    half: the score with half of the data.
     """
 
     data: str
@@ -68,14 +68,14 @@ class Case:
         return self.low <= self.truth <= self.high
 
 
-def foretold(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
+def predict_from_half(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
     """One case. sweep: one fold of all rows; the half is drawn here."""
     (fold,) = sweep.folds
     labels = sweep.part.labels[fold.train]
     half = part_of(fold.train, labels, len(fold.train) // 2, seed=sweep.seed + 77)
     measured = measure_learning_curve(candidate, replace(sweep, folds=(Fold(half, fold.held),)))
     assert measured.curve is not None, "too few rows for a curve"
-    found = measured.curve.at(len(fold.train))
+    predicted = measured.curve.at(len(fold.train))
     with MemoryBudget() as room:
         search = Search(sweep, room=room, watch=lambda _: None, out_of_time=lambda: False)
         truth = search.run([candidate])[0].validation[sweep.metric]
@@ -87,9 +87,9 @@ def foretold(data: str, sweep: TrainingSetup, candidate: Candidate) -> Case:
         sweep.seed,
         len(fold.train),
         truth,
-        found.value,
-        found.low,
-        found.high,
+        predicted.value,
+        predicted.low,
+        predicted.high,
         measured.points[-1].score.value,
     )
 
@@ -98,11 +98,10 @@ def heads_of(views: tuple[View, ...], n_rows: int) -> list[Candidate]:
     """The usual head, and a deeper one, on each view."""
     recipe = base_recipe(n_rows, seed=0)
     mlp = HeadShape("mlp", 1, 64)
-    return [
-        one
-        for view in views
-        for one in (Candidate(view, HeadShape("logreg")), Candidate(view, mlp, recipe))
-    ]
+    candidates = []
+    for view in views:
+        candidates += [Candidate(view, HeadShape("logreg")), Candidate(view, mlp, recipe)]
+    return candidates
 
 
 def real(
@@ -132,7 +131,7 @@ def real(
                     folds=folds,
                     metric=METRICS[(place + seed) % len(METRICS)],
                 )
-                yield foretold(name, sweep, candidate)
+                yield predict_from_half(name, sweep, candidate)
 
 
 def planted(seeds: int) -> Iterator[Case]:
@@ -163,17 +162,19 @@ def planted(seeds: int) -> Iterator[Case]:
                 sweep = TrainingSetup(
                     ArraySource({ONE: features}), part, folds, 2, metric, seed, (seed,)
                 )
-                yield foretold(f"planted: {name}", sweep, candidate)
+                yield predict_from_half(f"planted: {name}", sweep, candidate)
 
 
 def summary(cases: list[Case]) -> dict[str, float]:
     """Shares and points over some cases."""
-    error = [100 * (one.truth - one.value) for one in cases]
-    still = [100 * (one.truth - one.half) for one in cases]
+    error = [100 * (case.truth - case.value) for case in cases]
+    still = [100 * (case.truth - case.half) for case in cases]
     return {
         "cases": len(cases),
-        "hits": round(float(np.mean([one.hit for one in cases])), 3),
-        "median_width": round(float(np.median([100 * (one.high - one.low) for one in cases])), 2),
+        "hits": round(float(np.mean([case.hit for case in cases])), 3),
+        "median_width": round(
+            float(np.median([100 * (case.high - case.low) for case in cases])), 2
+        ),
         "error": round(float(np.sqrt(np.mean(np.square(error)))), 2),
         "no_change": round(float(np.sqrt(np.mean(np.square(still)))), 2),
     }
@@ -181,20 +182,20 @@ def summary(cases: list[Case]) -> dict[str, float]:
 
 def table(cases: list[Case]) -> str:
     """Data sets down."""
-    names = list(dict.fromkeys(one.data for one in cases))
-    groups = [(name, [one for one in cases if one.data == name]) for name in names] + [
+    names = list(dict.fromkeys(case.data for case in cases))
+    groups = [(name, [case for case in cases if case.data == name]) for name in names] + [
         ("all", cases)
     ]
     rows = []
-    for name, some in groups:
-        found = summary(some)
-        points = [f"{found[key]:.1f}" for key in ("median_width", "error", "no_change")]
-        rows.append([name, f"{found['cases']:.0f}", f"{found['hits']:.0%}", *points])
+    for name, group in groups:
+        figures = summary(group)
+        points = [f"{figures[key]:.1f}" for key in ("median_width", "error", "no_change")]
+        rows.append([name, f"{figures['cases']:.0f}", f"{figures['hits']:.0%}", *points])
     return plain_table(["data", "cases", "hits", "median width", "error", "no change"], rows)
 
 
 @click.command(
-    help="Foretell scores at full data from half of it; exits with 1 where fewer than 80 % come true."
+    help="Predict scores at full data from half of it; exits with 1 where fewer than 80 % hold."
 )
 @click.option("--data", "sets", multiple=True, metavar="NAME=FILE", help="Labelled texts.")
 @click.option("--label", default="label", show_default=True, help="Column of the labels.")
@@ -227,21 +228,21 @@ def main(
     started = time.monotonic()
     cases = list(planted(seeds))
     with tempfile.TemporaryDirectory() as temporary:
-        for one in sets:
-            name, _, file = one.partition("=")
+        for named_file in sets:
+            name, _, file = named_file.partition("=")
             cases += real(name, Path(file), label, backbone, cache or Path(temporary), seeds)
     click.echo(table(cases), err=as_json)
     click.echo(f"\n{time.monotonic() - started:.0f} s; {machine_line()}", err=as_json)
     holds = summary(cases)["hits"] >= LEAST
     if as_json:
-        told = {
+        report = {
             "benchmark": "learning_curves",
             "summary": summary(cases),
             "holds": holds,
-            "cases": [{**asdict(one), "hit": one.hit} for one in cases],
+            "cases": [{**asdict(case), "hit": case.hit} for case in cases],
             "machine": machine(),
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(report, ensure_ascii=False))
     if not holds:
         sys.exit(1)
 

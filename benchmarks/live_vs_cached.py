@@ -1,7 +1,8 @@
 """What does the cache save? One linear head, trained with the backbone run live in every epoch, and
 from the cache.
 
-    python benchmarks/live_vs_cached.py --data sms_spam.parquet --rows 1500 --epochs 20 --live-epochs 3
+    python benchmarks/live_vs_cached.py --data sms_spam.parquet --rows 1500 \\
+        --epochs 20 --live-epochs 3
 
 Both sides train the same torch.nn.Linear on the last layer's mean over tokens, not standardised
 (that would cost the live side a pass of its own), with AdamW, batches of 32 in the same order, the
@@ -314,13 +315,13 @@ def tables(report: dict[str, Any]) -> str:
     timed = plain_table(["seconds", "live", "cached"], rows)
     note = f"\n* extrapolated from {n_live} measured epochs" if report["live_extrapolated"] else ""
     return (
-        f"{scored}\n\n{timed}{note}\n\nlive / cached: {report['ratio']:.1f}; for a second head, with the features "
-        f"cached: {report['ratio_next_head']:.0f}"
+        f"{scored}\n\n{timed}{note}\n\nlive / cached: {report['ratio']:.1f}; "
+        f"for a second head, with the features cached: {report['ratio_next_head']:.0f}"
     )
 
 
 @click.command(
-    help="Train one linear head with the backbone live in every epoch, and from the cache; compare times."
+    help="Compare training a linear head with the backbone live in every epoch and from the cache."
 )
 @click.option(
     "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows with labels."
@@ -378,8 +379,9 @@ def main(
         n_held = rows_held(target, chosen.rows)
         if n_held:
             raise click.ClickException(
-                f"{place} already holds {n_held:,} of the {len(chosen.labels):,} rows, so extracting them would seem "
-                "to cost less than it does; give an empty folder, or leave out --cache."
+                f"{place} already holds {n_held:,} of the {len(chosen.labels):,} rows, so "
+                "extracting them would seem to cost less than it does; give an empty folder, or "
+                "leave out --cache."
             )
         warm_up(chosen, model, target)
         report = measure(
@@ -401,7 +403,8 @@ def main(
     )
     click.echo(f"linear head on the {view}", err=as_json)
     click.echo(
-        f"check: lowest cosine of live and cached features {report['check']['lowest_cosine']:.6f}\n",
+        "check: lowest cosine of live and cached features "
+        f"{report['check']['lowest_cosine']:.6f}\n",
         err=as_json,
     )
     click.echo(f"{tables(report)}\n\n{machine_line()}", err=as_json)

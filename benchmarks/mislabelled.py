@@ -1,7 +1,7 @@
-"""Are wrong labels found? Labels of real data flipped at random, and looked for as `fit-heads`
-does.
+"""Are wrong labels found? Labels of real data are flipped and looked for as `fit-heads` does.
 
-    python benchmarks/mislabelled.py --data news=ag_news.train.parquet [--shares 0,0.01,0.03,0.1] [--seeds 3]
+    python benchmarks/mislabelled.py --data news=ag_news.train.parquet \\
+        [--shares 0,0.01,0.03,0.1] [--seeds 3]
 
 A share of the labels is replaced by other classes. A search over a dozen heads on 80 % of the rows
 picks the three best on the others; their out-of-fold probabilities (five folds) rank the rows.
@@ -85,7 +85,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
     given = flipped_labels(truth, share, len(classes), seed)
     keys = row_keys(list(task.train["text"]))
     rows, n_rows = space.find(keys), len(truth)
-    folds = folds_of(keys, [classes[one] for one in given], 5, seed=seed)
+    folds = folds_of(keys, [classes[number] for number in given], 5, seed=seed)
     layers, pooling = space.contract.layers, (reference_pooling(space.contract.poolings),)
     views = (layers[-1:], layers[len(layers) // 2 :][:1], layers[-4:], layers)
     with MemoryBudget() as room:
@@ -102,7 +102,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         )
         recipe = base_recipe(len(first[0].train), seed=seed)
         candidates = Candidates(
-            tuple(View(tuple(one), pooling) for one in views), HEADS, recipe
+            tuple(View(tuple(some_layers), pooling) for some_layers in views), HEADS, recipe
         ).grid()
         with MemoryBudget() as inner:
             search = Search(
@@ -119,9 +119,9 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         find_mislabelled(probabilities, given, max_probability=1.0),
     )
 
-    def shares(some: NDArray[np.int64]) -> tuple[float, float]:
-        hits = int(wrong[some].sum())
-        return hits / max(1, int(wrong.sum())), hits / max(1, len(some))
+    def shares(places: NDArray[np.int64]) -> tuple[float, float]:
+        hits = int(wrong[places].sum())
+        return hits / max(1, int(wrong.sum())), hits / max(1, len(places))
 
     return Case(
         name,
@@ -134,7 +134,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
         len(plain),
         *shares(plain.rows),
         listed.n_disagreeing,
-        [f"{one.head} on {one.view}" for one in best],
+        [f"{trial.head} on {trial.view}" for trial in best],
         round(time.monotonic() - started, 1),
     )
 
@@ -142,11 +142,11 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
 def table(cases: list[Case]) -> str:
     """Data sets and shares down, means over seeds."""
     rows = []
-    for name, share in dict.fromkeys((one.data, one.share) for one in cases):
-        some = [one for one in cases if (one.data, one.share) == (name, share)]
+    for name, share in dict.fromkeys((case.data, case.share) for case in cases):
+        group = [case for case in cases if (case.data, case.share) == (name, share)]
 
-        def mean(field: str, some: list[Case] = some) -> float:
-            return float(np.mean([getattr(one, field) for one in some]))
+        def mean(field: str, group: list[Case] = group) -> float:
+            return float(np.mean([getattr(case, field) for case in group]))
 
         numbers = [f"{mean(field):,.0f}" for field in ("rows", "flipped", "disagree", "listed")]
         if share:
@@ -154,7 +154,8 @@ def table(cases: list[Case]) -> str:
                 ("found", "precision"),
                 ("cleanlab_listed", "cleanlab_found", "cleanlab_precision"),
             )
-            worst = f"{min(one.found for one in some):.0%} {min(one.precision for one in some):.0%}"
+            worst_found = min(case.found for case in group)
+            worst = f"{worst_found:.0%} {min(case.precision for case in group):.0%}"
             cleanlab = [f"{mean(plain[0]):,.0f}", *(f"{mean(field):.0%}" for field in plain[1:])]
             rows.append(
                 [
@@ -185,13 +186,13 @@ def table(cases: list[Case]) -> str:
 
 
 def holds(cases: list[Case]) -> bool:
-    """Whether what is asked for is met, where the heads know the task."""
+    """Whether the required shares are found, where the heads know the task."""
     good = True
-    for name in {one.data for one in cases}:
-        some = [one for one in cases if one.data == name and one.share == REQUIRED_AT]
-        if some and np.mean([one.disagree / one.rows for one in some]) <= MOST_ERRORS:
-            good &= bool(np.mean([one.found for one in some]) >= FOUND)
-            good &= bool(np.mean([one.precision for one in some]) >= PRECISION)
+    for name in {case.data for case in cases}:
+        group = [case for case in cases if case.data == name and case.share == REQUIRED_AT]
+        if group and np.mean([case.disagree / case.rows for case in group]) <= MOST_ERRORS:
+            good &= bool(np.mean([case.found for case in group]) >= FOUND)
+            good &= bool(np.mean([case.precision for case in group]) >= PRECISION)
     return good
 
 
@@ -232,8 +233,8 @@ def main(
     """Read the options, run, and report."""
     model, cases = backbone_or_minilm(backbone), []
     with tempfile.TemporaryDirectory() as temporary:
-        for one in sets:
-            name, _, file = one.partition("=")
+        for named_file in sets:
+            name, _, file = named_file.partition("=")
             task = Task.read(Path(file), None, label, rows)
             space = extracted(task, model, cache or Path(temporary))
             for share in map(float, shares.split(",")):
@@ -243,12 +244,12 @@ def main(
     click.echo(table(cases), err=as_json)
     click.echo(f"\n{machine_line()}", err=as_json)
     if as_json:
-        told = {
+        report = {
             "benchmark": "mislabelled",
             "holds": holds(cases),
-            "cases": [asdict(one) for one in cases],
+            "cases": [asdict(case) for case in cases],
         }
-        click.echo(json.dumps({**told, "machine": machine()}, ensure_ascii=False))
+        click.echo(json.dumps({**report, "machine": machine()}, ensure_ascii=False))
     if not holds(cases):
         sys.exit(1)
 

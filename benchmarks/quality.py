@@ -1,7 +1,8 @@
 """What does one get by asking for nothing? The choice of `fit-heads` with default options, on
 several data sets.
 
-    python benchmarks/quality.py --data spam=sms_spam.parquet --data ai=ai_text.train.parquet,ai_text.test.parquet
+    python benchmarks/quality.py --data spam=sms_spam.parquet \\
+        --data ai=ai_text.train.parquet,ai_text.test.parquet
         --data cola=cola.train.parquet,cola.validation.parquet:mcc
 
 A data set is NAME=TRAIN[,[VALIDATION,]TEST][:METRIC[:LABEL]]. Without a test file a fifth of the
@@ -173,7 +174,10 @@ def check(one: DataSet, result: FitResult, heads: dict[str, Head]) -> None:
         for metric in SHOWN:
             mine, theirs = heads[name].scores[metric].value, reported[metric].value
             if not abs(mine - theirs) <= SAME:
-                msg = f"{one.name}: {metric} of the {name} is {mine:.4f} here, {theirs:.4f} as fit-heads reported it."
+                msg = (
+                    f"{one.name}: {metric} of the {name} is {mine:.4f} here, "
+                    f"{theirs:.4f} as fit-heads reported it."
+                )
                 raise click.ClickException(msg)
 
 
@@ -215,7 +219,8 @@ def scores_table(one: dict[str, Any]) -> str:
     ]
     sizes = ", ".join(f"{count:,} {part}" for part, count in one["rows"].items())
     header = [one["name"], *SHOWN, f"validation {one['chosen_by']}", "head"]
-    return f"{plain_table(header, rows)}\n{sizes}; {one['trials']} heads tried in {one['seconds']:.0f} s"
+    tried = f"{one['trials']} heads tried in {one['seconds']:.0f} s"
+    return f"{plain_table(header, rows)}\n{sizes}; {tried}"
 
 
 def gains_table(report: dict[str, Any]) -> str:
@@ -223,24 +228,23 @@ def gains_table(report: dict[str, Any]) -> str:
     rows = []
     for one in report["sets"]:
         less, metric = one["choice_less"], one["compared"]
-        words = (
-            ""
-            if one["tfidf"] is None
-            else f"{_points(one['heads']['choice']['test'][metric]['value'], one['tfidf'][metric]):+.1f}"
-        )
-        rows.append(
-            [one["name"], metric]
-            + [
-                f"{less[rival]['value']:+.1f} [{less[rival]['low']:+.1f}, {less[rival]['high']:+.1f}]"
-                for rival in less
-            ]
-            + [words, f"{one['seconds']:.0f}"]
-        )
+        words = ""
+        if one["tfidf"] is not None:
+            choice = one["heads"]["choice"]["test"][metric]["value"]
+            words = f"{_points(choice, one['tfidf'][metric]):+.1f}"
+        gains = [
+            f"{gain['value']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]"
+            for gain in less.values()
+        ]
+        rows.append([one["name"], metric, *gains, words, f"{one['seconds']:.0f}"])
     table = plain_table(
         ["choice less, points", "metric", "linear", "single layer", "TF-IDF", "seconds"], rows
     )
     total = report["choice_less_linear"]
-    return f"{table}\n\nchoice − linear: mean {total['mean']:+.2f}, worst {total['worst']:+.2f} ({total['worst_set']})"
+    return (
+        f"{table}\n\nchoice − linear: mean {total['mean']:+.2f}, "
+        f"worst {total['worst']:+.2f} ({total['worst_set']})"
+    )
 
 
 def _points(mine: float, theirs: float) -> float:
@@ -252,7 +256,7 @@ def _with_interval(score: dict[str, float]) -> str:
 
 
 @click.command(
-    help="Fit heads with default options on several data sets, and compare the choice with plainer ones."
+    help="Fit heads with default options on data sets; compare the choice with plainer ones."
 )
 @click.option(
     "--data",

@@ -38,9 +38,10 @@ for _ in range(2):
 print(*seconds)
 """
 _UNFOLD = "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-_ALL_DRAWN = "() => document.documentElement.dataset.drawn === String(document.querySelectorAll('.chart').length)"
-_EMPTY = """() => [...document.querySelectorAll('.chart')].filter(
-    (one) => !one.querySelector('svg .mark-symbol path, svg .mark-rect path, svg .mark-line path')).length"""
+_ALL_DRAWN = """() => document.documentElement.dataset.drawn ===
+    String(document.querySelectorAll('.chart').length)"""
+_EMPTY = """() => [...document.querySelectorAll('.chart')].filter((chart) => !chart.querySelector(
+    'svg .mark-symbol path, svg .mark-rect path, svg .mark-line path')).length"""
 
 
 def made(page: Path, runs: list[Path], repeats: int) -> tuple[float, float]:

@@ -1,17 +1,21 @@
-"""What stacking and halving save: featcache's default sweep, and the same heads one by one in
-PyTorch and scikit-learn.
+"""What stacking and halving save: featcache's default sweep against the same heads one by one.
 
-    python benchmarks/sweep_speed.py --data train.parquet [--test test.parquet] [--rows N] [--sample K] [--json]
+    python benchmarks/sweep_speed.py --data train.parquet [--test test.parquet] \\
+        [--rows N] [--sample K] [--json]
 
 All contestants have the same rows in the same split, and the same states in memory. They are:
 
 featcache      the default candidates, stacked and halved, as `fit-heads` searches them
-stacked        the same candidates stacked, all to their end: what halving saves is its time over featcache's
-one by one     the same candidates, each alone in a plain PyTorch loop (`plain_heads.py`) to its end, logistic
-               regression by scikit-learn for each C from scratch: what stacking saves is its time over `stacked`
-scikit-learn   GridSearchCV over logistic regression's C and MLPClassifier's depths and widths on every view but the
-               mixed one, all cores; its choice is its best, for it keeps no predictions
-steps          one step of 32, 64 and 128 stacked linear heads of a view, against as many steps of one in plain PyTorch
+stacked        the same candidates stacked, all to their end: what halving saves is its time over
+               featcache's
+one by one     the same candidates, each alone in a plain PyTorch loop (`plain_heads.py`) to its
+               end, logistic regression by scikit-learn for each C from scratch: what stacking saves
+               is its time over `stacked`
+scikit-learn   GridSearchCV over logistic regression's C and MLPClassifier's depths and widths on
+               every view but the mixed one, all cores; its choice is its best, for it keeps no
+               predictions
+steps          one step of 32, 64 and 128 stacked linear heads of a view, against as many steps of
+               one in plain PyTorch
 first          from opening the cache to the first score that is shown, each time in a fresh process
 
 featcache's times hold standardising the states and scoring training rows; those of the others do
@@ -90,8 +94,9 @@ class Watch(Silent):
         print(json.dumps({"seconds": time.time() - launched, "shown": detail}), flush=True)
         os._exit(0)
 
-options = {"test": test or None, "label": label, "text": "text", "cache": cache, "space": space, "out": out}
-featcache.fit_heads(train, **options, progress=Watch())
+options = {"test": test or None, "label": label, "text": "text"}
+places = {"cache": cache, "space": space, "out": out}
+featcache.fit_heads(train, **options, **places, progress=Watch())
 """
 
 
@@ -173,7 +178,8 @@ def one_by_one(alone: OneByOne, stands_for: dict[Candidate, float]) -> tuple[lis
         alone.features(candidate.view)
         trials.append(alone.trial(candidate))
         click.echo(
-            f"  {len(trials)}/{len(stands_for)} {candidate.head} on {candidate.view}: {trials[-1].seconds:.2f} s",
+            f"  {len(trials)}/{len(stands_for)} {candidate.head} on {candidate.view}: "
+            f"{trials[-1].seconds:.2f} s",
             err=True,
         )
     return trials, sum(trial.seconds * stands_for[trial.candidate] for trial in trials)
@@ -236,7 +242,8 @@ def result_of_grids(ready: Prepared, grids: Sequence[Grid], seconds: float) -> R
         seconds=[round(seconds, 3)],
         best=score,
         chosen=score,
-        choice=f"{best.kind} {best.model.get_params().get('hidden_layer_sizes', '')} on {best.view}",
+        choice=f"{best.kind} {best.model.get_params().get('hidden_layer_sizes', '')} "
+        f"on {best.view}",
         test=round(100 * float((predicted == ready.test.labels).mean()), 3),
     )
 
@@ -265,7 +272,10 @@ def step_times(ready: Prepared, alone: OneByOne, repeats: int) -> list[dict[str,
             )
             same = float((given == stacked).float().mean())
             if same < 0.99:
-                msg = f"of {count} stacked heads the first agrees with a plain one on {same:.1%} of training rows only."
+                msg = (
+                    f"of {count} stacked heads the first agrees with a plain one on only "
+                    f"{same:.1%} of training rows."
+                )
                 raise click.ClickException(f"{msg} Times of different results are not compared.")
     one = 1e6 * float(np.median(seconds[1][1:])) / n_steps
     return [
@@ -533,13 +543,15 @@ def disagreements(check: dict[str, Any], tolerance: float) -> list[str]:
         mean = sum(one["mean"] * one["heads"] for one in heads.values()) / weight
         if not abs(mean) <= tolerance:
             found.append(
-                f"stacked heads differ from the same heads one by one by {mean:+.2f} points on average"
+                "stacked heads differ from the same heads one by one by "
+                f"{mean:+.2f} points on average"
             )
     chosen = check.get("chosen")
     if chosen and not abs(chosen["mine"] - chosen["one_by_one"]) <= tolerance:
         gap = chosen["mine"] - chosen["one_by_one"]
         found.append(
-            f"the validation score chosen by {chosen['of']} is {gap:+.2f} points from that one by one"
+            f"the validation score chosen by {chosen['of']} is {gap:+.2f} points from that "
+            "one by one"
         )
     return found
 
@@ -547,7 +559,8 @@ def disagreements(check: dict[str, Any], tolerance: float) -> list[str]:
 def missed(report: dict[str, Any]) -> list[str]:
     """Figures that miss their bound."""
     found = [
-        f"{one['heads']} stacked heads take a step {one['ratio']:.1f} times faster, not {STEP_RATIO:g}"
+        f"{one['heads']} stacked heads take a step {one['ratio']:.1f} times faster, "
+        f"not {STEP_RATIO:g}"
         for one in report.get("steps", [])
         if one["ratio"] < STEP_RATIO
     ]
@@ -577,8 +590,8 @@ def scores_table(report: dict[str, Any]) -> str:
     lines = [plain_table(header, rows)] if rows else []
     for kind, one in report["check"].get("heads", {}).items():
         lines.append(
-            f"check: {one['heads']} {kind} heads stacked less one by one: {one['mean']:+.2f} points on average "
-            f"(absolute {one['mean_absolute']:.2f})"
+            f"check: {one['heads']} {kind} heads stacked less one by one: "
+            f"{one['mean']:+.2f} points on average (absolute {one['mean_absolute']:.2f})"
         )
     return "\n".join(lines)
 
@@ -663,7 +676,7 @@ def _only(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 
 
 @click.command(
-    help="Time featcache's sweep over heads against the same heads one by one, after comparing their scores."
+    help="Time featcache's sweep against the same heads one by one, after comparing their scores."
 )
 @click.option(
     "--data", required=True, type=click.Path(exists=True, path_type=Path), help="Rows to train on."

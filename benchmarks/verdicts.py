@@ -1,5 +1,4 @@
-"""Is the verdict right? Planted cases, each drawn anew with many seeds: how often the planted cause
-is found.
+"""Is the verdict right? How often the planted cause is found, over cases and seeds.
 
 Fails where a case is right in less than 95 % of its seeds. `--time` times one verdict instead, on
 5,000 rows of 7 layers of 384 numbers, and fails where it takes more than 30 seconds.
@@ -50,7 +49,7 @@ def judged(name: str, seed: int) -> Judged:
     started = time.perf_counter()
     case = CASES[name](seed)
     verdict = case.judged()
-    causes = [one.kind for one in verdict.causes]
+    causes = [cause.kind for cause in verdict.causes]
     return Judged(
         verdict.kind, causes, case.right(verdict), round(time.perf_counter() - started, 2)
     )
@@ -70,24 +69,24 @@ def timed() -> tuple[float, str]:
     return round(time.perf_counter() - started, 1), verdict.why
 
 
-def row(name: str, found: list[Judged]) -> tuple[str, ...]:
+def row(name: str, verdicts: list[Judged]) -> tuple[str, ...]:
     """A case in the table."""
-    firsts, listed = (
-        Counter(one.kind for one in found),
-        Counter(kind for one in found for kind in one.causes),
-    )
-    words = (
-        ", ".join(f"{kind} {count}" for kind, count in some.most_common())
-        for some in (firsts, listed)
-    )
-    share = sum(one.right for one in found) / len(found)
+    first = Counter(verdict.kind for verdict in verdicts)
+    listed = Counter(kind for verdict in verdicts for kind in verdict.causes)
+    share = sum(verdict.right for verdict in verdicts) / len(verdicts)
     return (
         name,
         CASES[name](0).expected,
         f"{share:.0%}",
-        *words,
-        f"{np.median([one.seconds for one in found]):.1f}",
+        counted(first),
+        counted(listed),
+        f"{np.median([verdict.seconds for verdict in verdicts]):.1f}",
     )
+
+
+def counted(kinds: Counter[str]) -> str:
+    """Kinds with their counts, the most frequent first."""
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
 
 
 @click.command()
@@ -109,23 +108,27 @@ def main(*, seeds: int, cases: str, processes: int, only_time: bool, as_json: bo
                 json.dumps({"benchmark": "verdicts", "seconds": seconds, "machine": machine()})
             )
         sys.exit(int(seconds > _MOST_SECONDS))
-    found: dict[str, list[Judged]] = {}
+    by_case: dict[str, list[Judged]] = {}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for name in cases.split(","):
-            found[name] = list(pool.map(partial(judged, name), range(seeds)))
-            click.echo("  ".join(row(name, found[name])), err=True)
+            by_case[name] = list(pool.map(partial(judged, name), range(seeds)))
+            click.echo("  ".join(row(name, by_case[name])), err=True)
     head = ("case", "planted", "right", "first", "listed", "seconds")
-    click.echo(plain_table(head, [row(name, some) for name, some in found.items()]), err=as_json)
+    click.echo(
+        plain_table(head, [row(name, verdicts) for name, verdicts in by_case.items()]), err=as_json
+    )
     click.echo(f"{seeds} seeds; {machine_line()}", err=as_json)
     if as_json:
-        of_case = {name: [asdict(one) for one in some] for name, some in found.items()}
+        written = {name: list(map(asdict, verdicts)) for name, verdicts in by_case.items()}
         click.echo(
             json.dumps(
-                {"benchmark": "verdicts", "seeds": seeds, "cases": of_case, "machine": machine()}
+                {"benchmark": "verdicts", "seeds": seeds, "cases": written, "machine": machine()}
             )
         )
     short = [
-        name for name, some in found.items() if sum(one.right for one in some) < _ENOUGH * len(some)
+        name
+        for name, verdicts in by_case.items()
+        if sum(verdict.right for verdict in verdicts) < _ENOUGH * len(verdicts)
     ]
     if short:
         click.echo(f"right in less than {_ENOUGH:.0%}: {', '.join(short)}", err=True)

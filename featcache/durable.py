@@ -1,5 +1,4 @@
-"""Writing so that a file is whole or not there, and survives a power cut once the call has
-returned.
+"""Files that are whole or not there, and survive a power cut once the call has returned.
 
 A new file goes to a temporary name, is fsynced, renamed, and its folder fsynced. Everything that
 has to last goes through this module, which calls the operating system only as `os.<name>`: the
@@ -20,9 +19,12 @@ from pathlib import Path
 from featcache.errors import MachineError
 
 TEMPORARY = ".partial"
-_SMALL = 16 << 20
+SMALL_BYTES = 16 << 20  # no JSON file of a cache comes near this
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
-_KEPT = "What was finished before is kept. Free space or mend the disk, then run the same command again."
+_KEPT = (
+    "What was finished before is kept. Free space or mend the disk, "
+    "then run the same command again."
+)
 _NO_RESERVE = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 
 
@@ -46,12 +48,21 @@ class NewFile:
 
 @contextlib.contextmanager
 def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
-    """A file of `n_bytes` to be filled in the body; it has its name, durably, only when the body is
-    done.
+    """Make a file that is filled in the body and has its name, durably, only when that is done.
 
-    The space is taken first, so that a full disk is noticed before the first byte. Raises
-    MachineError where the file system refuses; the temporary file is removed then, and when the
-    body raises, after Ctrl-C too.
+    The space is taken first, so that a full disk is noticed before the first byte. The temporary
+    file is removed when the body raises, after Ctrl-C too.
+
+    Args:
+        folder: Where to.
+        name: Its final name.
+        n_bytes: Its size.
+
+    Yields:
+        The file, to be written to.
+
+    Raises:
+        MachineError: The file system refuses.
     """
     temporary = folder / f"{name}-{uuid.uuid4().hex}{TEMPORARY}"
     final = folder / name
@@ -111,16 +122,17 @@ def make_folder(folder: Path, option: str = "--cache") -> None:
 
 
 def settle(folder: Path) -> None:
-    """Make what others have put into a folder, and the folder itself and the one above it, survive
-    a power cut.
+    """Make what others have put into a folder survive a power cut, and the folder itself.
 
     A process that was killed between naming a file and its fsync leaves a name that is seen and not
-    yet safe. What may only be read is as safe as it ever will be. Raises MachineError where the
-    disk fails.
+    yet safe. What may only be read is as safe as it ever will be.
+
+    Raises:
+        MachineError: The disk fails.
     """
-    for one in (folder, folder.parent, folder.absolute().parent.parent):
+    for path in (folder, folder.parent, folder.absolute().parent.parent):
         try:
-            sync_folder(one)
+            sync_folder(path)
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise _refused(folder, error) from error
@@ -129,7 +141,8 @@ def settle(folder: Path) -> None:
 def remove(paths: Iterable[Path]) -> None:
     """Remove files, durably; those that are gone already are no error.
 
-    Raises MachineError where that is refused.
+    Raises:
+        MachineError: That is refused.
     """
     folders = set()
     try:
@@ -145,8 +158,10 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def move(path: Path, new: Path) -> None:
-    """Give a file of a folder another name in it, durably. Raises MachineError where that is
-    refused.
+    """Give a file of a folder another name in it, durably.
+
+    Raises:
+        MachineError: That is refused.
     """
     try:
         os.rename(path, new)
@@ -156,8 +171,44 @@ def move(path: Path, new: Path) -> None:
         raise MachineError(msg, cure="Check the permissions of its folder.") from error
 
 
-def read_small(path: Path, largest: int = _SMALL, *, follow: bool = False) -> bytes:
-    """Read a file that is one: no pipe whose writer never comes, no device, nothing of any size.
+@contextlib.contextmanager
+def open_regular(path: Path, *, follow: bool = False) -> Iterator[tuple[int, int]]:
+    """Open a file for reading if it is one: no folder, no device, no pipe whose writer never comes.
+
+    Args:
+        path: The file.
+        follow: Whether a symbolic link may stand for it.
+
+    Yields:
+        Its handle and its size in bytes.
+
+    Raises:
+        NotAFileError: Something else has this name.
+        OSError: It cannot be read, or is not there.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            msg = "it is a symbolic link"
+            raise NotAFileError(msg) from error
+        if error.errno == errno.ENXIO:  # a socket
+            msg = "it is not a file"
+            raise NotAFileError(msg) from error
+        raise
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            msg = "it is not a file"
+            raise NotAFileError(msg)
+        yield handle, facts.st_size
+    finally:
+        os.close(handle)
+
+
+def read_small(path: Path, largest: int = SMALL_BYTES, *, follow: bool = False) -> bytes:
+    """Read a regular file of limited size.
 
     Args:
         path: The file.
@@ -168,27 +219,22 @@ def read_small(path: Path, largest: int = _SMALL, *, follow: bool = False) -> by
         NotAFileError: Something else is there, or the file is larger.
         OSError: It cannot be read or is not there.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK
-    try:
-        handle = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            msg = "it is a symbolic link"
-            raise NotAFileError(msg) from error
-        raise
-    try:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > largest:
-            msg = "it is no small file"
+    with open_regular(path, follow=follow) as (handle, size):
+        if size > largest:
+            msg = f"it has {size:,} bytes, and {largest:,} are the most that it may have"
             raise NotAFileError(msg)
-        return os.read(handle, facts.st_size)
-    finally:
-        os.close(handle)
+        data = b""
+        while len(data) < size:
+            piece = os.read(handle, size - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
 
 
 def free_bytes(folder: Path) -> int:
     """Bytes that may still be written below a folder, which need not exist yet."""
-    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     facts = os.statvfs(existing)
     return facts.f_bavail * facts.f_frsize
 

@@ -8,6 +8,7 @@ Numbers keep the form that Python's `json` gives them, NaN and Infinity of old f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ def read(data: bytes, kind: type[Kind]) -> Kind:
 
     Args:
         data: The bytes of the file.
-        kind: A `msgspec.Struct`, or any type that `msgspec.convert` takes.
+        kind: A `msgspec.Struct`, a dataclass, or any type that `msgspec.convert` takes.
 
     Raises:
         SchemaError: The bytes are no JSON, or not of this class.
@@ -67,12 +68,18 @@ def convert(value: Any, kind: type[Kind]) -> Kind:
         SchemaError: The value is not of this class; the message names the field.
     """
     try:
-        return msgspec.convert(value, kind, strict=True)
+        converted = msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         raise SchemaError(_printable(str(error))) from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         msg = f"a field has an impossible value: {_printable(str(error))}"
         raise SchemaError(msg) from error
+    if dataclasses.is_dataclass(kind):  # which msgspec lets have fields that it does not know
+        unknown = sorted(value.keys() - {field.name for field in dataclasses.fields(kind)})
+        if unknown:
+            msg = f"it has an unknown field {unknown[0][:40]!a}"
+            raise SchemaError(msg)
+    return converted
 
 
 def fields_of(value: msgspec.Struct) -> dict[str, Any]:

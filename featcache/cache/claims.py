@@ -1,8 +1,7 @@
-"""Several writers of one space share the work: each claims a slice of rows, computes it, and claims
-the next.
+"""Several writers of one space share the work: each claims a slice of rows, then the next.
 
     claims/lock     held while a writer chooses, so that no two choose the same rows
-    claims/<uuid>   the 16-byte keys of what one writer has in hand; the file is locked as long as it lives
+    claims/<uuid>   the 16-byte keys of what one writer has in hand; locked as long as it lives
 
 A writer may claim a slice while it still computes and writes the ones before: a row stays in its
 file until its shard has been named, so at every moment it is in a shard, in a claim, or free.
@@ -34,6 +33,7 @@ from featcache.errors import MachineError
 
 FOLDER = "claims"
 LOCK = "lock"
+_MOST_BYTES = 64 << 20  # of one claim that are read: 4 million rows; more is no claim of ours
 _GROWTH = 8  # of slices, from the first small one on
 _CLAIM = re.compile(r"[0-9a-f]{32}")
 
@@ -168,9 +168,11 @@ class Claims:
         """Keys of the shards that came in since the last look."""
         new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
-        return np.concatenate(
-            [np.empty((0, 16), np.uint8), *(Shard.open(path).read(KEYS) for path in new)]
-        )
+        keys = [np.empty((0, 16), np.uint8)]
+        # Not of additions: their rows are in other files.
+        shards = [Shard.open(path) for path in new]
+        keys += [shard.read(KEYS) for shard in shards if not shard.is_addition]
+        return np.concatenate(keys)
 
     def _others(self) -> NDArray[np.uint8]:
         """Keys that other writers have in hand; the files of dead ones are removed."""
@@ -187,10 +189,12 @@ class Claims:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
                 else:
-                    size = (
-                        os.fstat(handle).st_size // 16 * 16
-                    )  # less, where that writer's disk was full
-                    keys.append(np.frombuffer(os.pread(handle, size, 0), np.uint8).reshape(-1, 16))
+                    # Whole keys only: that writer's disk may have been full.
+                    size = min(os.fstat(handle).st_size, _MOST_BYTES) // 16 * 16
+                    data = os.pread(handle, size, 0)
+                    keys.append(
+                        np.frombuffer(data[: len(data) // 16 * 16], np.uint8).reshape(-1, 16)
+                    )
             finally:
                 os.close(handle)
         return np.concatenate(keys)

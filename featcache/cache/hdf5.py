@@ -116,12 +116,6 @@ class _Sparse(io.RawIOBase):
         return self.size
 
 
-def read_attribute(path: Path, name: str) -> str:
-    """A text attribute of a file. Raises OSError or KeyError where there is none."""
-    with h5py.File(path, "r", locking=False) as file:
-        return str(file.attrs[name])
-
-
 def differences(
     path: Path, datasets: Mapping[str, tuple[int, tuple[int, ...], np.dtype[Any]]]
 ) -> list[str]:

@@ -1,4 +1,4 @@
-"""Advisory locks on files (flock): the kernel frees them when their holder dies, however it dies."""
+"""Advisory locks on files (flock): the kernel frees them when their holder dies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from featcache.errors import MachineError
 
+LOCK = "lock"  # the file of a space that its writers hold
 WAIT_SECONDS = 0.2  # between two tries for a lock
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
@@ -30,8 +31,14 @@ def try_lock(handle: int, where: Path, *, shared: bool = False) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        msg = f"{where.parent} is on a file system without file locks (flock: {error.strerror}); writing needs them"
-        cure = "Reading works. To add rows, use a --cache on a local disk; copied here afterwards it stays valid."
+        msg = (
+            f"{where.parent} is on a file system without file locks (flock: {error.strerror}); "
+            "writing needs them"
+        )
+        cure = (
+            "Reading works. To add rows, use a --cache on a local disk; "
+            "copied here afterwards it stays valid."
+        )
         raise MachineError(msg, cure=cure) from error
     return True
 

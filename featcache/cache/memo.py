@@ -1,5 +1,4 @@
-"""A small JSON file beside the spaces that remembers what is slow to find out again: digests of
-large files.
+"""A small JSON file beside the spaces: digests of large files, which are slow to work out again.
 
 Nothing in it is trusted for correctness: an entry counts only while path, size, mtime, ctime and
 inode of the file are what they were, and a memo that is lost or damaged is simply made again.
@@ -12,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featcache import schema
 from featcache.durable import read_small, write_durably
 from featcache.errors import MachineError
 
@@ -20,25 +20,26 @@ _NAME = "memo.json"
 
 @dataclass
 class Memo:
-    """A mapping of strings. `save` writes it into the cache folder when something was added."""
+    """A mapping of strings that `save` writes into the cache folder when something was added.
+
+    Attributes:
+        entries: What is remembered, by name.
+        changed: Whether something was added since it was read.
+    """
 
     entries: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
     def load(cls, cache: Path) -> Memo:
-        """The memo of a cache folder; empty where there is none that can be read."""
+        """Read the memo of a cache folder; it is empty where there is none that can be read."""
         try:
-            entries = json.loads(read_small(cache / _NAME))
-        except (OSError, ValueError, RecursionError):
+            return cls(schema.read(read_small(cache / _NAME), dict[str, str]))
+        except (OSError, ValueError):
             return cls()
-        valid = isinstance(entries, dict) and all(
-            isinstance(value, str) for value in entries.values()
-        )
-        return cls(entries if valid else {})
 
     def get(self, key: str) -> str | None:
-        """What was remembered, or None."""
+        """Give what was remembered, or None."""
         return self.entries.get(key)
 
     def put(self, key: str, value: str) -> None:
@@ -49,7 +50,6 @@ class Memo:
     def save(self, cache: Path) -> None:
         """Write the memo where the cache folder exists; failing to is no harm and says nothing."""
         if self.changed and cache.is_dir():
+            text = json.dumps(self.entries, indent=1, sort_keys=True)
             with contextlib.suppress(MachineError):
-                write_durably(
-                    cache, _NAME, json.dumps(self.entries, indent=1, sort_keys=True).encode()
-                )
+                write_durably(cache, _NAME, text.encode())

@@ -1,20 +1,17 @@
 """One shard: an immutable HDF5 file of rows, with checksums that need no HDF5 library to check.
 
-`layout.py` says what the bytes mean, `columns.py` writes them. Reading: `Shard.open` holds the
-header to its own checksum and every byte that is not data to the header, then memory-maps; data are
-held to their checksums when they are read. A file that breaks any rule is refused with DamageError,
-never read in part.
+`layout.py` and `rules.py` say what the bytes mean, `columns.py` writes them. Reading: `Shard.open`
+holds the header to its own checksum and every byte that is not data to the header; data are held to
+their checksums when they are read. A file that breaks any rule is refused with DamageError, never
+read in part. `checking.py` finds all that is wrong with one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import mmap
 import os
-import stat
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,91 +20,83 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from featcache.cache import layout
-from featcache.cache.columns import (
-    CachedRows,
-    fact_checksums,
-    row_checksums,
-    widen,
-    write_shard_file,
-)
+from featcache.cache import layout, rules
+from featcache.cache.columns import CachedRows, RaggedRows, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
-from featcache.cache.hdf5 import differences
+from featcache.cache.files import CopiedFile, FileBytes, MappedFile, damaged, opened
 from featcache.cache.index import SealedIndex
-from featcache.cache.layout import (
-    CHECKSUMS,
-    INDEX,
-    KEYS,
-    N_TOKENS,
-    ROW_CHECKSUMS,
-    TRUNCATED,
-    Header,
-)
-from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
+from featcache.cache.layout import CHECKSUMS, FACTS, INDEX, OFFSETS, ROW_CHECKSUMS, Extent, Header
+from featcache.cache.numbers import ragged_checksums, row_checksums, widen
+from featcache.errors import CacheMissError, DamageError, FormatError
 
 SUFFIX = ".h5"
 SEALED = "features.h5"
-_STEP = (
-    1 << 20
-)  # bytes read and hashed together: they are still in the processor's cache when they are hashed
+# Bytes read and hashed together: they are still in the processor's cache when they are hashed
+STEP = 1 << 20
 _WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs less than one a row
 
 
 def shard_name() -> str:
-    """A name that no other shard has, so that no writer can replace a file of another."""
+    """Make a name that no other shard has, so that no writer can replace a file of another."""
     return f"shard-{uuid.uuid4().hex}{SUFFIX}"
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The files of a folder that are shards by their names, sorted; hidden ones are some file
-    system's own.
-    """
+    """List the files of a folder that are shards by their names, sorted, without hidden ones."""
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
 def write_shard(
-    folder: Path, rows: CachedRows, *, contract: Contract, provenance: Mapping[str, Any]
+    folder: Path,
+    rows: CachedRows,
+    *,
+    contract: Contract,
+    provenance: Mapping[str, Any],
+    role: layout.Role = "rows",
 ) -> Path:
     """Write one shard so that it is either whole under its final name or not there at all.
 
-    provenance: what made the rows (versions, device, …).
-    Returns the shard's path; when it returns, the rows are on the disk. Raises MachineError where
-    the disk is full or fails, leaving no file behind.
+    Args:
+        folder: The folder of the space.
+        rows: What to write.
+        contract: That of the space.
+        provenance: What made the rows: versions, device.
+        role: `addition` where the rows are in other files already.
+
+    Returns:
+        The shard's path; when it returns, the rows are on the disk.
+
+    Raises:
+        MachineError: The disk is full or fails; no file is left behind.
     """
     return write_shard_file(
-        folder, shard_name(), rows.columns(), contract=contract, provenance=provenance
+        folder,
+        shard_name(),
+        rows.columns(),
+        contract=contract,
+        provenance=provenance,
+        role=role,
     )
-
-
-def _unheard(n_bytes: int) -> None:
-    """Progress that nobody follows."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fault:
-    """One thing that is wrong with a shard. rows: bool (N,), the rows it spoils; none where all can
-    be mended.
-
-    dataset: the one that does not match its hash, or None where it is something else.
-    """
-
-    what: str
-    rows: NDArray[np.bool_]
-    dataset: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
     """One shard, opened for reading.
 
-    It keeps its memory map, so that a merge or `gc` that removes the file takes nothing from an
-    open reader; with `hold=False` it maps the file anew each time (a map costs a file descriptor,
-    and they are few).
+    It keeps its file, so that a merge or `gc` that removes the name takes nothing from an open
+    reader; with `hold=False` it opens the file anew each time (a file costs a descriptor, and they
+    are few).
+
+    Attributes:
+        path: Where the file is.
+        header: What its header says.
+        mapped: Whether it is read through a memory map, or by copies.
     """
 
     path: Path
     header: Header
-    _map: NDArray[np.uint8] | None
+    mapped: bool
+    _file: FileBytes | None
 
     @property
     def contract(self) -> str:
@@ -134,57 +123,77 @@ class Shard:
         return self.header.views
 
     @property
-    def hidden_size(self) -> int:
-        return self.header.datasets[self.views[0]].shape[1]
+    def is_addition(self) -> bool:
+        """Whether it adds views to rows that are in other files."""
+        return self.header.is_addition
+
+    @property
+    def hidden_size(self) -> int | None:
+        """The width of all its views, or None where they differ."""
+        widths = {self.header.width(view) for view in self.views}
+        return widths.pop() if len(widths) == 1 else None
 
     @classmethod
-    def open(cls, path: Path, *, hold: bool = True) -> Shard:
+    def open(cls, path: Path, *, hold: bool = True, mapped: bool = True) -> Shard:
         """Check everything but the data: the header, the size, HDF5's metadata.
 
-        Raises DamageError where anything does not fit, FormatError where a later featcache wrote
-        the file, MachineError where it cannot be read, FileNotFoundError where it is gone.
+        Args:
+            path: The file.
+            hold: Keep it open.
+            mapped: Read it through a memory map; else by copies, which a file that is cut short
+                meanwhile cannot end with SIGBUS.
+
+        Raises:
+            DamageError: Anything does not fit.
+            FormatError: A later featcache wrote the file.
+            MachineError: It cannot be read.
+            FileNotFoundError: It is gone.
         """
-        with _opened(path) as (handle, size):
+        with opened(path) as (handle, size):
             header = _read_header(path, handle, 0)
             if header.file_bytes != size:
                 raise damaged(path, f"it has {size:,} bytes instead of {header.file_bytes:,}")
-            data = np.frombuffer(mmap.mmap(handle, size, access=mmap.ACCESS_READ), np.uint8)
-        shard = cls(path, header, data if hold else None)
-        if shard._rest(data) != header.rest:
+            file: FileBytes = MappedFile(path, handle, size) if mapped else CopiedFile(path, handle)
+        shard = cls(path, header, mapped, file if hold else None)
+        digest = xxhash.xxh3_64()
+        for start, end in header.gaps():
+            digest.update(file.piece(start, end).data)
+        if digest.hexdigest() != header.rest:
             raise damaged(path, "bytes between its datasets do not match their checksum")
         return shard
 
     @classmethod
     def open_damaged(cls, path: Path) -> Shard:
-        """Open what may be a damaged shard, to see what of it is sound; the header's copy serves
-        where need be.
+        """Open what may be a damaged shard, by its header or the copy, to see what of it is sound.
 
-        Raises DamageError where neither header can be used, or where not even the keys are there;
-        else as `open`.
+        Raises:
+            DamageError: Neither header can be used, or not even the keys are there.
+            FormatError: A later featcache wrote the file.
+            MachineError: It cannot be read.
+            FileNotFoundError: It is gone.
         """
-        with _opened(path) as (handle, size):
-            places = [
-                0,
-                *(size - user_block for user_block in layout.USER_BLOCKS if size >= 2 * user_block),
-            ]
-            for place in places:
+        with opened(path) as (handle, size):
+            copies = [size - block for block in layout.USER_BLOCKS if size >= 2 * block]
+            for place in (0, *copies):
                 with contextlib.suppress(DamageError):
                     header = _read_header(path, handle, place)
                     break
             else:
                 raise damaged(path, "neither its header nor the copy of it can be read")
-            # Both keep a hostile header from asking for memory without end, too.
-            if any(
-                header.datasets[name].end > size
-                for name in (KEYS, N_TOKENS, TRUNCATED, ROW_CHECKSUMS)
-            ):
-                raise damaged(path, "it is cut off before its keys end")
-            if any(one.n_bytes // one.shape[0] > size for one in header.datasets.values()):
-                raise damaged(path, "it is cut off before its first row ends")
-        return cls(path, header, None)
+        # Both keep a hostile header from asking for memory without end, too.
+        if any(header.datasets[name].end > size for name in (*FACTS, ROW_CHECKSUMS)):
+            raise damaged(path, "it is cut off before its keys end")
+        extents = header.datasets.values()
+        if any(extent.n_bytes // extent.shape[0] > size for extent in extents):
+            raise damaged(path, "it is cut off before its first row ends")
+        return cls(path, header, mapped=True, _file=None)
 
     def read(self, name: str) -> NDArray[Any]:
-        """A whole dataset, mapped and held to its hash. Raises DamageError on a difference."""
+        """Give a whole dataset, mapped where the shard is, and held to its hash.
+
+        Raises:
+            DamageError: It differs.
+        """
         array = self._view(name)
         if not self._matches(name, array):
             raise damaged(self.path, f"{name} does not match its checksum")
@@ -193,55 +202,102 @@ class Shard:
     def load(
         self, name: str, *, verify: bool = True, into: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """A whole dataset in memory, as it is stored; unlike `read` it does not depend on the file
-        afterwards.
+        """Read a whole dataset into memory, as it is stored.
 
-        verify: hold it to its hash.  into: an array of its shape and dtype to be filled, instead of
-        a new one.
-        Raises DamageError on a difference.
+        Args:
+            name: The dataset.
+            verify: Hold it to its hash.
+            into: An array of its shape and dtype to be filled, instead of a new one.
+
+        Raises:
+            DamageError: It differs.
         """
-        extent = self._extent(name)
+        extent = self.extent(name)
         array = np.empty(extent.shape, extent.dtype) if into is None else into
         memory = array.reshape(-1).view(np.uint8)
-        source, digest = self._bytes()[extent.offset : extent.end], xxhash.xxh3_64()
-        for start in range(0, len(memory), _STEP):
-            memory[start : start + _STEP] = source[start : start + _STEP]
+        file, digest = self._bytes(), xxhash.xxh3_64()
+        for start in range(0, len(memory), STEP):
+            end = min(start + STEP, len(memory))
+            memory[start:end] = file.piece(extent.offset + start, extent.offset + end)
             if verify:
-                digest.update(memory[start : start + _STEP].data)
+                digest.update(memory[start:end].data)
         if verify and digest.hexdigest() != extent.xxh3:
             raise damaged(self.path, f"{name} does not match its checksum")
         return array
 
     def gather(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows of a features dataset as float32 (len(rows), hidden), each held to a checksum.
+        """Give rows of a view as float32 (len(rows), H), each held to a checksum.
 
-        Raises DamageError naming the first row that differs.
+        Raises:
+            DamageError: A row differs; the message names the first.
         """
-        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
-            raise damaged(self.path, f"its index leads to row {rows.max()} of {self.n_rows}")
-        data = self._bytes()
-        states = self._view(name, data)
-        if len(rows) * _WHOLE >= self.n_rows and self._matches(name, states):
-            return widen(states[rows])
-        # Few rows, or some row is damaged, and perhaps none of those that are asked for.
-        picked = np.ascontiguousarray(states[rows])
-        wrong = np.flatnonzero(row_checksums(picked) != self._view(CHECKSUMS + name, data)[rows])
+        self._check_rows(rows)
+        extent = self.extent(name)
+        if len(rows) * _WHOLE >= self.n_rows:
+            states = self._view(name)
+            if self._matches(name, states):
+                return widen(states[rows])
+        # Few rows, or some row is damaged, and perhaps none of those that are needed.
+        picked = self._rows(extent, rows)
+        expected = self._rows(self.extent(CHECKSUMS + name), rows)
+        wrong = np.flatnonzero(row_checksums(picked) != expected)
         if len(wrong):
             raise damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
         return widen(picked)
 
-    def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of any dataset as they are stored, not checked; read and not mapped, as by `pieces`."""
-        extent = self._extent(name)
-        width = extent.n_bytes // self.n_rows
-        with _opened(self.path) as (handle, _):
-            data = b"".join(
-                os.pread(handle, width, extent.offset + int(row) * width) for row in rows
+    def gather_ragged(self, name: str, rows: NDArray[np.int64]) -> RaggedRows:
+        """Give rows of a ragged view, their values float32 (T, H), each held to a checksum.
+
+        Raises:
+            DamageError: A row differs, or the offsets do.
+        """
+        self._check_rows(rows)
+        extent, offsets = self.extent(name), self.offsets(name)
+        width = extent.n_bytes // extent.shape[0]
+        file = self._bytes()
+        pieces = [
+            file.piece(
+                extent.offset + offsets[row] * width, extent.offset + offsets[row + 1] * width
             )
-        return np.frombuffer(data, extent.dtype).reshape(len(rows), *extent.shape[1:])
+            for row in rows.tolist()
+        ]
+        lengths = np.diff(offsets)[rows]
+        found = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        data = np.concatenate([np.empty(0, np.uint8), *pieces])
+        values = data.view(extent.dtype).reshape(-1, extent.shape[1])
+        expected = self._rows(self.extent(CHECKSUMS + name), rows)
+        wrong = np.flatnonzero(ragged_checksums(values, found) != expected)
+        if len(wrong):
+            raise damaged(self.path, f"row {rows[wrong[0]]} of {name} does not match its checksum")
+        return RaggedRows(widen(values), found)
+
+    def offsets(self, name: str) -> NDArray[np.int64]:
+        """Where each row begins in a ragged view, and the end of the last; int64 (n_rows + 1,).
+
+        Raises:
+            DamageError: They do not match their hash, or lead out of the view.
+        """
+        stored = self.load(OFFSETS + name)
+        self.check_offsets(name, stored)
+        return stored.astype(np.int64)
+
+    def check_offsets(self, name: str, offsets: NDArray[np.uint64]) -> None:
+        """Refuse offsets that do not lead through a ragged view from its beginning to its end.
+
+        Raises:
+            DamageError: They do not.
+        """
+        if offsets_fit(offsets, self.extent(name)):
+            return
+        raise damaged(self.path, f"{OFFSETS}{name} do not lead through {name}")
+
+    def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Give rows of any dataset as they are stored, not checked; read and not mapped."""
+        with opened(self.path) as (handle, _):
+            return _picked(CopiedFile(self.path, handle), self.extent(name), rows)
 
     def index(self) -> SealedIndex:
-        """The index of a sealed file, mapped; its blocks are checked when they are used."""
+        """Open the index of a sealed file; its blocks are checked when they are used."""
         entries, first, checksums = INDEX
         return SealedIndex(
             self._view(entries),
@@ -250,204 +306,99 @@ class Shard:
             lambda what: damaged(self.path, what),
         )
 
-    def verify(self, progress: Callable[[int], None] = _unheard) -> None:
-        """Hold every byte to its checksum, and HDF5's view of the file to the header's.
+    def extent(self, name: str) -> Extent:
+        """Where a dataset lies.
 
-        progress: as for `faults`. Raises DamageError for the first thing that is wrong.
+        Raises:
+            DamageError: The file has no such dataset.
         """
-        for fault in self.faults(progress):
-            raise damaged(self.path, fault.what)
-
-    def faults(self, progress: Callable[[int], None] = _unheard) -> Iterator[Fault]:
-        """All that is wrong, part by part. The file is read, not mapped: a bad sector is an error,
-        not a crash.
-
-        progress: called with the bytes read since it was last called. Raises MachineError where the
-        disk fails.
-        """
-        nothing = np.zeros(self.n_rows, dtype=np.bool_)
-        sound = True
-        with _opened(self.path) as (handle, size):
-            for fault in self._part_faults(handle, size, nothing, progress):
-                sound = False
-                yield fault
-        if sound:  # libhdf5 gets to see only what is what we wrote
-            extents = self.header.datasets
-            places = {name: (one.offset, one.shape, one.dtype) for name, one in extents.items()}
-            for what in differences(self.path, places):
-                yield Fault(what, nothing)
-
-    def _part_faults(
-        self, handle: int, size: int, nothing: NDArray[np.bool_], progress: Callable[[int], None]
-    ) -> Iterator[Fault]:
-        if size != self.n_bytes:
-            yield Fault(f"it has {size:,} bytes instead of {self.n_bytes:,}", nothing)
-        for name, extent in self.header.datasets.items():
-            if _hash(handle, [(extent.offset, extent.end)], progress) == extent.xxh3:
-                continue
-            spoiled = self._spoiled(handle, name)
-            where = (
-                f" in {spoiled.sum():,} of its rows, first in row {np.argmax(spoiled)}"
-                if spoiled.any()
-                else ""
-            )
-            yield Fault(f"{name} does not match its checksum{where}", spoiled, name)
-        if _hash(handle, list(self.header.gaps()), progress) != self.header.rest:
-            yield Fault("bytes between its datasets do not match their checksum", nothing)
-        for what, place in (
-            ("header", 0),
-            ("copy of its header", self.n_bytes - self.header.user_block),
-        ):
-            if os.pread(handle, self.header.user_block, place) != self.header.block:
-                yield Fault(f"the {what} does not match the checksum", nothing)
-
-    def _spoiled(self, handle: int, name: str) -> NDArray[np.bool_]:
-        """The rows that a damaged dataset spoils: by the rows' checksums, none for what is made
-        from others.
-        """
-        spoiled = np.zeros(self.n_rows, dtype=np.bool_)
-        if name in self.views:
-            expected = self._pread(handle, CHECKSUMS + name)
-            for start, piece in self._pieces(handle, name):
-                spoiled[start : start + len(piece)] = (
-                    row_checksums(piece) != expected[start : start + len(piece)]
-                )
-        elif name in {KEYS, N_TOKENS, TRUNCATED}:
-            facts = [self._pread(handle, one) for one in (KEYS, N_TOKENS, TRUNCATED)]
-            spoiled = fact_checksums(*facts) != self._pread(handle, ROW_CHECKSUMS)
-        else:
-            return spoiled
-        return (
-            spoiled if spoiled.any() else ~spoiled
-        )  # no row's checksum tells which: none of them can be trusted
-
-    def pieces(self, name: str) -> Iterator[NDArray[Any]]:
-        """A dataset from its first row to its last in pieces of about 1 MiB, read and not mapped,
-        not checked.
-
-        Raises MachineError where the disk fails.
-        """
-        with _opened(self.path) as (handle, _):
-            yield from (piece for _, piece in self._pieces(handle, name))
-
-    def gap_bytes(self) -> Iterator[bytes]:
-        """What lies between the datasets, as it is on the disk. Raises MachineError where the disk
-        fails.
-        """
-        with _opened(self.path) as (handle, size):
-            gaps = ((start, min(end, size)) for start, end in self.header.gaps())
-            yield from (os.pread(handle, end - start, start) for start, end in gaps if start < end)
-
-    def _pread(self, handle: int, name: str) -> NDArray[Any]:
-        return np.concatenate([piece for _, piece in self._pieces(handle, name)])
-
-    def _pieces(self, handle: int, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Pieces with the number of their first row; zeros where the file has ended."""
-        extent = self.header.datasets[name]
-        width = extent.n_bytes // self.n_rows
-        step = max(_STEP // width, 1)
-        for start in range(0, self.n_rows, step):
-            count = min(step, self.n_rows - start)
-            data = os.pread(handle, count * width, extent.offset + start * width).ljust(
-                count * width, b"\0"
-            )
-            yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
-
-    def _view(self, name: str, data: NDArray[np.uint8] | None = None) -> NDArray[Any]:
-        extent = self._extent(name)
-        data = self._bytes() if data is None else data
-        return data[extent.offset : extent.end].view(extent.dtype).reshape(extent.shape)
-
-    def _matches(self, name: str, array: NDArray[Any]) -> bool:
-        return (
-            xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data)
-            == self.header.datasets[name].xxh3
-        )
-
-    def _extent(self, name: str) -> layout.Extent:
         if name not in self.header.datasets:
             raise damaged(self.path, f"it holds no {name}")
         return self.header.datasets[name]
 
-    def _bytes(self) -> NDArray[np.uint8]:
-        if self._map is not None:
-            return self._map
+    def pieces(self, name: str) -> Iterator[NDArray[Any]]:
+        """Read a dataset from its first row to its last in pieces of about 1 MiB, not checked.
+
+        Raises:
+            MachineError: The disk fails.
+        """
+        with opened(self.path) as (handle, _):
+            yield from (piece for _, piece in read_pieces(handle, self.extent(name)))
+
+    def gap_bytes(self) -> Iterator[bytes]:
+        """Read what lies between the datasets, as it is on the disk.
+
+        Raises:
+            MachineError: The disk fails.
+        """
+        with opened(self.path) as (handle, size):
+            for start, end in self.header.gaps():
+                if start < min(end, size):
+                    yield os.pread(handle, min(end, size) - start, start)
+
+    def _check_rows(self, rows: NDArray[np.int64]) -> None:
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
+            raise damaged(self.path, f"its index leads to row {rows.max()} of {self.n_rows}")
+
+    def _rows(self, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
+        return _picked(self._bytes(), extent, rows)
+
+    def _view(self, name: str) -> NDArray[Any]:
+        extent = self.extent(name)
+        data = self._bytes().piece(extent.offset, extent.end)
+        return data.view(extent.dtype).reshape(extent.shape)
+
+    def _matches(self, name: str, array: NDArray[Any]) -> bool:
+        digest = xxhash.xxh3_64_hexdigest(array.reshape(-1).view(np.uint8).data)
+        return digest == self.header.datasets[name].xxh3
+
+    def _bytes(self) -> FileBytes:
+        if self._file is not None:
+            return self._file
         with contextlib.suppress(FileNotFoundError):
-            again = Shard.open(self.path)
-            if again.header == self.header and again._map is not None:  # noqa: SLF001 - of this class
-                return again._map  # noqa: SLF001 - of this class
+            again = Shard.open(self.path, mapped=self.mapped)
+            if again.header == self.header and again._file is not None:  # noqa: SLF001 - of this class
+                return again._file  # noqa: SLF001 - of this class
         msg = f"{self.path} was removed while it was being read, by a merge, repair or gc"
         raise CacheMissError(msg, cure="Run the same command again.")
 
-    def _rest(self, data: NDArray[np.uint8]) -> str:
-        digest = xxhash.xxh3_64()
-        for start, end in self.header.gaps():
-            digest.update(data[start:end].data)
-        return digest.hexdigest()
+
+def offsets_fit(offsets: NDArray[np.uint64], values: Extent) -> bool:
+    """Return True if offsets lead through a ragged dataset from its beginning to its end."""
+    ascending = bool((offsets[1:] >= offsets[:-1]).all())
+    return ascending and int(offsets[0]) == 0 and int(offsets[-1]) == values.shape[0]
 
 
-def damaged(path: Path, reason: str) -> DamageError:
-    """The error for a file that is not what its checksums say."""
-    cure = f"{repair_command(path.parent)} drops the damaged rows and says which `featcache extract` computes them anew."
-    return DamageError(f"{path} is damaged: {reason}", cure=cure)
+def read_pieces(handle: int, extent: Extent) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Read a dataset in pieces, each with the number of its first row.
 
-
-def repair_command(space: Path) -> str:
-    """The command that repairs a space."""
-    cache = str(space.parent)
-    return f"`featcache repair {space.name}{'' if cache == 'cache' else f' --cache {cache}'}`"
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    """A handle and the size of a regular file; never through a link, and never waiting for a pipe's
-    writer.
+    Where the file has ended there are zeros.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise damaged(path, "it is a symbolic link, where a shard must be a file") from error
-        raise _unreadable(path, error) from error
-    try:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise damaged(path, "it is not a file")
-        yield handle, facts.st_size
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    finally:
-        os.close(handle)
+    n_rows = extent.shape[0]
+    width = extent.n_bytes // n_rows
+    step = max(STEP // width, 1)
+    for start in range(0, n_rows, step):
+        count = min(step, n_rows - start)
+        data = os.pread(handle, count * width, extent.offset + start * width)
+        data = data.ljust(count * width, b"\0")
+        yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
 
 
-def _unreadable(path: Path, error: OSError) -> MachineError:
-    return MachineError(
-        f"{path} cannot be read: {error.strerror}",
-        cure="Check the disk and the file's permissions.",
-    )
+def _picked(file: FileBytes, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of a dataset as they are stored, in the order in which they are wanted."""
+    width = extent.n_bytes // extent.shape[0]
+    data = np.ascontiguousarray(file.rows(extent.offset, width, rows))
+    return data.reshape(-1).view(extent.dtype).reshape(len(rows), *extent.shape[1:])
 
 
 def _read_header(path: Path, handle: int, place: int) -> Header:
     try:
         user_block = layout.block_size(os.pread(handle, layout.HEAD, place))
-        return layout.parse(os.pread(handle, user_block, place))
+        header = layout.parse(os.pread(handle, user_block, place))
+        rules.check(header)
     except layout.NewerFormatError as error:
         msg = f"{path} was written in format {error}; this featcache reads up to {FORMAT}"
         raise FormatError(msg, cure="Upgrade: pip install --upgrade featcache") from error
     except layout.MalformedError as error:
         raise damaged(path, str(error)) from error
-
-
-def _hash(handle: int, spans: list[tuple[int, int]], progress: Callable[[int], None]) -> str:
-    """xxh3-64 of stretches of a file, as far as it reaches."""
-    digest = xxhash.xxh3_64()
-    for start, end in spans:
-        for place in range(start, end, _STEP):
-            data = os.pread(handle, min(_STEP, end - place), place)
-            if not data:  # cut off
-                break
-            digest.update(data)
-            progress(len(data))
-    return digest.hexdigest()
+    return header

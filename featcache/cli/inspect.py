@@ -28,7 +28,7 @@ def ls(*, cache: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from featcache.cache.space import spaces_in
+    from featcache.cache.folder import spaces_in
 
     spaces, damaged = spaces_in(Path(cache))
     if as_json:

@@ -86,7 +86,7 @@ def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
     """End as the worst finding asks for: damage, then a failing disk, then a newer version."""
     from pathlib import Path
 
-    from featcache.cache.shard import repair_command
+    from featcache.cache.files import repair_command
 
     kinds = [finding.kind for one in checked for finding in one.findings]
     first = next(

@@ -32,7 +32,7 @@ class LabelEvidence:
         majority: The scores of the majority class.
         tfidf: The scores of a bag of words; None where the texts hold no word.
         verdict: What limits the linear reference; None where no experiments were made.
-        learning_curve: The learning curve of the head that the verdict found best; None like the verdict.
+        learning_curve: That of the head that the verdict found best; None like the verdict.
         mislabelled: Rows that are probably mislabelled; None where nobody looked.
     """
 

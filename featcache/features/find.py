@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import Contract
+from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in
+from featcache.cache.space import Space
 from featcache.data.parts import LabelledRows
 from featcache.errors import CacheMissError, InputError, SpaceChoiceError
 from featcache.features.commands import cache_option, extract_command
 from featcache.features.request import MAX_LENGTH, parse_layers, parse_poolings
 
 
-def pick_space(cache: Path, name: str | None) -> Space:
+def pick_space(cache: Path, name: str | None, *, mapped: bool = True) -> Space:
     """The space of that name (or beginning of a name) in a cache folder; see `open_space`."""
     contracts = contracts_in(cache)
     fitting = named(contracts, name)
     if len(fitting) == 1:
-        return Space.open(fitting[0])
+        return Space.open(fitting[0], mapped=mapped)
     raise space_choice_error(cache, contracts, fitting, name)
 
 

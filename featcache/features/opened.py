@@ -115,11 +115,20 @@ class FeatureSpace:
 
 
 def open_space(
-    name: str | None = None, *, cache: str | os.PathLike[str] = DEFAULT_CACHE
+    name: str | None = None,
+    *,
+    cache: str | os.PathLike[str] = DEFAULT_CACHE,
+    mapped: bool = True,
 ) -> FeatureSpace:
-    """Open a space by its name, or by the beginning of its name; without a name, the only one there
-    is.
+    """Open a space for reading.
 
-    Raises SpaceChoiceError where none or several fit.
+    Args:
+        name: Its name or the beginning of it; without a name, the only space there is.
+        cache: The folder of all spaces.
+        mapped: Read through memory maps. Without them reading is slower, and safe where another
+            process may make a file shorter, which ends the reader of a map with SIGBUS.
+
+    Raises:
+        SpaceChoiceError: None or several spaces fit.
     """
-    return FeatureSpace(pick_space(Path(cache), name))
+    return FeatureSpace(pick_space(Path(cache), name, mapped=mapped))

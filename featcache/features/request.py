@@ -15,8 +15,10 @@ from featcache.backbone.device import DTYPES, resolve_device, resolve_dtype
 from featcache.backbone.facts import Facts, facts_of
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.cache.contract import POOLINGS, Contract
+from featcache.cache.folder import contracts_in, folder_name, widest
 from featcache.cache.memo import Memo
-from featcache.cache.space import BackboneOrigin, Space, contracts_in, folder_name, widest
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from featcache.errors import BackboneError, InputError
 
 MAX_LENGTH = 512  # the default's upper end: longer texts cost more than they tell most classifiers

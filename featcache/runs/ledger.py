@@ -1,10 +1,8 @@
-"""Who has read which test rows: one JSON line for each choice scored on them, in a file beside the
-space.
+"""Who has read which test rows: one JSON line for each choice scored on them, beside the space.
 
 A test score is honest once. Whoever tries again after seeing it, and reports the better one, has
 chosen on test rows; the ledger cannot forbid that, but it makes a second choice on the same rows
-known. It is a help to honest people, no
-proof: it is a file that anyone may remove.
+known. It is a help to honest people, no proof: it is a file that anyone may remove.
 """
 
 from __future__ import annotations
@@ -13,19 +11,30 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache import schema
+from featcache.durable import read_small
+
 _SUFFIX = ".tests.jsonl"
+_MOST_BYTES = 64 << 20  # some 200,000 choices
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One choice scored on test rows. test: hash of their keys and labels; choice: the head; when:
-    UTC, ISO 8601.
+    """One choice scored on test rows.
+
+    Attributes:
+        test: The hash of the rows' keys and labels.
+        label: The name of the label.
+        choice: The head, in words.
+        when: UTC, ISO 8601.
+        run: Where the run was written.
     """
 
     test: str
@@ -36,8 +45,11 @@ class LedgerEntry:
 
 
 def test_name(keys: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """16 hex digits that stand for test rows, in whatever order: keys uint8 (N, 16) and class
-    numbers (N,).
+    """Make the 16 hex digits that stand for test rows, in whatever order.
+
+    Args:
+        keys: uint8 (N, 16).
+        labels: Class numbers, (N,).
     """
     rows = sorted(
         bytes(key) + int(label).to_bytes(8, "little")
@@ -46,38 +58,46 @@ def test_name(keys: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     return hashlib.blake2b(b"".join(rows), digest_size=8).hexdigest()
 
 
-def earlier_choices(space: Path, reading: LedgerEntry) -> list[LedgerEntry]:
-    """Other choices that were scored on the same rows before, each once, oldest first. Damaged
-    lines are skipped.
+def earlier_choices(space: Path, entry: LedgerEntry) -> list[LedgerEntry]:
+    """List other choices that were scored on the same rows before, each once, oldest first.
+
+    Damaged lines are skipped, and so is a file that is none or has more than 64 MiB.
+
+    Args:
+        space: The folder of the space.
+        entry: The choice that is about to be scored.
     """
-    found: dict[str, LedgerEntry] = {}
-    with contextlib.suppress(OSError):
-        for line in _file(space).read_bytes().split(b"\n"):
-            with contextlib.suppress(ValueError, TypeError):
-                one = LedgerEntry(**json.loads(line))
-                if (one.test, one.label) == (
-                    reading.test,
-                    reading.label,
-                ) and one.choice != reading.choice:
-                    found.setdefault(one.choice, one)
-    return list(found.values())
+    choices: dict[str, LedgerEntry] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for line in read_small(_file(space), _MOST_BYTES).split(b"\n"):
+            with contextlib.suppress(schema.SchemaError):
+                earlier = schema.read(line, LedgerEntry)
+                same_rows = (earlier.test, earlier.label) == (entry.test, entry.label)
+                if same_rows and earlier.choice != entry.choice:
+                    choices.setdefault(earlier.choice, earlier)
+    return list(choices.values())
 
 
-def enter(space: Path, reading: LedgerEntry) -> bool:
-    """Add a line, safely beside other processes. Returns whether that worked: a cache may be
-    read-only.
+def enter(space: Path, entry: LedgerEntry) -> bool:
+    """Add a line, safely beside other processes.
+
+    Args:
+        space: The folder of the space.
+        entry: The choice that is scored.
+
+    Returns:
+        Whether that worked: a cache may be read-only.
     """
-    line = (json.dumps(asdict(reading), ensure_ascii=False) + "\n").encode()
+    line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        handle = os.open(
-            _file(space), os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644
-        )
+        handle = os.open(_file(space), flags, 0o644)
         try:
-            size = os.lseek(handle, 0, os.SEEK_END)
-            if (
-                size and os.pread(handle, 1, size - 1) != b"\n"
-            ):  # a line was torn: ours is to stand apart from it
-                line = b"\n" + line
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                return False
+            if facts.st_size and os.pread(handle, 1, facts.st_size - 1) != b"\n":
+                line = b"\n" + line  # a line was torn: ours is to stand apart from it
             os.write(handle, line)  # one call: lines of two processes do not mix
             os.fsync(handle)
         finally:

@@ -16,8 +16,8 @@ from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
+from featcache.cache.folder import spaces_in
 from featcache.cache.memo import Memo
-from featcache.cache.space import spaces_in
 from featcache.data.checks import Finding, Truncation, by_weight, check_parts, leak_error
 from featcache.data.checks.findings import EXAMPLES
 from featcache.data.keys import row_keys

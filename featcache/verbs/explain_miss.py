@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
-from featcache.cache.space import Space, folder_name, spaces_in, widest
+from featcache.cache.folder import folder_name, spaces_in, widest
+from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.data.stream import as_typed
 from featcache.data.survey import Cursor, Survey

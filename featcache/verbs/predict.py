@@ -22,10 +22,11 @@ from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
 from featcache.bundles.bundle import read_bundle
 from featcache.bundles.description import Description
-from featcache.cache.columns import narrow
 from featcache.cache.contract import POOLINGS, Contract
+from featcache.cache.folder import contracts_in, widest
 from featcache.cache.memo import Memo
-from featcache.cache.space import Space, contracts_in, widest
+from featcache.cache.numbers import narrow
+from featcache.cache.space import Space
 from featcache.data.keys import first_of_each, row_keys
 from featcache.data.labels import Label
 from featcache.data.texts import TextOptions

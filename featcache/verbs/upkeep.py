@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from featcache.cache.space import Space, folders_in, spaces_in
+from featcache.cache.folder import folders_in, spaces_in
+from featcache.cache.space import Space
 from featcache.cache.upkeep.export import columns_of, export_hdf5, export_numpy
 from featcache.cache.upkeep.gc import Removal, leftovers, unused_rows, whole_space
 from featcache.cache.upkeep.merge import Merged

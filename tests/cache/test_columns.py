@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.cache.columns import narrow, widen
+from featcache.cache.numbers import narrow, widen
 from featcache.cache.shard import shard_files, write_shard
 from tests.cache.test_shard import contract, rows
 

@@ -234,8 +234,8 @@ def test_it_refuses_what_is_newer_or_of_another_contract(
     from tests.cache.test_shard import with_header
 
     path = tmp_path / SEALED
-    path.write_bytes(with_header((SPACE / SEALED).read_bytes(), version=2))
-    with pytest.raises(ValueError, match="format 2 is newer"):
+    path.write_bytes(with_header((SPACE / SEALED).read_bytes(), version=3))
+    with pytest.raises(ValueError, match="format 3 is newer"):
         page["File"](path)
     space = make(tmp_path / "cache")
     space.add(rows(), {})

@@ -14,6 +14,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featcache.cache.checking import verify_shard
 from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
 from featcache.cache.shard import Shard, write_shard
@@ -116,7 +117,7 @@ def test_a_header_larger_than_4_kib_grows_the_user_block(tmp_path: Path) -> None
     path = write_shard(tmp_path, wide, contract=contract(), provenance={})
     with h5py.File(path, "r") as file:
         assert file.userblock_size == 16384
-    Shard.open(path).verify()
+    verify_shard(Shard.open(path))
 
 
 def test_no_byte_of_a_shard_can_change_unnoticed(shard: Path) -> None:
@@ -128,7 +129,7 @@ def test_no_byte_of_a_shard_can_change_unnoticed(shard: Path) -> None:
         bad[place] ^= 0x10
         shard.write_bytes(bad)
         with pytest.raises(DamageError) as caught:
-            Shard.open(shard).verify()
+            verify_shard(Shard.open(shard))
         assert str(shard) in caught.value.what
     shard.write_bytes(good)
     for name, states in expected.items():
@@ -192,9 +193,9 @@ def with_header(data: bytes, **changes: Any) -> bytes:
 
 
 def test_a_newer_format_is_refused_with_the_cure_and_is_no_damage(shard: Path) -> None:
-    shard.write_bytes(with_header(shard.read_bytes(), version=2))
+    shard.write_bytes(with_header(shard.read_bytes(), version=3))
     with pytest.raises(
-        FormatError, match="written in format 2; this featcache reads up to 1"
+        FormatError, match="written in format 3; this featcache reads up to 2"
     ) as caught:
         Shard.open(shard)
     assert "Upgrade" in caught.value.cure
@@ -203,9 +204,9 @@ def test_a_newer_format_is_refused_with_the_cure_and_is_no_damage(shard: Path) -
 
 def test_a_flipped_version_is_damage(shard: Path) -> None:
     data = bytearray(shard.read_bytes())
-    data[8] = 2
+    data[8] = 3
     shard.write_bytes(data)
-    with pytest.raises(DamageError, match=r"checksum \(which claims format 2"):
+    with pytest.raises(DamageError, match=r"checksum \(which claims format 3"):
         Shard.open(shard)
 
 

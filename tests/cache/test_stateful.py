@@ -29,7 +29,8 @@ import featcache
 import featcache.durable
 from featcache.cache.contract import Contract
 from featcache.cache.layout import INDEX, KEYS, Header
-from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from featcache.cache.upkeep.gc import collect, leftovers, unused_rows
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair
@@ -310,7 +311,7 @@ class CacheLife(RuleBasedStateMachine):
         assert {finding.kind for finding in findings} <= {"damage", "newer"}
 
     def interrupted(self, work: object, fail_at: int | None, kill: bool) -> bool:
-        """Do the work on a disk that fails, or until the process is killed; whether that happened."""
+        """Do the work on a disk that fails, or until the process is killed; was it?"""
         assert callable(work)
         if fail_at is None:
             work()

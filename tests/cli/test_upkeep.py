@@ -146,13 +146,13 @@ def test_gc_of_a_space_that_is_not_there_is_refused_and_of_nothing_is_nothing(
 
 def test_a_later_version_is_exit_code_3_and_stays_untouched(run: Run, space: Path) -> None:
     path = min(space.glob("*.h5"))
-    path.write_bytes(with_header(path.read_bytes(), version=2))
+    path.write_bytes(with_header(path.read_bytes(), version=3))
     (space / "lock").touch()
     before = everything_below(space)
     for command in ("verify", "repair"):
         result = run(command)
         assert result.exit_code == 3, result.output
-        assert "was written in format 2" in result.stderr
+        assert "was written in format 3" in result.stderr
         assert "Upgrade" in result.stderr
         assert everything_below(space) == before
 

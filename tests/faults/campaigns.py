@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.faults import errors, hostile, kill, mutations, power, writers
+from tests.faults import errors, hostile, kill, malformed_cache, mutations, power, writers
 from tests.faults.result import Result
 
 
@@ -26,4 +26,5 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "errors": Campaign(errors.campaign, 0),
     "mutations": Campaign(mutations.campaign, 100_000),
     "hostile": Campaign(hostile.campaign, 0),
+    "malformed": Campaign(malformed_cache.campaign, 0),
 }

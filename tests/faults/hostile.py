@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from featcache.cache.checking import verify_shard
+from featcache.cache.folder import contracts_in, spaces_in
 from featcache.cache.memo import Memo
 from featcache.cache.shard import SUFFIX, Shard
-from featcache.cache.space import contracts_in, spaces_in
 from featcache.cache.upkeep.repair import repair
 from featcache.cache.upkeep.verify import verify
 from featcache.errors import FeatcacheError
@@ -156,7 +157,7 @@ def _read(stage: Stage, truth: Truth) -> list[str]:
 
 def _verify_files(stage: Stage) -> list[str]:
     for path in sorted(stage.space.glob(f"*{SUFFIX}")):
-        Shard.open(path).verify()
+        verify_shard(Shard.open(path))
     return []
 
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import xxhash
 
-from featcache.cache.space import CONTRACT, ORIGIN
+from featcache.cache.identity import CONTRACT, ORIGIN
 from tests.faults.mutate import HEAD, PREFIX, header_of, seal, with_header
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.checking import verify_shard
+from featcache.cache.identity import CONTRACT, ORIGIN
 from featcache.cache.shard import SEALED, Shard
-from featcache.cache.space import CONTRACT, ORIGIN, Space
+from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair
 from featcache.errors import FeatcacheError
@@ -168,7 +170,7 @@ def _take(child: Child, tally: Tally) -> None:
 
 
 def _broken(child: Child, folder: Path, *, in_time: bool, tally: Tally, start: int) -> int:
-    """A batch that did not come to its end: the file it was at is to blame. Returns where to go on."""
+    """Blame the file at which a batch did not come to its end; returns where to go on."""
     progress = folder / "progress"
     at = int(progress.read_text()) if progress.exists() else start
     if not in_time:
@@ -273,7 +275,7 @@ def _read_singly(
 def _verify(path: Path) -> bool:
     """Whether verifying a file finds something."""
     try:
-        Shard.open(path).verify()
+        verify_shard(Shard.open(path))
     except FeatcacheError:
         return True
     return False
@@ -294,7 +296,7 @@ def _repaired(stock: _Stock, where: str, tally: Tally) -> None:
         return
     space = Space.open(stock.folder)
     for shard in space.shards:
-        shard.verify()
+        verify_shard(shard)
     held = space.find(stock.truth.keys) >= 0
     if not held[N_ROWS:].all():
         tally.mistake(f"{where}: repair loses rows of a sound shard")

@@ -9,7 +9,8 @@ import numpy as np
 
 from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
-from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.space import Space
 from tests.faults.truth import Truth
 
 HIDDEN = 5

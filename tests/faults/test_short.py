@@ -9,7 +9,15 @@ import pytest
 from tests.faults import power
 from tests.faults.campaigns import CAMPAIGNS
 
-SHORT = {"kill": 10, "writers": 10, "power": 400, "errors": 20, "mutations": 3_000, "hostile": 25}
+SHORT = {
+    "kill": 10,
+    "writers": 10,
+    "power": 400,
+    "errors": 20,
+    "mutations": 3_000,
+    "hostile": 25,
+    "malformed": 200,
+}
 
 
 def test_every_campaign_has_a_short_form() -> None:

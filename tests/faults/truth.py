@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.space import Space, spaces_in
+from featcache.cache.folder import spaces_in
+from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.durable import TEMPORARY
 

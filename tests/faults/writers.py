@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.cache.space import spaces_in
+from featcache.cache.folder import spaces_in
 from tests.faults.children import Child
 from tests.faults.kill import LIMIT, Bench, Moment
 from tests.faults.result import Result, Tally
@@ -33,7 +33,10 @@ KILLS_A_ROUND = 25
 
 @dataclass
 class _Writer:
-    """One place in a round: texts after texts, by process after process. ended: earlier processes."""
+    """One place in a round: texts after texts, by process after process.
+
+    ended: earlier processes.
+    """
 
     assignments: Iterator[list[int]]
     asked: list[int] = field(default_factory=list)

@@ -23,9 +23,10 @@ import numpy as np
 
 from featcache.cache.columns import CachedRows, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
+from featcache.cache.origin import BackboneOrigin
 from featcache.cache.provenance import ORIGIN_FIELD, merged
 from featcache.cache.shard import SEALED, Shard
-from featcache.cache.space import BackboneOrigin, Space
+from featcache.cache.space import Space
 from featcache.cache.upkeep.rewrite import RowSource, write_rows
 from featcache.data.keys import row_keys
 

@@ -41,12 +41,12 @@ def columns_of(
         Column.of(TRUNCATED, truncated.astype(np.uint8)),
     ]
     for layer, pooling in views:
-        shape = (len(positions), space.origin.hidden_size)
+        shape = (len(positions), space.width_of(layer, pooling))
         columns.append(
             Column(
                 dataset_name(layer, pooling),
                 shape,
-                space.dtype_of(layer, pooling),
+                space.dtype_of(layer, pooling).name,
                 _gatherer(space, positions, layer, pooling, progress),
             )
         )

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.claims import claims_in
+from featcache.cache.identity import CONTRACT
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
-from featcache.cache.locks import locked
+from featcache.cache.locks import LOCK, locked
+from featcache.cache.removal import remove_if_empty
 from featcache.cache.shard import SUFFIX, shard_files
-from featcache.cache.space import CONTRACT, LOCK, Space, remove_if_empty
+from featcache.cache.space import Space
 from featcache.cache.upkeep.repair import ASIDE
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place
 from featcache.durable import TEMPORARY, remove
@@ -117,7 +119,8 @@ def collect(
         return
     space = Space.open(removal.path)
     with space.alone(waiting) as now:
-        meant = [shard for shard in now.shards if shard.path.name in removal.files]
+        files = (*now.shards, *now.additions)
+        meant = [file for file in files if file.path.name in removal.files]
         if removal.keep is None:
             remove(shard.path for shard in meant)
         else:
@@ -132,7 +135,7 @@ def collect(
 
 
 def _names(space: Space) -> frozenset[str]:
-    return frozenset(shard.path.name for shard in space.shards)
+    return frozenset(file.path.name for file in (*space.shards, *space.additions))
 
 
 def _old(folder: Path, shape: re.Pattern[str], age: float) -> Iterator[tuple[str, int]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.cache.checking import verify_shard
 from featcache.cache.provenance import merged
 from featcache.cache.shard import SEALED, Shard, shard_name
 from featcache.cache.space import Space
@@ -52,7 +53,8 @@ def merge(
             return Merged(now.name, str(now.path), now.n_rows, 0, 0, now.n_bytes)
         free = free_bytes(now.path)
         if now.n_bytes > free:
-            msg = f"merging {now.name} needs {megabytes(now.n_bytes)} beside it, and {megabytes(free)} are free"
+            needed = megabytes(now.n_bytes)
+            msg = f"merging {now.name} needs {needed} beside it, and {megabytes(free)} are free"
             raise MachineError(
                 msg, cure="Free space: the old shards go only when the new file is safe."
             )
@@ -88,7 +90,7 @@ def _read_back(path: Path, progress: Callable[[int], None]) -> Shard:
     """The file that was just written. Where it is not sound it is removed again: MachineError."""
     try:
         sealed = Shard.open(path)
-        sealed.verify(progress)
+        verify_shard(sealed, progress)
     except (DamageError, MachineError) as error:
         remove([path])
         msg = f"what was written to {path.parent} reads back otherwise: {error.what}"

@@ -12,18 +12,21 @@ import itertools
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from featcache.cache.belonging import fits_contract, fits_origin
+from featcache.cache.checking import Fault, faults
 from featcache.cache.contract import Contract
+from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origin
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
-from featcache.cache.locks import locked
-from featcache.cache.provenance import ORIGIN_FIELD
-from featcache.cache.shard import Fault, Shard, shard_files
-from featcache.cache.space import CONTRACT, LOCK, ORIGIN, BackboneOrigin, read_contract, read_origin
+from featcache.cache.locks import LOCK, locked
+from featcache.cache.origin import BackboneOrigin
+from featcache.cache.provenance import Provenance
+from featcache.cache.shard import Shard, shard_files
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place
 from featcache.cache.upkeep.verify import (
     SpaceFault,
@@ -36,16 +39,26 @@ from featcache.durable import move, write_durably
 from featcache.errors import CacheMissError, DamageError, FormatError, MachineError
 
 ASIDE = ".damaged"
+_CONTRACT_START = b'{"code":'  # of a canonical contract: the first of its keys by code point
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair did. dropped: rows that are gone; kept: rows of damaged files that were saved.
+    """What a repair did.
 
-    files: damaged files that were replaced or removed.  aside: files that cannot be read or belong
-    to another space, as they are called now.  made: which of contract.json and origin.json were
-    made again.  left: what is wrong still (a file of a later version, one that the disk does not
-    let be read).
+    Attributes:
+        space: The name of the space.
+        path: Its folder.
+        dropped: Rows that are gone.
+        kept: Rows of damaged files that were saved.
+        files: Damaged files that were replaced or removed.
+        aside: Files that cannot be read or belong to another space, as they are called now.
+        made: Which of contract.json and origin.json were made again.
+        backbone: Where the model is, for the command that computes the rows anew.
+        left: What is wrong still: a file of a later version, one that the disk does not let be
+            read.
     """
 
     space: str
@@ -60,173 +73,214 @@ class Repaired:
 
 
 @dataclass
-class _Tally:
+class _Work:
+    """A repair that is under way; its fields are those of `Repaired`."""
+
+    folder: Path
+    progress: Progress
     dropped: int = 0
     kept: int = 0
     files: int = 0
+    backbone: str | None = None
+    aside: list[str] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+    left: list[SpaceFault] = field(default_factory=list)
+
+    def result(self) -> Repaired:
+        """What was done so far."""
+        return Repaired(
+            space=self.folder.name,
+            path=str(self.folder),
+            dropped=self.dropped,
+            kept=self.kept,
+            files=self.files,
+            aside=tuple(self.aside),
+            made=tuple(self.made),
+            backbone=self.backbone,
+            left=tuple(self.left),
+        )
+
+    def set_aside(self, path: Path) -> None:
+        """Give a file a name that no reader looks at, and that nothing has."""
+        endings = itertools.chain([ASIDE], (f".{number}{ASIDE}" for number in itertools.count(2)))
+        names = (path.with_name(path.name + ending) for ending in endings)
+        new = next(name for name in names if not os.path.lexists(name))
+        move(path, new)
+        self.aside.append(str(new))
+
+
+_Examined = tuple[Shard, list[Fault]]
 
 
 def repair(
-    folder: Path, *, progress: Callable[[int], None], waiting: Callable[[], None] = lambda: None
+    folder: Path, *, progress: Progress, waiting: Callable[[], None] = lambda: None
 ) -> Repaired:
-    """Repair a space's folder, whatever state it is in; afterwards `verify` finds nothing, but for
-    what is `left`.
+    """Repair a space's folder, whatever state it is in; afterwards `verify` finds nothing else.
 
-    Waits for the space's writers. A space of a later featcache is left as it is. progress: called
-    with the bytes read since the last call. Raises MachineError where the disk refuses; what was
-    repaired before that stays so.
+    Waits for the space's writers. A space of a later featcache is left as it is.
+
+    Args:
+        folder: The folder.
+        progress: Called with the bytes read since the last call.
+        waiting: Called once if writers have to end first.
+
+    Returns:
+        What was done, and what is wrong still.
+
+    Raises:
+        MachineError: The disk refuses; what was repaired before that stays so.
     """
+    work = _Work(folder, progress)
     newer = newer_contract(folder)
     if newer is not None:
-        return Repaired(folder.name, str(folder), 0, 0, 0, (), (), None, (newer,))
+        work.left.append(newer)
+        return work.result()
     with locked(folder / LOCK, shared=False, waiting=waiting):
-        left: list[SpaceFault] = []
-        aside: list[str] = []
-        shards = _look(folder, left, aside, progress)
-        contract, made = _contract(folder, [shard for shard, _ in shards])
+        examined = _examine(work)
+        contract = _contract(work, [shard for shard, _ in examined])
         if contract is None:
-            aside += [_set_aside(shard.path) for shard, _ in shards]
-            if not left and (folder / CONTRACT).exists():
-                aside.append(_set_aside(folder / CONTRACT))
-            return Repaired(folder.name, str(folder), 0, 0, 0, tuple(aside), (), None, tuple(left))
-        expected = (contract.digest, set(contract.views))
-        ours = [one for one in shards if (one[0].contract, set(one[0].views)) == expected]
-        aside += [_set_aside(one[0].path) for one in shards if one not in ours]
-        origin, remade = _origin(folder, contract, [shard for shard, _ in ours])
-        if (
-            origin is None and not left
-        ):  # no row is left, and nothing to make it from: `extract` begins anew
-            aside += [
-                _set_aside(folder / name) for name in (CONTRACT, ORIGIN) if (folder / name).exists()
-            ]
-        tally = _Tally()
-        sound = [shard.read(KEYS) for shard, faults in ours if not faults]
-        index = KeyIndex.build(np.concatenate([np.empty((0, 16), np.uint8), *sound]))
-        for shard, faults in ours:
-            if faults:
-                _mend(shard, faults, index, contract, tally, progress)
-        backbone = None if origin is None else origin.backbone
-        return Repaired(
-            folder.name,
-            str(folder),
-            tally.dropped,
-            tally.kept,
-            tally.files,
-            tuple(aside),
-            (*made, *remade),
-            backbone,
-            tuple(left),
-        )
+            for shard, _ in examined:
+                work.set_aside(shard.path)
+            if not work.left and (folder / CONTRACT).exists():
+                work.set_aside(folder / CONTRACT)
+        else:
+            _repair_files(work, contract, examined)
+        return work.result()
 
 
-def _look(
-    folder: Path, left: list[SpaceFault], aside: list[str], progress: Callable[[int], None]
-) -> list[tuple[Shard, list[Fault]]]:
-    """The shards that can be opened, with what is wrong with them; others go to `left`, or are set
-    aside.
-    """
-    shards: list[tuple[Shard, list[Fault]]] = []
-    for path in shard_files(folder):
+def _examine(work: _Work) -> list[_Examined]:
+    """Open the shards that can be, and find what is wrong with them; others are set aside."""
+    examined: list[_Examined] = []
+    for path in shard_files(work.folder):
         try:
             shard = Shard.open_damaged(path)
-            shards.append((shard, list(shard.faults(progress))))
+            examined.append((shard, list(faults(shard, work.progress))))
         except DamageError:
-            aside.append(_set_aside(path))
+            work.set_aside(path)
         except FormatError as error:
-            left.append(SpaceFault(str(path), error.what, 0, "newer"))
+            work.left.append(SpaceFault(str(path), error.what, 0, "newer"))
         except MachineError as error:
-            left.append(SpaceFault(str(path), error.what, None, "machine"))
-    return shards
+            work.left.append(SpaceFault(str(path), error.what, None, "machine"))
+    return examined
+
+
+def _repair_files(work: _Work, contract: Contract, examined: list[_Examined]) -> None:
+    """Repair the files of a space whose contract is known."""
+    ours: list[_Examined] = []
+    for shard, shard_faults in examined:
+        if fits_contract(shard, contract):
+            ours.append((shard, shard_faults))
+        else:
+            work.set_aside(shard.path)
+    origin = _origin(work, contract, [shard for shard, _ in ours])
+    if origin is not None:
+        work.backbone = origin.backbone
+    elif not work.left:
+        # No row is left, and nothing to make it from: `extract` begins anew.
+        for name in (CONTRACT, ORIGIN):
+            if (work.folder / name).exists():
+                work.set_aside(work.folder / name)
+    sound = [shard for shard, shard_faults in ours if not shard_faults]
+    for shard, shard_faults in ours:
+        if shard_faults:
+            twins = [other for other in sound if set(other.views) == set(shard.views)]
+            _mend(work, shard, shard_faults, twins, contract)
 
 
 def _mend(
+    work: _Work,
     shard: Shard,
-    faults: list[Fault],
-    sound: KeyIndex,
+    shard_faults: list[Fault],
+    twins: list[Shard],
     contract: Contract,
-    tally: _Tally,
-    progress: Callable[[int], None],
 ) -> None:
-    """Put a shard without damage in the place of one with it."""
-    bad = spoiled(shard, faults)
+    """Put a shard without damage in the place of one with it; `twins` are sound, of its views."""
+    bad = spoiled(shard, shard_faults)
     keep = ~bad
-    faulty = frozenset(
-        name for name in shard.header.datasets for fault in faults if fault.dataset == name
-    )
+    faulty = frozenset(fault.dataset for fault in shard_faults if fault.dataset is not None)
     if keep.any():
         keys = np.concatenate(list(shard.pieces(KEYS)))
-        keep &= sound.find(keys) < 0  # a repair that was cut short has saved these rows already
-    put_in_place(RowSource(shard, keep, faulty), contract=contract, progress=progress)
-    tally.dropped += int(bad.sum())
-    tally.kept += int(keep.sum())
-    tally.files += 1
+        sound_keys = [np.empty((0, 16), np.uint8), *(twin.read(KEYS) for twin in twins)]
+        # A repair that was cut short may have saved some of these rows already.
+        keep &= KeyIndex.build(np.concatenate(sound_keys)).find(keys) < 0
+    put_in_place(RowSource(shard, keep, faulty), contract=contract, progress=work.progress)
+    work.dropped += int(bad.sum())
+    work.kept += int(keep.sum())
+    work.files += 1
 
 
-def _contract(folder: Path, shards: list[Shard]) -> tuple[Contract | None, tuple[str, ...]]:
-    """The space's contract; a lost one, or one that nothing agrees with, is found again in the
-    shards, or None is.
-    """
+def _contract(work: _Work, shards: list[Shard]) -> Contract | None:
+    """Find the space's contract: where contract.json does not tell, in the shards; else None."""
     stated = None
     with contextlib.suppress(DamageError, CacheMissError, FormatError):
-        stated = read_contract(folder)
-    if stated is not None and agrees(folder, stated.digest, shards):
-        return stated, ()
-    for shard in sorted(
-        shards, key=lambda one: (not is_named_after(folder, one.contract), -one.n_rows)
-    ):
-        text = _contract_text(shard)
-        if text is not None:
-            contract = Contract.from_json(text, str(shard.path))
-            write_durably(folder, CONTRACT, json.dumps(json.loads(text), indent=2).encode())
-            return contract, (CONTRACT,)
-    return None, ()
-
-
-def _contract_text(shard: Shard) -> str | None:
-    """The contract that HDF5's metadata hold as text. It proves itself: the header has its SHA-256."""
-    for gap in shard.gap_bytes():
-        start = gap.find(b'{"code":')
-        while start >= 0:
-            try:
-                _, length = json.JSONDecoder().raw_decode(gap[start:].decode("latin-1"))
-            except ValueError:
-                length = 0
-            text = gap[start : start + length]
-            if hashlib.sha256(text).hexdigest() == shard.contract:
-                return text.decode()
-            start = gap.find(b'{"code":', start + 1)
+        stated = read_contract(work.folder)
+    if stated is not None and agrees(work.folder, stated.digest, shards):
+        return stated
+    # Those that the folder is named after come first, the largest of them before others.
+    ranked = sorted(
+        shards,
+        key=lambda shard: (not is_named_after(work.folder, shard.contract), -shard.n_rows),
+    )
+    for shard in ranked:
+        contract = _contract_of(shard)
+        if contract is not None:
+            write_durably(work.folder, CONTRACT, contract.to_file())
+            work.made.append(CONTRACT)
+            return contract
     return None
 
 
-def _origin(
-    folder: Path, contract: Contract, shards: list[Shard]
-) -> tuple[BackboneOrigin | None, tuple[str, ...]]:
-    """Where the backbone was; a lost one is made again from what the shards remember."""
+def _contract_of(shard: Shard) -> Contract | None:
+    """Read the contract that HDF5's metadata hold as text.
+
+    It proves itself: the header has its SHA-256.
+    """
+    for gap in shard.gap_bytes():
+        start = gap.find(_CONTRACT_START)
+        while start >= 0:
+            text = _json_text(gap[start:])
+            if hashlib.sha256(text).hexdigest() == shard.contract:
+                with contextlib.suppress(DamageError, FormatError):
+                    return Contract.from_json(text, str(shard.path))
+            start = gap.find(_CONTRACT_START, start + 1)
+    return None
+
+
+def _json_text(data: bytes) -> bytes:
+    """The JSON value with which some bytes begin; nothing where they do not."""
     try:
-        origin = read_origin(folder)
-        if all(shard.hidden_size == origin.hidden_size for shard in shards):
-            return origin, ()
-    except DamageError:
-        pass
+        _, length = json.JSONDecoder().raw_decode(data.decode("latin-1"))
+    except (ValueError, RecursionError):
+        return b""
+    return data[:length]
+
+
+def _origin(work: _Work, contract: Contract, shards: list[Shard]) -> BackboneOrigin | None:
+    """Read where the backbone was; a lost file is made again from what the shards remember."""
+    with contextlib.suppress(DamageError):
+        origin = read_origin(work.folder)
+        if all(fits_origin(shard, origin) for shard in shards):
+            return origin
     if not shards:
-        return None, ()
-    known = [
-        shard.provenance[ORIGIN_FIELD]
-        for shard in shards
-        if isinstance(shard.provenance.get(ORIGIN_FIELD), dict)
-    ]
-    fallback = {"backbone": "MODEL", "n_layers": contract.layers[-1], "limit": None}
-    origin = BackboneOrigin(
-        **{**fallback, **(known[0] if known else {}), "hidden_size": shards[0].hidden_size}
-    )
-    write_durably(folder, ORIGIN, origin.to_json().encode())
-    return origin, (ORIGIN,)
+        return None
+    remembered = [Provenance.of(shard.provenance).origin for shard in shards]
+    width = _width(shards)
+    origin = BackboneOrigin("MODEL", width, contract.layers[-1], None)
+    for known in remembered:
+        if known is not None:
+            origin = replace(known, hidden_size=width if _is_fixed(shards) else known.hidden_size)
+            break
+    write_durably(work.folder, ORIGIN, origin.to_json().encode())
+    work.made.append(ORIGIN)
+    return origin
 
 
-def _set_aside(path: Path) -> str:
-    """Give a file a name that no reader looks at, and that nothing has."""
-    endings = itertools.chain([ASIDE], (f".{number}{ASIDE}" for number in itertools.count(2)))
-    names = (path.with_name(path.name + ending) for ending in endings)
-    new = next(one for one in names if not os.path.lexists(one))
-    move(path, new)
-    return str(new)
+def _width(shards: list[Shard]) -> int:
+    """The width of the states: that of the files of format 1 where there are some."""
+    ranked = sorted(shards, key=lambda shard: shard.header.version)
+    return ranked[0].header.width(ranked[0].views[0])
+
+
+def _is_fixed(shards: list[Shard]) -> bool:
+    """Return True if some file is of format 1, whose states all have the model's width."""
+    return any(shard.header.version == 1 for shard in shards)

@@ -8,23 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from featcache.cache.columns import fact_checksums, row_checksums
-from featcache.cache.layout import CHECKSUMS, KEYS, N_TOKENS, ROW_CHECKSUMS, TRUNCATED
-from featcache.cache.shard import Fault, Shard, shard_files
-from featcache.cache.space import CONTRACT, ORIGIN, read_contract, read_origin
+from featcache.cache.belonging import fits_contract, fits_origin
+from featcache.cache.checking import Fault, faults
+from featcache.cache.contract import Contract
+from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origin
+from featcache.cache.layout import CHECKSUMS, FACTS, KEYS, OFFSETS
+from featcache.cache.numbers import fact_checksums, row_checksums
+from featcache.cache.shard import Shard, shard_files
 from featcache.durable import TEMPORARY
 from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class SpaceFault:
-    """What is wrong with one file. rows: how many rows it spoils; None where that cannot be known
-    any more.
+    """What is wrong with one file.
 
-    kind: "damage", "newer" (written by a later featcache), or "machine" (the disk does not let it
-    be read).
+    Attributes:
+        file: Its path, or that of the space.
+        what: In words.
+        rows: How many rows it spoils; None where that cannot be known any more.
+        kind: `damage`, `newer` (a later featcache wrote it), or `machine` (the disk does not let
+            it be read).
     """
 
     file: str
@@ -35,8 +44,16 @@ class SpaceFault:
 
 @dataclass(frozen=True)
 class VerifiedSpace:
-    """The state of one space. rows, files, bytes: of what was looked at; unfinished: files that
-    killed writers left.
+    """The state of one space.
+
+    Attributes:
+        space: Its name.
+        path: Its folder.
+        rows: Rows of the files that could be looked at.
+        files: How many files there are.
+        bytes: Their size.
+        unfinished: Files that killed writers left.
+        findings: All that is wrong.
     """
 
     space: str
@@ -48,57 +65,65 @@ class VerifiedSpace:
     findings: tuple[SpaceFault, ...]
 
 
-def verify(
-    folder: Path, *, sample: float | None = None, progress: Callable[[int], None]
-) -> VerifiedSpace:
+def verify(folder: Path, *, sample: float | None = None, progress: Progress) -> VerifiedSpace:
     """Check a space's folder whatever state it is in; nothing is changed.
 
-    sample: None for every byte; else headers, HDF5 metadata, and rows of each shard drawn at
-    random: a share of them up to 1, a number of them above. progress: called with the bytes read
-    since the last call.
+    Args:
+        folder: The folder.
+        sample: None for every byte; else headers, HDF5 metadata, and rows of each shard drawn at
+            random: a share of them up to 1, a number of them above.
+        progress: Called with the bytes read since the last call.
     """
     findings: list[SpaceFault] = []
     shards: list[Shard] = []
-    files = 0
+    n_files = 0
     for path in shard_files(folder):
-        files += 1
         try:
-            shard, faults = _opened(path, sample, progress)
+            shard, shard_faults = _opened(path, sample, progress)
         except FileNotFoundError:  # merged or removed since the folder was listed
-            files -= 1
             continue
-        except FormatError as error:
-            findings.append(SpaceFault(str(path), error.what, 0, "newer"))
+        except (FormatError, MachineError, DamageError) as error:
+            n_files += 1
+            findings.append(_unopened(path, error))
             continue
-        except MachineError as error:
-            findings.append(SpaceFault(str(path), error.what, None, "machine"))
-            continue
-        except DamageError as error:
-            findings.append(SpaceFault(str(path), error.what, None))
-            continue
+        n_files += 1
         shards.append(shard)
-        if faults:
-            what = f"{path} is damaged: {'; '.join(fault.what for fault in faults)}"
-            findings.append(SpaceFault(str(path), what, int(spoiled(shard, faults).sum())))
+        if shard_faults:
+            what = f"{path} is damaged: {'; '.join(fault.what for fault in shard_faults)}"
+            n_spoiled = int(spoiled(shard, shard_faults).sum())
+            findings.append(SpaceFault(str(path), what, n_spoiled))
     findings += _belonging(folder, shards)
-    unfinished = sum(1 for _ in folder.glob(f"*{TEMPORARY}"))
-    rows, n_bytes = sum(shard.n_rows for shard in shards), sum(shard.n_bytes for shard in shards)
     return VerifiedSpace(
-        folder.name, str(folder), rows, files, n_bytes, unfinished, tuple(findings)
+        folder.name,
+        str(folder),
+        sum(shard.n_rows for shard in shards if not shard.is_addition),
+        n_files,
+        sum(shard.n_bytes for shard in shards),
+        sum(1 for _ in folder.glob(f"*{TEMPORARY}")),
+        tuple(findings),
     )
 
 
-def spoiled(shard: Shard, faults: list[Fault]) -> NDArray[np.bool_]:
+def _unopened(path: Path, error: FeatcacheError) -> SpaceFault:
+    """What is wrong with a file that cannot be opened."""
+    if isinstance(error, FormatError):
+        return SpaceFault(str(path), error.what, 0, "newer")
+    kind = "machine" if isinstance(error, MachineError) else "damage"
+    return SpaceFault(str(path), error.what, None, kind)
+
+
+def spoiled(shard: Shard, shard_faults: Sequence[Fault]) -> NDArray[np.bool_]:
     """The rows, bool (N,), that some fault spoils."""
     rows = np.zeros(shard.n_rows, dtype=np.bool_)
-    for fault in faults:
+    for fault in shard_faults:
         rows |= fault.rows
     return rows
 
 
 def newer_contract(folder: Path) -> SpaceFault | None:
-    """Whether a space is of a later featcache. Its shards say so, too: else a flipped bit in
-    contract.json does.
+    """Tell whether a space is of a later featcache.
+
+    Its shards say so, too: else a flipped bit in contract.json does.
     """
     try:
         read_contract(folder)
@@ -114,13 +139,14 @@ def newer_contract(folder: Path) -> SpaceFault | None:
 
 
 def is_named_after(folder: Path, digest: str) -> bool:
-    """Whether a space's folder has the name that a contract gives it; a user may have renamed it."""
-    return folder.name.endswith(f"-{digest[:12]}")
+    """Return True if a space's folder has the name that a contract gives it."""
+    return folder.name.endswith(f"-{digest[:12]}")  # a user may have renamed it
 
 
 def agrees(folder: Path, digest: str, shards: Sequence[Shard]) -> bool:
-    """Whether contract.json, of this digest, is the space's: the folder is named so, or else some
-    shard says so.
+    """Return True if contract.json, of this digest, is the space's.
+
+    The folder is named so, or else some shard says so.
     """
     if is_named_after(folder, digest):
         return True
@@ -129,7 +155,7 @@ def agrees(folder: Path, digest: str, shards: Sequence[Shard]) -> bool:
 
 
 def _belonging(folder: Path, shards: Sequence[Shard]) -> Iterator[SpaceFault]:
-    """What is wrong with contract.json and origin.json, and which shards are not of this space."""
+    """Find what is wrong with contract.json and origin.json, and files of other spaces."""
     if not (folder / CONTRACT).exists() and not shard_files(folder):
         return  # no space any more: repair has set all of it aside
     newer = newer_contract(folder)
@@ -140,80 +166,95 @@ def _belonging(folder: Path, shards: Sequence[Shard]) -> Iterator[SpaceFault]:
         contract = read_contract(folder)
     except MachineError as error:
         yield SpaceFault(str(folder), error.what, 0, "machine")
-    except (CacheMissError, FormatError, DamageError) as error:
-        lost = isinstance(error, CacheMissError)
-        yield SpaceFault(
-            str(folder), f"{folder} holds shards and no {CONTRACT}" if lost else error.what, 0
-        )
+    except CacheMissError:
+        yield SpaceFault(str(folder), f"{folder} holds shards and no {CONTRACT}", 0)
+    except (FormatError, DamageError) as error:
+        yield SpaceFault(str(folder), error.what, 0)
     else:
-        if agrees(folder, contract.digest, shards):
-            for shard in shards:
-                if (shard.contract, set(shard.views)) != (contract.digest, set(contract.views)):
-                    yield SpaceFault(
-                        str(shard.path),
-                        f"{shard.path} was written under another contract",
-                        shard.n_rows,
-                    )
-        else:
-            yield SpaceFault(
-                str(folder), f"{folder / CONTRACT} is not the contract of this space", 0
-            )
+        yield from _contract_findings(folder, contract, shards)
     yield from _origin_findings(folder, shards)
+
+
+def _contract_findings(
+    folder: Path, contract: Contract, shards: Sequence[Shard]
+) -> Iterator[SpaceFault]:
+    if not agrees(folder, contract.digest, shards):
+        what = f"{folder / CONTRACT} is not the contract of this space"
+        yield SpaceFault(str(folder), what, 0)
+        return
+    for shard in shards:
+        if not fits_contract(shard, contract):
+            what = f"{shard.path} was written under another contract"
+            yield SpaceFault(str(shard.path), what, shard.n_rows)
 
 
 def _origin_findings(folder: Path, shards: Sequence[Shard]) -> Iterator[SpaceFault]:
     try:
         origin = read_origin(folder)
-    except (DamageError, MachineError) as error:
-        yield SpaceFault(
-            str(folder), error.what, 0, "machine" if isinstance(error, MachineError) else "damage"
-        )
+    except MachineError as error:
+        yield SpaceFault(str(folder), error.what, 0, "machine")
+    except DamageError as error:
+        yield SpaceFault(str(folder), error.what, 0)
     else:
-        if any(shard.hidden_size != origin.hidden_size for shard in shards):
-            yield SpaceFault(
-                str(folder),
-                f"{folder / ORIGIN} gives a width that the shards beside it do not have",
-                0,
-            )
+        if not all(fits_origin(shard, origin) for shard in shards):
+            what = f"{folder / ORIGIN} gives a width that the shards beside it do not have"
+            yield SpaceFault(str(folder), what, 0)
 
 
-def _opened(
-    path: Path, sample: float | None, progress: Callable[[int], None]
-) -> tuple[Shard, list[Fault]]:
-    """A shard and all that is wrong with it, by whichever of its headers is sound. Raises what
-    opening it raises.
-    """
+def _opened(path: Path, sample: float | None, progress: Progress) -> tuple[Shard, list[Fault]]:
+    """Open a shard by whichever of its headers is sound, and find all that is wrong with it."""
     try:
         shard = Shard.open(path)
-        return shard, list(
-            shard.faults(progress) if sample is None else sampled(shard, sample, progress)
-        )
+        if sample is not None:
+            return shard, sampled(shard, sample, progress)
+        return shard, list(faults(shard, progress))
     except DamageError as error:
         whole = error
     try:
         shard = Shard.open_damaged(path)
     except DamageError:
         raise whole from None
-    return shard, list(shard.faults(progress))
+    return shard, list(faults(shard, progress))
 
 
-def sampled(shard: Shard, sample: float, progress: Callable[[int], None]) -> list[Fault]:
-    """Faults among rows drawn at random, other ones each time; sample as in `verify`."""
+def sampled(shard: Shard, sample: float, progress: Progress) -> list[Fault]:
+    """Find faults among rows drawn at random, other ones each time.
+
+    Args:
+        shard: The shard.
+        sample: As in `verify`.
+        progress: Called with the bytes read since the last call.
+    """
     count = round(sample * shard.n_rows) if sample <= 1 else round(sample)
     rows = np.sort(np.random.default_rng().permutation(shard.n_rows)[: max(count, 1)])
-    faults = []
+    sampled_faults = []
     for name in (KEYS, *shard.views):
-        if name == KEYS:
-            found = fact_checksums(*(shard.some(one, rows) for one in (KEYS, N_TOKENS, TRUNCATED)))
-            expected = shard.some(ROW_CHECKSUMS, rows)
-        else:
-            picked = shard.some(name, rows)
-            found, expected = row_checksums(picked), shard.some(CHECKSUMS + name, rows)
-            progress(picked.nbytes)
+        actual = _row_checksums(shard, name, rows, progress)
         wrong = np.zeros(shard.n_rows, dtype=np.bool_)
-        wrong[rows[found != expected]] = True
+        wrong[rows[actual != shard.some(CHECKSUMS + name, rows)]] = True
         if wrong.any():
-            faults.append(
-                Fault(f"row {np.argmax(wrong)} of {name} does not match its checksum", wrong)
-            )
-    return faults
+            what = f"row {np.argmax(wrong)} of {name} does not match its checksum"
+            sampled_faults.append(Fault(what, wrong))
+    return sampled_faults
+
+
+def _row_checksums(
+    shard: Shard, name: str, rows: NDArray[np.int64], progress: Progress
+) -> NDArray[np.uint64]:
+    """Work out the checksums of some rows: of their facts, or of a view."""
+    if name == KEYS:
+        return fact_checksums(*(shard.some(fact, rows) for fact in FACTS))
+    if not shard.header.is_ragged(name):
+        picked = shard.some(name, rows)
+        progress(picked.nbytes)
+        return row_checksums(picked)
+    starts, ends = shard.some(OFFSETS + name, rows), shard.some(OFFSETS + name, rows + 1)
+    checksums = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        # Offsets that lead nowhere make a checksum that does not fit.
+        n_vectors = shard.extent(name).shape[0]
+        places = np.arange(min(start, n_vectors), min(end, n_vectors))
+        vectors = shard.some(name, places)
+        progress(vectors.nbytes)
+        checksums.append(xxhash.xxh3_64_intdigest(vectors.reshape(-1).view(np.uint8).data))
+    return np.array(checksums, dtype="<u8")

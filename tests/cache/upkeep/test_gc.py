@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import featcache
-from featcache.cache.space import CONTRACT, Space
+from featcache.cache.identity import CONTRACT
+from featcache.cache.space import Space
 from featcache.cache.upkeep.gc import Removal, collect, leftovers, unused_rows, whole_space
 from featcache.cache.upkeep.repair import repair
 from featcache.errors import InputError, SpaceChoiceError

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featcache.cache import belonging
 from featcache.cache import index as index_module
-from featcache.cache import space as space_module
 from featcache.cache.columns import CachedRows
 from featcache.cache.index import SealedIndex, sealed_arrays
+from featcache.cache.origin import BackboneOrigin
 from featcache.cache.shard import SEALED, Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep import merge as merge_module
@@ -217,7 +218,7 @@ def test_a_reader_that_opened_before_reads_on(tmp_path: Path) -> None:
 def test_a_reader_of_more_files_than_it_may_hold_open_is_right_or_told_to_start_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_before: bool
 ) -> None:
-    monkeypatch.setattr(space_module, "_HELD", 2)
+    monkeypatch.setattr(belonging, "_HELD", 2)
     space, truth = filled(tmp_path)
     assert served(space.path, truth) == set(truth)
     reader = space.reopened()
@@ -260,7 +261,7 @@ def test_a_sealed_index_finds_every_key_and_no_other(tmp_path: Path, n: int) -> 
     views = {view: np.full((n, 1), 0.5, np.float32) for view in VIEWS}
     views["layer_00/mean"] = np.arange(n, dtype=np.float32)[:, None] % 1024
     space = Space.create(
-        tmp_path, "tiny", make(tmp_path / "x").contract, space_module.BackboneOrigin("m", 1, 2, 48)
+        tmp_path, "tiny", make(tmp_path / "x").contract, BackboneOrigin("m", 1, 2, 48)
     )
     for half in (slice(0, (n + 1) // 2), slice((n + 1) // 2, n)):
         if len(keys[half]):
@@ -320,7 +321,7 @@ def test_a_damaged_block_of_the_index_is_an_error_and_never_a_miss(tmp_path: Pat
     n = 1500
     keys = crowded_keys(n)
     space = Space.create(
-        tmp_path, "tiny", make(tmp_path / "x").contract, space_module.BackboneOrigin("m", 1, 2, 48)
+        tmp_path, "tiny", make(tmp_path / "x").contract, BackboneOrigin("m", 1, 2, 48)
     )
     views = {view: np.ones((n, 1), np.float32) for view in VIEWS}
     space.add(

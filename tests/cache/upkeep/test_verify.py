@@ -217,7 +217,7 @@ def test_a_shard_of_another_space_is_named(tmp_path: Path) -> None:
 def test_a_file_of_a_later_version_is_no_damage(tmp_path: Path) -> None:
     space, _ = filled(tmp_path)
     path = min(space.path.glob("*.h5"))
-    path.write_bytes(with_header(path.read_bytes(), version=2))
+    path.write_bytes(with_header(path.read_bytes(), version=3))
     (finding,) = findings(space.path)
     assert (finding.kind, finding.file) == ("newer", str(path))
     flip(path, 40)  # its copy still says what it is

@@ -1,4 +1,4 @@
-"""Spaces with known rows, ways to damage their files, and a disk that gives out at a chosen call."""
+"""Spaces with known rows, ways to damage their files, and a disk that gives out at some call."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def test_every_mutation_of_the_result_is_refused_or_drawn(whole: Path, tmp_path:
     for name in ("trials.jsonl", "predictions.parquet"):
         (folder / name).unlink()
     n_refused = 0
-    for number, (name, data) in enumerate(mutations_of(result)):
+    # Every fifth: 27 kinds of mutation for each value, so that each kind meets many values.
+    for number, (name, data) in enumerate(list(mutations_of(result))[::5]):
         (folder / "result.json").write_bytes(data)
         try:
             run = read_run(folder)
@@ -65,9 +66,9 @@ def test_every_mutation_of_the_result_is_refused_or_drawn(whole: Path, tmp_path:
             assert error.cure, name
             assert len(error.what.splitlines()) == 1, name
         else:
-            if number % 40 == 0:  # a page takes 30 ms
+            if number % 10 == 0:  # a page takes 30 ms
                 render([run]).encode()
-    assert n_refused > 1000
+    assert n_refused > 500
 
 
 def test_every_mutation_of_a_trial_is_refused_or_read(whole: Path, tmp_path: Path) -> None:

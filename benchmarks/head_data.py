@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import featcache
 from featcache.cache.space import Space
-from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of, read_parts
+from featcache.data.parts import LabelledRows, Parts, classes_of, read_parts
 from featcache.data.texts import TextOptions
 from featcache.features.budget import MemoryBudget
 from featcache.features.cached import CachedStates
@@ -30,6 +30,7 @@ from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import HEADS, Candidates, base_recipe, shapes_of
+from featcache.tasks.single_label import SingleLabel
 from featcache.verbs.options import DEPTHS, WIDTHS
 
 Table = Mapping[str, Sequence[Any]]
@@ -135,13 +136,14 @@ def prepared(task: Task, space: Space, room: MemoryBudget, *, metric: str, seed:
     assert parts.test is not None, "two shares beside a test file, three without"
     classes = classes_of(parts, task.label)
     positions = [space.find(part.keys) for part in parts.present()]
-    labels = [class_numbers(part.labels, classes) for part in parts.present()]
+    single_label = SingleLabel(tuple(classes))
+    labels = [single_label.encode(part.labels) for part in parts.present()]
     states = CachedStates(space, np.concatenate(positions), room)
     sweep = TrainingSetup(
         source=states,
         part=LabelledPositions(np.concatenate(positions[:2]), np.concatenate(labels[:2])),
         folds=one_fold(len(labels[0]), len(labels[1])),
-        n_classes=len(classes),
+        task=single_label,
         metric=metric,
         seed=seed,
         seeds=(seed,),

@@ -53,7 +53,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import featcache
-from featcache.data.parts import LabelledRows, class_numbers
+from featcache.data.parts import LabelledRows
 from featcache.data.splits import Fractions, split_rows
 from featcache.features.find import cached_layers
 from featcache.features.opened import FeatureSpace
@@ -64,6 +64,7 @@ from featcache.heads.stack import Architecture
 from featcache.heads.train import StackRows, StackTraining
 from featcache.search.candidates import MAX_DEPTH, Candidates, base_recipe
 from featcache.tasks.metrics import scores, scores_of_many
+from featcache.tasks.single_label import SingleLabel
 
 PARTS = ("train", "validation", "test")
 METRICS = ("macro_f1", "accuracy")
@@ -139,7 +140,7 @@ def load(
         shuffled = np.random.default_rng(seed).permutation(fit)
         parts.append({"train": shuffled, "validation": held, "test": last})
     features = {layer: space.features(texts, layer=layer, pooling=pool) for layer in layers}
-    return Data(features, class_numbers(labels, classes), len(classes), parts)
+    return Data(features, SingleLabel(tuple(classes)).encode(labels), len(classes), parts)
 
 
 def train_stack_over_layers(

@@ -38,6 +38,7 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import base_recipe
 from featcache.search.search import Search
+from featcache.tasks.single_label import SingleLabel
 from featcache.tasks.strata import part_of
 
 METRICS = ("macro_f1", "accuracy", "mcc")  # taken in turn
@@ -160,7 +161,13 @@ def planted(seeds: int) -> Iterator[Case]:
             for place, candidate in enumerate((mlp,) if name == "xor" else (logreg,)):
                 metric = METRICS[(place + seed) % len(METRICS)]
                 sweep = TrainingSetup(
-                    ArraySource({ONE: features}), part, folds, 2, metric, seed, (seed,)
+                    ArraySource({ONE: features}),
+                    part,
+                    folds,
+                    SingleLabel((0, 1)),
+                    metric,
+                    seed,
+                    (seed,),
                 )
                 yield predict_from_half(f"planted: {name}", sweep, candidate)
 

@@ -53,10 +53,11 @@ from transformers.utils import logging
 import featcache
 from featcache.cache.memo import Memo
 from featcache.cache.space import Space
-from featcache.data.parts import LabelledRows, class_numbers
+from featcache.data.parts import LabelledRows
 from featcache.data.splits import Fractions, split_rows
 from featcache.features.request import BackboneChoice, Resolved, resolve
 from featcache.tasks.metrics import scores
+from featcache.tasks.single_label import SingleLabel
 
 PARTS = ("train", "validation", "test")
 BATCH_ROWS = 32
@@ -86,7 +87,7 @@ class Data:
         )
         assert test is not None, "three shares give three parts"
         parts = dict(zip(PARTS, (train, held, test), strict=True))
-        return cls(rows, class_numbers(rows.labels, classes), len(classes), parts)
+        return cls(rows, SingleLabel(tuple(classes)).encode(rows.labels), len(classes), parts)
 
 
 class Live:

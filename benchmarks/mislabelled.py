@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
-from featcache.data.parts import class_numbers
 from featcache.evidence.mislabelled import best_heads, find_mislabelled, held_out_probabilities
 from featcache.features.budget import MemoryBudget
 from featcache.features.cached import CachedStates
@@ -41,6 +40,7 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.search import Search
+from featcache.tasks.single_label import SingleLabel
 
 FOUND, PRECISION, REQUIRED_AT, MOST_ERRORS = 0.75, 0.6, 0.03, 0.15
 HEADS = (HeadShape("logreg"), HeadShape("mlp", 1, 256), HeadShape("mlp", 2, 256))
@@ -81,7 +81,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
     """Flip, search, look, count."""
     started = time.monotonic()
     classes = sorted(set(task.train[task.label]))
-    truth = class_numbers(list(task.train[task.label]), classes)
+    truth = SingleLabel(tuple(classes)).encode(list(task.train[task.label]))
     given = flipped_labels(truth, share, len(classes), seed)
     keys = row_keys(list(task.train["text"]))
     rows, n_rows = space.find(keys), len(truth)
@@ -95,7 +95,7 @@ def case(name: str, task: Task, space: Space, share: float, seed: int) -> Case:
             states,
             LabelledPositions(rows, given),
             first,
-            len(classes),
+            SingleLabel(tuple(classes)),
             "macro_f1",
             seed,
             (seed,),

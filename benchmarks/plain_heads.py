@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -34,7 +33,7 @@ from featcache.heads.kinds.logreg import C_PATH
 from featcache.heads.recipe import Recipe
 from featcache.heads.stack import Architecture
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import scores, scores_of_many
+from featcache.tasks.metrics import scores
 
 MAX_ITERATIONS = 1000
 _AVERAGED = 16  # times an epoch that the average takes the weights in, as in featcache.heads.adamw
@@ -69,7 +68,7 @@ class OneByOne:
         fold, labels = ready.sweep.folds[0], ready.sweep.part.labels
         self._ready, self._bfloat16 = ready, bfloat16
         self._labels, self._truth = torch.from_numpy(labels[fold.train]), labels[fold.held]
-        self._metric = partial(scores_of_many, ready.sweep.metric, n_classes=ready.sweep.n_classes)
+        self._metric = ready.sweep.score
         self._features: dict[View, Features] = {}
 
     def features(self, view: View) -> Features:
@@ -90,7 +89,7 @@ class OneByOne:
                 candidate, candidate.recipe, features
             )
         seconds = time.perf_counter() - started
-        n_classes = self._ready.sweep.n_classes
+        n_classes = self._ready.sweep.task.n_outputs
         return Trial(
             candidate=candidate,
             settings=settings,
@@ -117,7 +116,7 @@ class OneByOne:
             predicted = model.predict(held)
             found.append((self._score(predicted), -c, model, predicted))
         _, minus_c, best, predicted = max(found, key=lambda one: one[:2])
-        n_classes = self._ready.sweep.n_classes
+        n_classes = self._ready.sweep.task.n_outputs
         return {"c": -minus_c}, best.predict(x), predicted, n_classes * (x.shape[1] + 1)
 
     def _by_descent(
@@ -126,7 +125,7 @@ class OneByOne:
         x, n_rows = features.train, len(self._labels)
         n_mixed = len(x) if candidate.view.mixed else 0
         architecture = Architecture(
-            candidate.head, x.shape[-1], self._ready.sweep.n_classes, n_mixed
+            candidate.head, x.shape[-1], self._ready.sweep.task.n_outputs, n_mixed
         )
         model = model_of(architecture, recipe)
         averaged = copy.deepcopy(model).eval()

@@ -101,7 +101,7 @@ class Head:
 def head_of(trial: Trial, ready: Prepared) -> Head:
     """The trial refitted, and scored."""
     final = finished(trial, ready.sweep, thresholds=False)
-    found, _, logits = tested(final, ready.sweep, ready.test, ready.classes)
+    found, _, logits = tested(final, ready.sweep, ready.test)
     validation = trial.validation[ready.sweep.metric]
     return Head(f"{trial.head} on {trial.view}", validation, found.intervals, final.classes(logits))
 

@@ -40,7 +40,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,6 @@ from featcache.search.finalise import finished, tested
 from featcache.search.search import Search
 from featcache.search.selection import best_of, choose
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import scores_of_many
 
 CONTESTANTS = ("featcache", "stacked", "one by one", "scikit-learn", "steps", "first")
 STACKS = (32, 64, 128)
@@ -140,9 +138,7 @@ def result_of(
     """The choice among the trials, refitted and scored on the test rows."""
     metric = ready.sweep.metric
     choice = choose(trials, ready.sweep)
-    scored, _, _ = tested(
-        finished(choice, ready.sweep, thresholds=False), ready.sweep, ready.test, ready.classes
-    )
+    scored, _, _ = tested(finished(choice, ready.sweep, thresholds=False), ready.sweep, ready.test)
     done = [trial for trial in trials if not trial.dropped]
     return Result(
         name=name,
@@ -254,8 +250,8 @@ def step_times(ready: Prepared, alone: OneByOne, repeats: int) -> list[dict[str,
     x, fold = alone.features(view).train, ready.sweep.folds[0]
     labels = torch.from_numpy(ready.sweep.part.labels[fold.train])
     base = replace(ready.candidates.base, max_epochs=1)
-    architecture = Architecture(HeadShape("linear"), x.shape[1], ready.sweep.n_classes)
-    metric = partial(scores_of_many, ready.sweep.metric, n_classes=ready.sweep.n_classes)
+    architecture = Architecture(HeadShape("linear"), x.shape[1], ready.sweep.task.n_outputs)
+    metric = ready.sweep.score
     n_steps = math.ceil(STEP_EPOCHS * len(labels) / base.batch_size)
 
     def drawn(generator: torch.Generator) -> torch.Tensor:

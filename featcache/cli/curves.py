@@ -49,7 +49,7 @@ def curves(
       featcache curves reviews.csv --label stars --layers 3 --views single --metric accuracy
     """
     from featcache.console import Console
-    from featcache.report.text.curves import growth_text, print_curves
+    from featcache.report.text.curves import curves_text, print_curves
     from featcache.verbs.curves import curves as verb
 
     measured = verb(
@@ -87,6 +87,6 @@ def curves(
         f"{len(measured.classes)} classes · space {measured.space} · {measured.seconds:.0f} s\n"
     )
     if console.is_terminal:
-        print_curves(measured.growths, measured.view, measured.capacity, console)
+        print_curves(measured.learning_curves, measured.view, measured.capacity, console)
     else:
-        echo(growth_text(measured.growths, measured.view, measured.capacity), nl=False)
+        echo(curves_text(measured.learning_curves, measured.view, measured.capacity), nl=False)

@@ -220,9 +220,3 @@ def classes_of(parts: Parts, column: str) -> list[Label]:
             msg = f"{n_rows:,} rows of {part.source} have the label {strange[0]!r}, which no training row has"
             raise LabelError(msg, cure="Add training rows of this class, or take it out.")
     return classes
-
-
-def class_numbers(labels: Sequence[Label], classes: Sequence[Label]) -> NDArray[np.int64]:
-    """The place of each of N labels in `classes`, (N,)."""
-    numbers = {one: number for number, one in enumerate(classes)}
-    return np.array([numbers[one] for one in labels], dtype=np.int64)

@@ -11,7 +11,7 @@ from featcache.heads.setup import TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import Difference, Interval, difference, interval
+from featcache.tasks.metrics import Difference, Interval
 
 DEPTHS, WIDTHS = (0, 1, 2, 3, 4), (64, 256)
 
@@ -79,14 +79,14 @@ def measure_capacity(
 
 def _capacity_point(trial: Trial, linear: Trial, setup: TrainingSetup) -> CapacityPoint:
     """Compare a head with the one without hidden layers."""
-    metric, truth, n_classes, seed = setup.metric, setup.truth, setup.n_classes, setup.seed
+    metric, truth, task, seed = setup.metric, setup.truth, setup.task, setup.seed
     gain = None
     if trial is not linear:
-        gain = difference(metric, truth, trial.predicted, linear.predicted, n_classes, seed=seed)
+        gain = task.difference(metric, truth, trial.predicted, linear.predicted, seed=seed)
     return CapacityPoint(
         trial.head.depth,
         trial.head.width,
-        interval(metric, truth, trial.predicted, n_classes, seed=seed),
+        task.interval(metric, truth, trial.predicted, seed=seed),
         trial.train[metric],
         trial.n_parameters,
         gain,

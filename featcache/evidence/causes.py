@@ -28,7 +28,6 @@ from featcache.evidence.cross_fit import (
     gain_of_predictions,
     gain_over,
 )
-from featcache.tasks.metrics import score
 
 if TYPE_CHECKING:
     from featcache.evidence.experiments import Evidence
@@ -246,7 +245,7 @@ def _find_too_few_rows(evidence: Evidence) -> list[CauseFound]:
 def _correlation(evidence: Evidence) -> float:
     """Matthews correlation of the best head on held-out rows."""
     setup = evidence.setup
-    return score("mcc", setup.truth, evidence.everything.predicted[0], setup.n_classes)
+    return setup.task.score("mcc", setup.truth, evidence.everything.predicted[0])
 
 
 def _below_words(evidence: Evidence) -> bool:
@@ -262,7 +261,7 @@ def _describe_backbone(evidence: Evidence, *, something_helps: bool) -> str:
     best, setup = evidence.everything, evidence.setup
     start = "even with all of this" if something_helps else "nothing that was tried helps, and"
     if _below_words(evidence) and evidence.words is not None:
-        words = score(setup.metric, setup.truth, evidence.words, setup.n_classes)
+        words = setup.task.score(setup.metric, setup.truth, evidence.words)
         return f"{start} the best head ({best.score:.3f}) stays below a bag of words ({words:.3f})"
     correlation = _correlation(evidence)
     return f"{start} the best head scores {best.score:.3f} (Matthews correlation {correlation:.2f})"

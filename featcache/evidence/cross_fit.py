@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import METRICS, Classes, difference, scores_of_many
+from featcache.tasks.metrics import Classes
 
 STANDARD_ERRORS = 2.0  # a gain of fewer standard errors is taken for noise
 MINIMUM_GAIN = 0.01  # a gain of less than a point is not worth mentioning
@@ -113,7 +113,7 @@ def cross_fit(trials: Sequence[Trial], setup: TrainingSetup) -> CrossFittedChoic
     scores = _scores_outside_groups(predicted, group, setup)  # (M, G)
     chosen = scores.argmax(axis=0)  # (G,)
     mixed = np.take_along_axis(predicted, chosen[group][None, None], axis=0)[0]  # (S, V)
-    score = float(scores_of_many(setup.metric, setup.truth, mixed, setup.n_classes).mean())
+    score = float(setup.score(setup.truth, mixed).mean())
     best = trials[int(scores.mean(axis=1).argmax())]
     return CrossFittedChoice(tuple(trials), best, mixed, score, best.train[setup.metric])
 
@@ -143,9 +143,7 @@ def gain_of_predictions(predicted: Classes, baseline: Classes, setup: TrainingSe
     Returns:
         The difference of their scores with its standard error.
     """
-    paired = difference(
-        setup.metric, setup.truth, predicted, baseline, setup.n_classes, seed=setup.seed
-    )
+    paired = setup.task.difference(setup.metric, setup.truth, predicted, baseline, seed=setup.seed)
     variance = paired.standard_error**2
     for runs in (predicted, baseline):
         variance += _variance_of_mean(np.atleast_2d(runs), setup)
@@ -171,8 +169,8 @@ def permutation_test(choice: CrossFittedChoice, setup: TrainingSetup) -> tuple[f
     generator = np.random.default_rng(setup.seed)
     predicted = choice.predicted[0]
     shuffled = np.stack([generator.permutation(predicted) for _ in range(_N_PERMUTATIONS)])
-    guesses = scores_of_many(setup.metric, setup.truth, shuffled, setup.n_classes)
-    score = scores_of_many(setup.metric, setup.truth, predicted[None], setup.n_classes)[0]
+    guesses = setup.score(setup.truth, shuffled)
+    score = setup.score(setup.truth, predicted[None])[0]
     guessed = float(guesses.mean())
     spread = math.sqrt(2.0) * float(guesses.std(ddof=1))
     n_errors = (float(score) - guessed) / spread if spread > _ROUNDING else 0.0
@@ -181,7 +179,7 @@ def permutation_test(choice: CrossFittedChoice, setup: TrainingSetup) -> tuple[f
 
 def _variance_of_mean(predicted: Classes, setup: TrainingSetup) -> float:
     """Variance of the mean score over the seeds of (S, V) predictions; 0 for a single seed."""
-    scores = scores_of_many(setup.metric, setup.truth, predicted, setup.n_classes)
+    scores = setup.score(setup.truth, predicted)
     if len(scores) == 1:
         return 0.0
     return float(np.var(scores, ddof=1)) / len(scores)
@@ -200,14 +198,7 @@ def _scores_outside_groups(
     Returns:
         (M, G) scores.
     """
-    n_classes = setup.n_classes
-    n_cells = _N_GROUPS * n_classes**2
     scores = np.empty((len(predicted), _N_GROUPS))
     for number, runs in enumerate(predicted):  # runs: (S, V)
-        cells = (group * n_classes + setup.truth) * n_classes + runs
-        cells = cells + n_cells * np.arange(len(runs))[:, None]
-        flat = np.bincount(cells.ravel(), minlength=len(runs) * n_cells).astype(np.float64)
-        counts = flat.reshape(len(runs), _N_GROUPS, n_classes, n_classes)
-        outside = counts.sum(axis=1, keepdims=True) - counts
-        scores[number] = METRICS[setup.metric](outside).mean(axis=0)
+        scores[number] = setup.task.score_without(setup.metric, setup.truth, runs, group, _N_GROUPS)
     return scores

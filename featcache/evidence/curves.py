@@ -21,11 +21,10 @@ from featcache.heads.candidate import Candidate
 from featcache.heads.setup import TrainingSetup
 from featcache.search.candidates import base_recipe
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import Interval, interval, score, scores_of_many
-from featcache.tasks.strata import part_of
+from featcache.tasks.metrics import Interval
+from featcache.tasks.protocol import Task
 
 _MAX_SIZES = 7
-_MIN_ROWS, _MIN_ROWS_PER_CLASS = 32, 4
 _Z95 = 1.96
 _DRAWS = (1, 2, 4, 6)  # of all rows, a half, a quarter, and less
 
@@ -112,17 +111,16 @@ class MeasuredCurve:
         return {**written, "fit": fit, "doubling": doubling}
 
 
-def curve_sizes(n_rows: int, n_classes: int) -> tuple[int, ...]:
+def curve_sizes(n_rows: int, smallest: int) -> tuple[int, ...]:
     """List the sizes of a curve: all rows, a half, a quarter and so on.
 
     Args:
         n_rows: Training rows that there are.
-        n_classes: Number of classes.
+        smallest: Rows below which nothing is measured, as the task has it.
 
     Returns:
-        At most 7 ascending sizes, none below 32 rows or 4 for each class but `n_rows` itself.
+        At most 7 ascending sizes, none below `smallest` but `n_rows` itself.
     """
-    smallest = _smallest_size(n_classes)
     halves = [n_rows >> n_halvings for n_halvings in range(_MAX_SIZES)]
     return tuple(sorted({n_rows, *(size for size in halves if size >= smallest)}))
 
@@ -153,7 +151,7 @@ def measure_learning_curve(
         The points and the law.
     """
     n_rows = min(len(fold.train) for fold in setup.folds)
-    sizes = curve_sizes(n_rows, setup.n_classes)[-max_sizes:]
+    sizes = curve_sizes(n_rows, setup.task.fewest_rows)[-max_sizes:]
     points: list[CurvePoint] = []
     for place, size in enumerate(sizes):
         if out_of_time():
@@ -167,12 +165,8 @@ def measure_learning_curve(
         setup.metric,
         tuple(points),
         _fit_law(points, setup, n_rows),
-        _smallest_size(setup.n_classes) << (MIN_SIZES - 1),
+        setup.task.fewest_rows << (MIN_SIZES - 1),
     )
-
-
-def _smallest_size(n_classes: int) -> int:
-    return max(_MIN_ROWS, _MIN_ROWS_PER_CLASS * n_classes)
 
 
 def _fit_law(
@@ -181,8 +175,8 @@ def _fit_law(
     """Fit the law through the scores of all draws."""
     if not points:
         return None
-    majority = np.full(len(setup.truth), np.bincount(setup.truth).argmax())
-    guessed = score(setup.metric, setup.truth, majority, setup.n_classes)
+    majority = setup.task.majority(setup.truth, len(setup.truth))
+    guessed = setup.task.score(setup.metric, setup.truth, majority)
     n_draws = max(point.draws for point in points)
     scores = np.full((len(points), n_draws), np.nan)  # (P, R)
     for place, point in enumerate(points):
@@ -206,7 +200,8 @@ def _measure_point(
     for draw in range(n_draws):
         seed = setup.seed + first_seed + draw
         folds += [
-            Fold(_draw(fold.train, labels, n_rows, seed=seed), fold.held) for fold in setup.folds
+            Fold(_draw(fold.train, labels, setup.task, n_rows, seed=seed), fold.held)
+            for fold in setup.folds
         ]
     if candidate.recipe is not None:  # few rows in large batches are few steps
         batch = min(candidate.recipe.batch_size, base_recipe(n_rows, seed=setup.seed).batch_size)
@@ -214,10 +209,10 @@ def _measure_point(
     trial = _train(candidate, replace(setup, folds=tuple(folds), seeds=setup.seeds[:1]))
     # The folds of one draw lie side by side: (1, R x V) -> (R, V).
     predicted = trial.predicted.reshape(n_draws, -1)
-    scores = scores_of_many(setup.metric, setup.truth, predicted, setup.n_classes)
+    scores = setup.score(setup.truth, predicted)
     return CurvePoint(
         n_rows,
-        interval(setup.metric, setup.truth, predicted, setup.n_classes, seed=setup.seed),
+        setup.task.interval(setup.metric, setup.truth, predicted, seed=setup.seed),
         trial.train[setup.metric],
         tuple(round(float(value), 6) for value in scores),
         predicted,
@@ -225,12 +220,12 @@ def _measure_point(
 
 
 def _draw(
-    places: NDArray[np.int64], labels: NDArray[np.int64], n_rows: int, *, seed: int
+    places: NDArray[np.int64], labels: NDArray[np.int64], task: Task, n_rows: int, *, seed: int
 ) -> NDArray[np.int64]:
     """Draw some of the places, all classes in their shares."""
     if n_rows == len(places):
         return places
-    return part_of(places, labels[places], n_rows, seed=seed % 2**32)
+    return task.part_of(places, labels[places], n_rows, seed=seed % 2**32)
 
 
 def _train(candidate: Candidate, setup: TrainingSetup) -> Trial:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from featcache.evidence.causes import describe_head
 from featcache.evidence.cross_fit import CrossFittedChoice, gain_of_predictions, gain_over
 from featcache.evidence.verdict import Experiment
-from featcache.tasks.metrics import score
 
 if TYPE_CHECKING:
     from featcache.evidence.experiments import Evidence
@@ -124,7 +123,7 @@ def _baseline_experiments(evidence: Evidence) -> list[Experiment]:
             Experiment(
                 "words",
                 "a bag of words",
-                score(setup.metric, setup.truth, evidence.words, setup.n_classes),
+                setup.task.score(setup.metric, setup.truth, evidence.words),
                 None,
                 gain.value,
                 gain.standard_error,

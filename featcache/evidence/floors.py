@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.tasks.metrics import scores
+from featcache.tasks.protocol import Task
 
 
 @dataclass(frozen=True)
@@ -29,31 +29,24 @@ class Floor:
 
 
 def floors(
-    texts: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]], n_classes: int
+    texts: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]], task: Task
 ) -> tuple[Floor, Floor | None]:
     """The majority and the bag-of-words floor; the latter None where the texts hold no word.
 
     texts, labels: of training, validation and, where there is one, test.
     """
     both_texts, both = [*texts[0], *texts[1]], np.concatenate(labels[:2])
-    constant = [majority(labels[0], len(part)) for part in labels[:2]]
-    constant += [majority(both, len(part)) for part in labels[2:]]
+    constant = [task.majority(labels[0], len(part)) for part in labels[:2]]
+    constant += [task.majority(both, len(part)) for part in labels[2:]]
     words = bag_of_words(texts[0], labels[0], texts[:2])
     if words is not None and len(texts) > 2:
         words += bag_of_words(both_texts, both, texts[2:]) or []
 
     def scored(predicted: Sequence[NDArray[np.int64]]) -> Floor:
-        found = [
-            scores(truth, given, n_classes) for truth, given in zip(labels, predicted, strict=True)
-        ]
+        found = [task.scores(truth, given) for truth, given in zip(labels, predicted, strict=True)]
         return Floor(found[0], found[1], found[2] if len(found) > 2 else None)
 
     return scored(constant), None if words is None else scored(words)
-
-
-def majority(labels: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
-    """The most frequent training class (the first of equals) for each of `n_rows` rows."""
-    return np.full(n_rows, np.bincount(labels).argmax(), dtype=np.int64)
 
 
 def bag_of_words(

@@ -99,7 +99,7 @@ def evidence_of(
         All of it.
     """
     texts = [part.texts for part in problem.parts.present()]
-    majority, tfidf = floors(texts, problem.numbers, len(problem.classes))
+    majority, tfidf = floors(texts, problem.numbers, problem.task)
     if cures is None:
         return LabelEvidence(findings, majority, tfidf, None, None, None)
     verdict, learning_curve = _verdict(problem, cures, progress)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featcache.data.keys import first_of_each
 from featcache.data.labels import Label
 from featcache.errors import LabelError
-from featcache.tasks.strata import part_of
+from featcache.tasks.protocol import Task
 
 N_FOLDS = 5  # where nobody asks for another number
 _HELD_ROWS = 2000
@@ -63,7 +63,7 @@ def enough(folds: Sequence[Fold]) -> tuple[Fold, ...]:
     return tuple(folds[: 1 + int(np.searchsorted(held, min(_HELD_ROWS, held[-1])))])
 
 
-def smaller(fold: Fold, labels: NDArray[np.int64], most: int, *, seed: int) -> Fold:
+def smaller(fold: Fold, labels: NDArray[np.int64], task: Task, most: int, *, seed: int) -> Fold:
     """A fold of at most `most` rows (and one of each class on both sides), every class in nearly
     its share.
 
@@ -76,7 +76,9 @@ def smaller(fold: Fold, labels: NDArray[np.int64], most: int, *, seed: int) -> F
     for places, wanted in ((fold.train, most - n_held), (fold.held, n_held)):
         own = labels[places]
         count = max(wanted, len(np.unique(own)))
-        sides.append(places if count >= len(places) else part_of(places, own, count, seed=seed))
+        sides.append(
+            places if count >= len(places) else task.part_of(places, own, count, seed=seed)
+        )
     return Fold(*sides)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.features.folds import Fold
 from featcache.features.source import DenseSource
+from featcache.tasks.protocol import Task
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TrainingSetup:
     """What every trial of a search shares.
 
     source: what heads see of each row, by its position.
+    task: what is predicted, and how it is scored.
     part: training and validation rows together.  folds: one, or those of a cross-validation, whose
     validation rows are all rows.
     seeds: each candidate is trained with each of them.  balance: see `heads.balance`.
@@ -36,7 +38,7 @@ class TrainingSetup:
     source: DenseSource
     part: LabelledPositions
     folds: tuple[Fold, ...]
-    n_classes: int
+    task: Task
     metric: str
     seed: int
     seeds: tuple[int, ...]
@@ -46,3 +48,9 @@ class TrainingSetup:
     def truth(self) -> NDArray[np.int64]:
         """Classes of the validation rows of all folds, (V,), fold by fold."""
         return np.concatenate([self.part.labels[fold.held] for fold in self.folds])
+
+    def score(
+        self, truth: NDArray[np.int64], predictions: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Score P predictions (P, N) of the same rows by the metric of the search, (P,)."""
+        return self.task.score_runs(self.metric, truth, predictions)

@@ -28,7 +28,6 @@ from featcache.runs.result import FitResult
 from featcache.runs.schema import IntervalRecord, TrialRecord
 from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import interval
 
 if TYPE_CHECKING:
     from featcache.heads.kinds.custom import CustomHead
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 RESULT = "result.json"
 TRIALS = "trials.jsonl"
 REPORT = "report.html"  # made of the other files, by `report/`
-_FEW_CLASSES = 50  # an interval of a hundred and more takes a tenth of a second each
 
 
 def check_out(out: str | os.PathLike[str] | None) -> None:
@@ -169,10 +167,8 @@ def _write_mislabelled(
 def _trial_records(result: FitResult, sweep: TrainingSetup) -> Iterator[TrialRecord]:
     """Yield the trials, with intervals of those trained to their end unless classes are many."""
     for trial in result.trials:
-        if trial.dropped or sweep.n_classes > _FEW_CLASSES:
+        if trial.dropped or not sweep.task.intervals_are_cheap:
             yield TrialRecord.of(trial)
             continue
-        score = interval(
-            sweep.metric, sweep.truth, trial.predicted, sweep.n_classes, seed=sweep.seed
-        )
+        score = sweep.task.interval(sweep.metric, sweep.truth, trial.predicted, seed=sweep.seed)
         yield TrialRecord.of(trial, IntervalRecord(low=score.low, high=score.high))

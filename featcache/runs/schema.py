@@ -43,6 +43,9 @@ def record_of(kind: type[Record], source: object) -> Record:
     Args:
         kind: The record; each of its fields is an attribute of the source, or has a default.
         source: An object with these attributes.
+
+    Returns:
+        The record.
     """
     return msgspec.convert(source, kind, from_attributes=True)
 
@@ -448,6 +451,9 @@ class TrialRecord(HeadRecord, frozen=True, kw_only=True):
         Args:
             trial: The trial.
             interval: Of its validation score, where that is known.
+
+        Returns:
+            The record.
         """
         return cls(
             **_head_fields(trial),

@@ -4,9 +4,7 @@ test rows once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +16,9 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.search.refit import held_logits, refit
 from featcache.search.scores import Calibration, RowPredictions, Scored, Tested
 from featcache.search.trial import Trial
-from featcache.tasks.breakdown import (
-    McNemar,
-    confusion_matrix,
-    mcnemar,
-    per_class,
-    probability_scores,
-)
-from featcache.tasks.calibration import expected_calibration_error, reliability, temperature
-from featcache.tasks.metrics import METRICS, Difference, difference, interval
-from featcache.tasks.single_label import softmax
-from featcache.tasks.thresholds import tuned_offsets
+from featcache.tasks.breakdown import McNemar
+from featcache.tasks.metrics import Difference
+from featcache.tasks.protocol import Task
 
 
 @dataclass(frozen=True)
@@ -40,19 +30,18 @@ class Final:
     """
 
     trial: Trial
+    task: Task
     head: Network | CustomHead
     calibration: Calibration
     held: NDArray[np.float32]
 
     def classes(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         """(N,) of logits (N, C)."""
-        offsets = self.calibration.offsets
-        shifted = logits if offsets is None else logits + np.asarray(offsets)
-        return np.asarray(shifted.argmax(axis=1), dtype=np.int64)
+        return self.task.decide(logits, self.calibration.offsets)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated, (N, C), of logits (N, C)."""
-        return softmax(logits / self.calibration.temperature)
+        return self.task.probabilities(logits, self.calibration.temperature)
 
 
 @dataclass(frozen=True)
@@ -80,38 +69,37 @@ def finished(trial: Trial, sweep: TrainingSetup, *, thresholds: bool) -> Final:
     of each fold.
     """
     held = held_logits(trial, sweep)
-    found = temperature(held, sweep.truth)
+    task = sweep.task
+    found = task.temperature(held, sweep.truth)
     calibration = Calibration(
         temperature=found,
-        validation_before=expected_calibration_error(softmax(held), sweep.truth),
-        validation_after=expected_calibration_error(softmax(held / found), sweep.truth),
+        validation_before=task.calibration_error(task.probabilities(held), sweep.truth),
+        validation_after=task.calibration_error(task.probabilities(held, found), sweep.truth),
         test_before=None,
         test_after=None,
-        offsets=tuned_offsets(held, sweep.truth).tolist() if thresholds else None,
+        offsets=task.thresholds(held, sweep.truth) if thresholds else None,
     )
-    return Final(trial, refit(trial, sweep), calibration, held)
+    return Final(trial, task, refit(trial, sweep), calibration, held)
 
 
 def tested(
-    final: Final, sweep: TrainingSetup, test: LabelledPositions, classes: Sequence[Any]
+    final: Final, sweep: TrainingSetup, test: LabelledPositions
 ) -> tuple[Tested, Calibration, NDArray[np.float32]]:
     """Scores on the test rows, the calibration there, and the logits, (N, C)."""
+    task = sweep.task
     logits = final.head.logits(raw_features(sweep.source, final.trial.view, test.rows))
     given = final.classes(logits)
     calibrated = final.probabilities(logits)
     found = Tested(
-        {
-            name: interval(name, test.labels, given, sweep.n_classes, seed=sweep.seed)
-            for name in METRICS
-        },
-        probability_scores(test.labels, calibrated),
-        per_class(test.labels, given, classes),
-        confusion_matrix(test.labels, given, sweep.n_classes),
+        {name: task.interval(name, test.labels, given, seed=sweep.seed) for name in task.metrics},
+        task.probability_scores(test.labels, calibrated),
+        task.per_class(test.labels, given),
+        task.confusion(test.labels, given),
     )
     calibration = replace(
         final.calibration,
-        test_before=expected_calibration_error(softmax(logits), test.labels),
-        test_after=expected_calibration_error(calibrated, test.labels),
+        test_before=task.calibration_error(task.probabilities(logits), test.labels),
+        test_after=task.calibration_error(calibrated, test.labels),
     )
     return found, calibration, logits
 
@@ -121,7 +109,6 @@ def read_test(
     rival: Final,
     sweep: TrainingSetup,
     test: LabelledPositions | None,
-    classes: Sequence[Any],
 ) -> Read:
     """Scores of the chosen head and the reference on the test rows: the only place where these are
     read.
@@ -136,15 +123,19 @@ def read_test(
             None,
             answers,
         )
-    best, calibration, mine = tested(final, sweep, test, classes)
-    linear, _, theirs = tested(rival, sweep, test, classes)
+    best, calibration, mine = tested(final, sweep, test)
+    linear, _, theirs = tested(rival, sweep, test)
     answers = _answers("test", final, rival, mine, theirs, test.labels)
-    gain = difference(
-        sweep.metric, test.labels, answers.best, answers.linear, sweep.n_classes, seed=sweep.seed
+    gain = sweep.task.difference(
+        sweep.metric, test.labels, answers.best, answers.linear, seed=sweep.seed
     )
     scored = Scored(final.trial, best), Scored(rival.trial, linear)
     return Read(
-        *scored, calibration, gain, mcnemar(test.labels, answers.best, answers.linear), answers
+        *scored,
+        calibration,
+        gain,
+        sweep.task.compare_rows(test.labels, answers.best, answers.linear),
+        answers,
     )
 
 
@@ -156,12 +147,13 @@ def _answers(
     theirs: NDArray[np.float32],
     truth: NDArray[np.int64],
 ) -> RowPredictions:
-    probabilities = final.probabilities(mine)
+    probabilities, predicted = final.probabilities(mine), final.classes(mine)
     return RowPredictions(
         part,
         truth,
-        final.classes(mine),
+        predicted,
         rival.classes(theirs),
         probabilities,
-        reliability(probabilities, truth),
+        final.task.confidence(probabilities, predicted),
+        final.task.reliability(probabilities, truth),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.space import Space
 from featcache.data.labels import Label
-from featcache.data.parts import LabelledRows, Parts, class_numbers, classes_of
+from featcache.data.parts import LabelledRows, Parts, classes_of
 from featcache.errors import InputError, LabelError, MachineError
 from featcache.features.find import cached_layers
 from featcache.features.folds import (
@@ -34,6 +34,8 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.options import SearchOptions
 from featcache.search.rows import RowCounts, ShownRow
+from featcache.tasks.protocol import Task
+from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
     from featcache.features.cached import CachedStates
@@ -71,7 +73,8 @@ class LabelProblem:
         split: bool,
     ) -> LabelProblem:
         classes = classes_of(parts, label)
-        numbers = [class_numbers(part.labels, classes) for part in parts.present()]
+        task = SingleLabel(tuple(classes))
+        numbers = [task.encode(part.labels) for part in parts.present()]
         rows = [space.find(part.keys) for part in (parts.train, parts.validation)]
         folds: tuple[Fold, ...] = one_fold(len(rows[0]), len(rows[1]))
         if wanted.cv is not None:  # all of these rows are both
@@ -82,13 +85,18 @@ class LabelProblem:
             source=states,
             part=LabelledPositions(np.concatenate(rows), np.concatenate(numbers[:2])),
             folds=folds,
-            n_classes=len(classes),
+            task=task,
             metric=wanted.metric,
             seed=wanted.seeds[0],
             seeds=wanted.seeds,
             balance=wanted.balance,
         )
         return cls(label, parts, classes, numbers, space, sweep, wanted, views, split)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted, and how it is scored."""
+        return self.sweep.task
 
     @property
     def reference(self) -> Candidate:
@@ -140,7 +148,8 @@ class LabelProblem:
             else one_fold(len(self.parts.train.keys), len(self.parts.validation.keys))
         )
         folds = tuple(
-            smaller(fold, sweep.part.labels, _MOST_ROWS, seed=sweep.seed) for fold in folds
+            smaller(fold, sweep.part.labels, sweep.task, _MOST_ROWS, seed=sweep.seed)
+            for fold in folds
         )
         used = np.unique(
             np.concatenate([places for fold in folds for places in (fold.train, fold.held)])

@@ -5,7 +5,6 @@ wanted.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from featcache.heads.setup import TrainingSetup
 from featcache.heads.stack import Architecture
 from featcache.heads.train import StackRows, StackTraining
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import scores_of_many
 
 
 def refit(trial: Trial, sweep: TrainingSetup) -> Network | CustomHead:
@@ -52,7 +50,6 @@ def _fitted(
 ) -> Network | CustomHead:
     """places: of the rows to train on, among the sweep's rows."""
     labels, recipe = sweep.part.labels[places], candidate.recipe
-    metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
     if recipe is not None:
         recipe = replace(recipe, max_epochs=settings["epochs"], seed=sweep.seed)
         if candidate.factory is not None:
@@ -63,9 +60,9 @@ def _fitted(
                 candidate.factory,
                 examples,
                 None,
-                n_classes=sweep.n_classes,
+                n_classes=sweep.task.n_outputs,
                 recipe=recipe,
-                metric=metric,
+                metric=sweep.score,
             )
             return head
     with MemoryBudget() as room:
@@ -79,13 +76,15 @@ def _fitted(
                 .network(view.scales)
             )
         n_mixed = len(view.scales) if candidate.view.mixed else 0
-        architecture = Architecture(candidate.head, view.train.shape[-1], sweep.n_classes, n_mixed)
+        architecture = Architecture(
+            candidate.head, view.train.shape[-1], sweep.task.n_outputs, n_mixed
+        )
         seen, rows = (
             StackRows([view.train], torch.from_numpy(labels)),
-            epoch_rows(labels, sweep.balance),
+            epoch_rows(labels, sweep.balance, sweep.task),
         )
         training = StackTraining(
-            architecture, seen, None, [(0, recipe)], metric=metric, seed=recipe.seed, rows=rows
+            architecture, seen, None, [(0, recipe)], metric=sweep.score, seed=recipe.seed, rows=rows
         )
         training.advance(recipe.max_epochs)
         return training.trained(0).network(view.scales)

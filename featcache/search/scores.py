@@ -67,7 +67,8 @@ class RowPredictions:
 
     part: "test", or "validation" without test rows; then of heads that were trained on the others.
     truth, best,
-    linear: (N,) class numbers.  probabilities: (N, C) of the choice, calibrated.  reliability:
+    linear: (N,) class numbers.  probabilities: (N, C) of the choice, calibrated.
+    confidence: (N,) that of the predicted class.  reliability:
     these against the truth.
     """
 
@@ -76,12 +77,8 @@ class RowPredictions:
     best: NDArray[np.int64] = field(repr=False)
     linear: NDArray[np.int64] = field(repr=False)
     probabilities: NDArray[np.float64] = field(repr=False)
+    confidence: NDArray[np.float64] = field(repr=False)
     reliability: list[Bin]
-
-    @property
-    def confidence(self) -> NDArray[np.float64]:
-        """(N,) probability of the class that was given."""
-        return np.take_along_axis(self.probabilities, self.best[:, None], axis=1)[:, 0]
 
     def mistakes(self, most: int) -> NDArray[np.int64]:
         """Places of the wrong ones, the most confident first."""

@@ -28,8 +28,6 @@ from featcache.heads.kinds.logreg import C_PATH
 from featcache.heads.kinds.runners import FoldOutcome, Rung, Runner, runners_of
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
-from featcache.tasks.balance import epoch_size
-from featcache.tasks.metrics import scores, scores_of_many
 
 ETA = 3  # one in so many goes on
 # Before anyone is dropped: epochs, and steps of the optimiser. On ai_text, ag_news, cola and
@@ -73,7 +71,7 @@ class Search:
             FoldFeatures(sweep.source, sweep.part.rows, fold, room) for fold in sweep.folds
         ]
         self._n_done = 0  # candidates of the runs before
-        self._metric = partial(scores_of_many, sweep.metric, n_classes=sweep.n_classes)
+        self._metric = sweep.score
 
     def run(
         self,
@@ -149,7 +147,7 @@ class Search:
             self._stopped = True
 
     def _steps_an_epoch(self, candidates: Sequence[Candidate]) -> int:
-        n_rows = epoch_size(
+        n_rows = self._sweep.task.epoch_size(
             self._sweep.part.labels[self._sweep.folds[0].train], self._sweep.balance
         )
         return max(
@@ -259,10 +257,10 @@ class Search:
         sweep, first = self._sweep, outcomes[0]
         folds = [fold for _ in sweep.seeds for fold in sweep.folds]
         train = [
-            scores(sweep.part.labels[fold.train], one.train, sweep.n_classes)
+            sweep.task.scores(sweep.part.labels[fold.train], one.train)
             for fold, one in zip(folds, outcomes, strict=True)
         ]
-        validation = [scores(sweep.truth, one, sweep.n_classes) for one in predicted]
+        validation = [sweep.task.scores(sweep.truth, one) for one in predicted]
         settings = dict(first.settings)
         if "epochs" in settings:
             settings["epochs"] = round(float(np.mean([one.settings["epochs"] for one in outcomes])))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
-from featcache.tasks.metrics import difference
 
 
 def best_of(trials: Sequence[Trial], metric: str) -> Trial:
@@ -39,7 +38,7 @@ def choose(trials: Sequence[Trial], sweep: TrainingSetup) -> Trial:
 
 
 def _is_close(trial: Trial, best: Trial, sweep: TrainingSetup) -> bool:
-    gap = difference(
-        sweep.metric, sweep.truth, best.predicted, trial.predicted, sweep.n_classes, seed=sweep.seed
+    gap = sweep.task.difference(
+        sweep.metric, sweep.truth, best.predicted, trial.predicted, seed=sweep.seed
     )
     return gap.value <= gap.standard_error

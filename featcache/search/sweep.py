@@ -15,7 +15,6 @@ from featcache.search.search import Search
 from featcache.search.selection import indistinct
 from featcache.search.tpe import search_with_optuna
 from featcache.search.trial import Trial
-from featcache.tasks.balance import epoch_size
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,9 @@ def run_sweep(problem: LabelProblem, progress: Progress) -> Selection:
     Args:
         problem: The label, its rows and the search that was requested.
         progress: Where the sweep is shown.
+
+    Returns:
+        What was tried and what was chosen.
     """
     with MemoryBudget() as budget:
         trials, linear = _trials(problem, budget, progress)
@@ -80,7 +82,7 @@ def _trials(
 def _candidates(problem: LabelProblem) -> Candidates:
     setup, options = problem.sweep, problem.wanted
     recipe = base_recipe(
-        epoch_size(setup.part.labels[setup.folds[0].train], options.balance),
+        setup.task.epoch_size(setup.part.labels[setup.folds[0].train], options.balance),
         seed=setup.seed,
         balanced=options.balance == "weights",
         focal=options.focal,

@@ -115,6 +115,38 @@ def scores_of_many(metric: str, truth: Classes, predicted: Classes, n_classes: i
     return np.concatenate(results) if results else np.empty(0)
 
 
+def scores_without(
+    metric: str,
+    truth: Classes,
+    predicted: Classes,
+    groups: Classes,
+    *,
+    n_groups: int,
+    n_classes: int,
+) -> Values:
+    """One metric on the rows outside of each group, the mean over runs.
+
+    Args:
+        metric: Of METRICS.
+        truth: (N,) class numbers.
+        predicted: (S, N) of S runs.
+        groups: (N,) number of each row's group, from 0.
+        n_groups: How many groups there are.
+        n_classes: How many classes there are.
+
+    Returns:
+        (G,) for each group that is left out.
+    """
+    n_runs = len(predicted)
+    n_cells = n_groups * n_classes**2  # of one run
+    row_of = (groups * n_classes + truth) * n_classes
+    cells = row_of + predicted + n_cells * np.arange(n_runs)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=n_runs * n_cells).astype(np.float64)
+    counts = counts.reshape(n_runs, n_groups, n_classes, n_classes)
+    others = counts.sum(axis=1, keepdims=True) - counts
+    return np.asarray(METRICS[metric](others).mean(axis=0))
+
+
 @dataclass(frozen=True)
 class Difference(Interval):
     """A paired difference of two predictions on the same rows, with its interval and standard

@@ -32,7 +32,6 @@ from featcache.progress import Progress, Silent, Stage
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
 from featcache.search.problem import LabelProblem, memory_told, views_asked_for
-from featcache.tasks.balance import epoch_size
 
 SPLIT = "0.8/0.2"  # nothing is chosen for good here, so no rows are kept for a test
 HEADS = ("logreg", "mlp")  # simple ones, among which the best is looked for
@@ -43,9 +42,17 @@ _SEARCHED_DEPTHS, _SEARCHED_WIDTHS = (1,), (256,)
 class Curves:
     """What `curves` measured.
 
-    rows: of training and of validation.  growths: score by rows, of the linear reference and, where
-    it is another, of the best simple head, which is last.  capacity: heads of each size on `view`,
-    trained on all training rows.
+    Attributes:
+        label: The label.
+        metric: The metric of all scores.
+        space: The space that the features come from.
+        rows: Numbers of training and of validation rows.
+        classes: The names of the classes.
+        learning_curves: The score by training rows, of the linear reference and, where it is
+            another, of the best simple head, which is last.
+        view: What the heads of `capacity` see.
+        capacity: Heads of each size, trained on all training rows.
+        seconds: How long it all took.
     """
 
     label: str
@@ -53,25 +60,28 @@ class Curves:
     space: str
     rows: tuple[int, int]
     classes: tuple[Any, ...]
-    growths: tuple[MeasuredCurve, ...]
+    learning_curves: tuple[MeasuredCurve, ...]
     view: str
     capacity: tuple[CapacityPoint, ...]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """learning_curve is that of the best simple head; learning_curves has all, the linear
-        reference first.
+        """Make the object that `--json` prints.
+
+        Returns:
+            `learning_curve` is that of the best simple head; `learning_curves` has all, the linear
+            reference first.
         """
-        found = [one.to_json() for one in self.growths]
+        learning_curves = [curve.to_json() for curve in self.learning_curves]
         return {
             "label": self.label,
             "metric": self.metric,
             "space": self.space,
             "rows": {"train": self.rows[0], "validation": self.rows[1]},
             "classes": list(self.classes),
-            "learning_curve": found[-1],
-            "learning_curves": found,
-            "capacity": {"view": self.view, "heads": [one.to_json() for one in self.capacity]},
+            "learning_curve": learning_curves[-1],
+            "learning_curves": learning_curves,
+            "capacity": {"view": self.view, "heads": [point.to_json() for point in self.capacity]},
             "seconds": round(self.seconds, 3),
         }
 
@@ -202,7 +212,7 @@ def curves(
             split=validation is None,
         )
         best = _best(task, progress)
-        growths = _growths(task, best, progress)
+        learning_curves = _learning_curves(task, best, progress)
         capacity = _capacity(task, best, depths, widths, progress)
     return Curves(
         label=label,
@@ -210,7 +220,7 @@ def curves(
         space=found.name,
         rows=(len(parts.train.texts), len(parts.validation.texts)),
         classes=tuple(task.classes),
-        growths=growths,
+        learning_curves=learning_curves,
         view=str(best.view),
         capacity=capacity,
         seconds=time.perf_counter() - started,
@@ -224,7 +234,7 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
     from featcache.search.selection import choose
 
     sweep, balance = task.sweep, task.wanted.balance
-    n_rows = epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
+    n_rows = sweep.task.epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
     recipe = base_recipe(n_rows, seed=sweep.seed, balanced=balance == "weights")
     candidates = Candidates(tuple(task.views), task.wanted.heads, recipe).grid()
     with Stage(progress, "heads", len(candidates)) as stage, MemoryBudget() as room:
@@ -237,11 +247,13 @@ def _best(task: LabelProblem, progress: Progress) -> Candidate:
         return choose(search.run(candidates, halving=True), task.sweep).candidate
 
 
-def _growths(task: LabelProblem, best: Candidate, progress: Progress) -> tuple[MeasuredCurve, ...]:
+def _learning_curves(
+    task: LabelProblem, best: Candidate, progress: Progress
+) -> tuple[MeasuredCurve, ...]:
     from featcache.evidence.curves import curve_sizes, measure_learning_curve
 
     measured = []
-    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.sweep.n_classes))
+    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.task.fewest_rows))
     for candidate in dict.fromkeys([task.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)

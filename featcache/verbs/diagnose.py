@@ -27,6 +27,7 @@ from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.tasks.metrics import METRICS
+from featcache.tasks.single_label import SingleLabel
 from featcache.verbs.cures import CURES
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def diagnose(
         source=ArraySource(arrays),
         part=LabelledPositions(np.arange(len(classes)), classes.astype(np.int64)),
         folds=folds,
-        n_classes=len(names),
+        task=SingleLabel(tuple(names)),
         metric=metric,
         seed=seed,
         seeds=seeds_for(folds, seed),

@@ -330,6 +330,9 @@ def _fit(
         reading: How its texts were read.
         folder: The run's folder.
         progress: Where progress is shown.
+
+    Returns:
+        The result, which is written to the folder too.
     """
     from featcache.evidence.label import evidence_of
     from featcache.runs.outcome import description_of, record_test_read, result_of
@@ -345,7 +348,7 @@ def _fit(
     final = rival = finished(chosen, setup, thresholds=thresholds)
     if chosen is not linear:
         rival = finished(linear, setup, thresholds=thresholds)
-    read = read_test(final, rival, setup, problem.test, problem.classes)
+    read = read_test(final, rival, setup, problem.test)
 
     evidence = evidence_of(problem, selection, findings, cures, progress)
     # As late as can be: nobody has seen a score of a run that was interrupted.

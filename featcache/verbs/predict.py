@@ -47,7 +47,7 @@ from featcache.features.find import fields_of
 from featcache.features.request import BackboneChoice
 from featcache.heads.network import Head
 from featcache.progress import Progress, Silent
-from featcache.tasks.single_label import softmax
+from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
     from featcache.heads.kinds.custom import Factory
@@ -132,14 +132,13 @@ class Predictor:
             msg = f"the head of {self.folder} takes {self.head.n_inputs:,} numbers, and its view gives {features.shape[1]:,}"
             raise BundleError(msg, cure="Fit the head again; its cache makes that quick.")
         logits = self.head.logits(features).astype(np.float64)
-        offsets = self.description.offsets
-        chosen = (logits if offsets is None else logits + np.asarray(offsets)).argmax(axis=1)
         classes = self.classes
+        task = SingleLabel(tuple(classes))
+        chosen = task.decide(logits, self.description.offsets)
+        probabilities = task.probabilities(logits, self.description.temperature)
         return [
             Prediction(classes[int(place)], dict(zip(classes, map(float, row), strict=True)))
-            for place, row in zip(
-                chosen, softmax(logits / self.description.temperature), strict=True
-            )
+            for place, row in zip(chosen, probabilities, strict=True)
         ]
 
 

@@ -104,7 +104,7 @@ def test_python_takes_tables_and_texts_of_a_test_are_left_out(cache: Path) -> No
         widths=(8,),
     )
     assert sum(found.rows) == 150
-    assert [one.about for one in found.growths] == [
+    assert [curve.about for curve in found.learning_curves] == [
         "logreg on layer 2 mean"
     ]  # the reference is the best there is
 

@@ -15,6 +15,7 @@ from featcache.heads.candidate import Candidate
 from featcache.heads.setup import TrainingSetup
 from featcache.search.candidates import base_recipe
 from featcache.tasks.metrics import accuracy, confusion
+from featcache.tasks.single_label import SingleLabel
 from featcache.tasks.strata import part_of
 from tests.search.planted import LINEAR, LOGREG, ONE, sweep_of
 
@@ -29,10 +30,10 @@ def linear_task(n_train: int, n_held: int, *, inputs: int = 40, seed: int = 0) -
 
 
 def test_sizes_are_halves_of_halves() -> None:
-    assert curve_sizes(1000, 2) == (62, 125, 250, 500, 1000)
-    assert curve_sizes(100_000, 2) == (1562, 3125, 6250, 12_500, 25_000, 50_000, 100_000)
-    assert curve_sizes(1000, 50) == (250, 500, 1000)
-    assert curve_sizes(20, 10) == (20,)
+    assert curve_sizes(1000, SingleLabel((0, 1)).fewest_rows) == (62, 125, 250, 500, 1000)
+    assert curve_sizes(100_000, 32) == (1562, 3125, 6250, 12_500, 25_000, 50_000, 100_000)
+    assert curve_sizes(1000, SingleLabel(tuple(range(50))).fewest_rows) == (250, 500, 1000)
+    assert curve_sizes(20, 40) == (20,)
 
 
 def test_more_rows_score_better_and_the_largest_size_is_all_of_them() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featcache.data.keys import row_keys
 from featcache.errors import LabelError
 from featcache.features.folds import folds_of, one_fold, smaller
+from featcache.tasks.single_label import SingleLabel
 
 
 @st.composite
@@ -116,7 +117,7 @@ def test_a_smaller_fold_keeps_the_rows_that_it_is_measured_on(
     """
     labels = np.random.default_rng(0).permutation(np.resize([0, 0, 0, 0, 1], n_train + n_held))
     (fold,) = one_fold(n_train, n_held)
-    found = smaller(fold, labels, 100, seed=0)
+    found = smaller(fold, labels, SingleLabel(tuple(range(int(labels.max()) + 1))), 100, seed=0)
     assert (len(found.train), len(found.held)) == kept
     for mine, whole in ((found.train, fold.train), (found.held, fold.held)):
         assert set(mine) <= set(whole)

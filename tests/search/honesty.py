@@ -108,9 +108,7 @@ def _run(seed: int) -> _Run:
         ]
         for trial, head in zip(trials, heads, strict=True)
     ]
-    reported, _, _ = final.tested(
-        final.finished(chosen, sweep, thresholds=False), sweep, test, [0, 1]
-    )
+    reported, _, _ = final.tested(final.finished(chosen, sweep, thresholds=False), sweep, test)
     (true,) = (
         fresh_score
         for trial, (_, fresh_score) in zip(trials, right, strict=True)

@@ -19,6 +19,7 @@ from featcache.heads.shape import HeadShape
 from featcache.search.candidates import Candidates, base_recipe
 from featcache.search.search import Search
 from featcache.search.trial import Trial
+from featcache.tasks.single_label import SingleLabel
 
 ONE = View((0,), ("mean",))
 LINEAR, LOGREG = HeadShape("linear"), HeadShape("logreg")
@@ -41,8 +42,9 @@ def sweep_of(
         "seeds": (0,),
         "folds": one_fold(train, held),
     }
+    task = SingleLabel(tuple(range(int(labels.max()) + 1)))
     part = LabelledPositions(np.arange(train + held), labels[: train + held])
-    return TrainingSetup(source, part, n_classes=int(labels.max()) + 1, **{**settings, **options})
+    return TrainingSetup(source, part, task=task, **{**settings, **options})
 
 
 def grid(

@@ -37,9 +37,7 @@ def test_an_xor_of_two_features_is_solved_by_a_hidden_layer_and_by_nothing_less(
     assert deep > 0.95
     final = finished(choose(trials, sweep), sweep, thresholds=False)
     assert final.trial.head == mlp(1, 16)
-    found, _, _ = last.tested(
-        final, sweep, LabelledPositions(np.arange(750, 1000), labels[750:]), [0, 1]
-    )
+    found, _, _ = last.tested(final, sweep, LabelledPositions(np.arange(750, 1000), labels[750:]))
     assert found.intervals["accuracy"].value > 0.95
 
 
@@ -59,7 +57,6 @@ def test_on_random_labels_the_test_interval_covers_chance() -> None:
             finished(chosen, sweep, thresholds=False),
             sweep,
             LabelledPositions(np.arange(160, 260), labels[160:]),
-            [0, 1],
         )
         one = found.intervals["accuracy"]
         covered.append(one.low <= 0.5 <= one.high)
@@ -145,7 +142,7 @@ def test_the_refit_balances_as_the_search_did(balance: str) -> None:
     for trial in searched(sweep, grid(sweep, [ONE], LOGREG, LINEAR, **recipes)):
         final = finished(trial, sweep, thresholds=False)
         _, _, logits = last.tested(
-            final, sweep, LabelledPositions(np.arange(700, 1200), labels[700:]), [0, 1]
+            final, sweep, LabelledPositions(np.arange(700, 1200), labels[700:])
         )
         recall = final.classes(logits)[labels[700:] == 1].mean()
         assert recall < 0.2 if balance == "none" else recall > 0.35
@@ -161,7 +158,7 @@ def test_thresholds_raise_macro_f1_where_a_class_is_rare() -> None:
     test, scores = LabelledPositions(np.arange(1600, 4000), labels[1600:]), []
     for thresholds in (False, True):
         final = finished(trial, sweep, thresholds=thresholds)
-        found, calibration, logits = last.tested(final, sweep, test, [0, 1])
+        found, calibration, logits = last.tested(final, sweep, test)
         assert (calibration.offsets is not None) == thresholds
         np.testing.assert_array_equal(logits, final.head.logits(x[1600:].astype(np.float32)))
         shifted = logits + np.array(calibration.offsets or [0.0, 0.0])

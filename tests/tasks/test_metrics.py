@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from featcache.evidence.floors import bag_of_words, floors, majority
+from featcache.evidence.floors import bag_of_words, floors
 from featcache.tasks.metrics import METRICS, difference, interval, score, scores, scores_of_many
+from featcache.tasks.single_label import SingleLabel
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -133,7 +134,7 @@ def test_many_classes_are_resampled_in_pieces() -> None:
 
 
 def test_the_majority_floor_is_the_most_frequent_training_class() -> None:
-    assert majority(np.array([2, 1, 1, 2, 1]), 3).tolist() == [1, 1, 1]
+    assert SingleLabel((0, 1, 2)).majority(np.array([2, 1, 1, 2, 1]), 3).tolist() == [1, 1, 1]
 
 
 def test_the_bag_of_words_floor_is_scikit_learn_s_pipeline() -> None:
@@ -154,7 +155,7 @@ def test_the_bag_of_words_floor_is_scikit_learn_s_pipeline() -> None:
 
 def test_texts_without_words_have_no_bag_of_words_floor() -> None:
     labels = np.array([0, 1])
-    constant, words = floors([["!", "?"], [".", ","]], [labels, labels], 2)
+    constant, words = floors([["!", "?"], [".", ","]], [labels, labels], SingleLabel((0, 1)))
     assert words is None
     assert constant.validation["accuracy"] == 0.5
     assert constant.test is None

@@ -28,7 +28,8 @@ from featcache.heads.recipe import Examples, Metric, Recipe, TrainingCurves
 from featcache.heads.setup import TrainingSetup
 from featcache.heads.stack import Architecture
 from featcache.heads.train import StackRows, StackTraining
-from featcache.tasks.balance import DRAWN, drawn_rows
+from featcache.tasks.balance import DRAWN
+from featcache.tasks.protocol import Task
 
 Classes = NDArray[np.int64]
 _LARGEST_STACK = 1 << 25  # numbers that a stack trains: with gradients, moments and average 800 MB
@@ -226,14 +227,16 @@ class _Stack:
         head, view = self._candidates[0].head, self._views[0]
         n_mixed = len(view.layers) if view.mixed else 0
         train, held = (self._seen(side, self._dtype) for side in ("train", "held"))
-        architecture = Architecture(head, train.views[0].shape[-1], self._sweep.n_classes, n_mixed)
+        architecture = Architecture(
+            head, train.views[0].shape[-1], self._sweep.task.n_outputs, n_mixed
+        )
         heads = [
             (self._views.index(one.view), one.recipe)
             for one in self._candidates
             if one.recipe is not None
         ]
         seed = heads[0][1].seed
-        rows = epoch_rows(train.labels.numpy(), self._sweep.balance)
+        rows = epoch_rows(train.labels.numpy(), self._sweep.balance, self._sweep.task)
         return StackTraining(
             architecture, train, held, heads, metric=self._metric, seed=seed, rows=rows
         )
@@ -366,11 +369,11 @@ class _Customs:
             candidate.factory,
             train,
             held,
-            n_classes=self._sweep.n_classes,
+            n_classes=self._sweep.task.n_outputs,
             recipe=recipe,
             metric=self._metric,
         )
-        classes = [head.logits(one.features).argmax(axis=1) for one in (train, held)]
+        classes = [self._sweep.task.decide(head.logits(one.features)) for one in (train, held)]
         settings = {"epochs": best_epoch, "factory": head.factory, **_told(recipe)}
         seconds = time.perf_counter() - started
         return FoldOutcome(
@@ -383,14 +386,16 @@ def logistic_path(
 ) -> LogisticPath:
     """The path over C on training rows, with the sweep's way to treat classes of unequal size."""
     if sweep.balance in DRAWN:
-        rows = drawn_rows(labels, sweep.balance, np.random.default_rng(sweep.seed))
+        rows = sweep.task.drawn_rows(labels, sweep.balance, np.random.default_rng(sweep.seed))
         standardized, labels = standardized[rows], labels[rows]
     return LogisticPath(
-        standardized, labels, n_classes=sweep.n_classes, balanced=sweep.balance == "weights"
+        standardized, labels, n_classes=sweep.task.n_outputs, balanced=sweep.balance == "weights"
     )
 
 
-def epoch_rows(labels: Classes, balance: str) -> Callable[[torch.Generator], torch.Tensor] | None:
+def epoch_rows(
+    labels: Classes, balance: str, task: Task
+) -> Callable[[torch.Generator], torch.Tensor] | None:
     """What draws an epoch's rows for a stack where classes are to be balanced so; None where all
     rows are taken.
     """
@@ -399,7 +404,7 @@ def epoch_rows(labels: Classes, balance: str) -> Callable[[torch.Generator], tor
 
     def draw(generator: torch.Generator) -> torch.Tensor:
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        return torch.from_numpy(drawn_rows(labels, balance, np.random.default_rng(seed)))
+        return torch.from_numpy(task.drawn_rows(labels, balance, np.random.default_rng(seed)))
 
     return draw
 

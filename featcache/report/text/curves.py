@@ -11,42 +11,42 @@ from featcache.evidence.curves import MeasuredCurve
 from featcache.report.text.numbers import points_with_error, with_interval
 
 
-def growth_text(
-    growths: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
+def curves_text(
+    learning_curves: tuple[MeasuredCurve, ...], view: str, capacity: tuple[CapacityPoint, ...]
 ) -> str:
     """All of it as plain text."""
-    return plain_text(lambda console: print_curves(growths, view, capacity, console))
+    return plain_text(lambda console: print_curves(learning_curves, view, capacity, console))
 
 
 def print_curves(
-    growths: tuple[MeasuredCurve, ...],
+    learning_curves: tuple[MeasuredCurve, ...],
     view: str,
     capacity: tuple[CapacityPoint, ...],
     console: Console,
 ) -> None:
     """Each head's learning curve, then heads by their size."""
-    for growth in growths:
-        print_growth(growth, console)
+    for curve in learning_curves:
+        print_learning_curve(curve, console)
         console.print()
-    print_capacity(view, growths[0].metric, capacity, console)
+    print_capacity(view, learning_curves[0].metric, capacity, console)
 
 
-def print_growth(growth: MeasuredCurve, console: Console) -> None:
-    """A head's score by training rows, and what twice the labels would give."""
+def print_learning_curve(curve: MeasuredCurve, console: Console) -> None:
+    """Print the score of a head by training rows, and what twice the labels would give."""
     print_line(
         console,
         "rows",
-        f"{growth.metric} of {growth.about} by training rows (95 % interval over validation rows)",
+        f"{curve.metric} of {curve.about} by training rows (95 % interval over validation rows)",
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("rows", "draws", "train", "validation"):
         table.add_column(head, justify="left" if head == "validation" else "right")
-    for size in growth.points:
+    for point in curve.points:
         table.add_row(
-            f"{size.rows:,}", str(size.draws), f"{size.train:.3f}", with_interval(size.score)
+            f"{point.rows:,}", str(point.draws), f"{point.train:.3f}", with_interval(point.score)
         )
     console.print(Padding(table, (0, 0, 0, INDENT)))
-    print_line(console, "more", growth.sentence())
+    print_line(console, "more", curve.sentence())
 
 
 def print_capacity(

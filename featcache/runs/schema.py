@@ -4,8 +4,8 @@ Each class is one JSON object, written and read by this definition; `docs/schema
 JSON Schema. A field without a default is always there. A default is what the field means in runs
 of early versions, which did not write it; `UNSET` fields are left out where they say nothing.
 
-Format 1 is what `fit-heads` wrote before the number did exist: a run without `format` is read alike.
-A new field with a default needs no new number; a field that goes or changes its meaning does.
+Format 1 is what `fit-heads` wrote before there was a number, so a run without one is read alike. A
+new field with a default needs no new number; a field that goes or changes its meaning does.
 `predictions.parquet` is described in `predictions.py`.
 """
 

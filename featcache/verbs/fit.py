@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -374,7 +373,7 @@ def _fit(
         doubted=evidence.mislabelled,
         chosen_on=problem.answered("chosen on"),
         sweep=setup,
-        card=model_card(result, asdict(description)),
+        card=model_card(result, description),
         text=report_text(result),
     )
     if cures is not None:

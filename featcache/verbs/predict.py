@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
-from featcache.bundles.bundle import Description, read_bundle
+from featcache.bundles.bundle import read_bundle
+from featcache.bundles.description import Description
 from featcache.cache.contract import POOLINGS, Contract
 from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
@@ -128,6 +129,9 @@ class Predictor:
 
     def label(self, features: NDArray[np.float32]) -> list[Prediction]:
         """Label and probabilities of each row of the head's inputs (N, inputs)."""
+        if features.shape[1] != self.head.n_inputs:
+            msg = f"the head of {self.folder} takes {self.head.n_inputs:,} numbers, and its view gives {features.shape[1]:,}"
+            raise BundleError(msg, cure="Fit the head again; its cache makes that quick.")
         logits = self.head.logits(features).astype(np.float64)
         classes = self.classes
         task = SingleLabel(tuple(classes))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from featcache.evidence.verdict import Verdict
     from featcache.features.opened import FeatureSpace, open_space
     from featcache.runs.result import FitResult
-    from featcache.verbs.check import Checked, check
+    from featcache.verbs.check import Checked, check, check_labels
     from featcache.verbs.curves import Curves, curves
     from featcache.verbs.diagnose import diagnose
     from featcache.verbs.explain_miss import explain_miss
@@ -37,6 +37,7 @@ _HOMES = {
     "Predictor": "featcache.verbs.predict",
     "Verdict": "featcache.evidence.verdict",
     "check": "featcache.verbs.check",
+    "check_labels": "featcache.verbs.check",
     "curves": "featcache.verbs.curves",
     "diagnose": "featcache.verbs.diagnose",
     "explain_miss": "featcache.verbs.explain_miss",
@@ -63,6 +64,7 @@ __all__ = [
     "Predictor",
     "Verdict",
     "check",
+    "check_labels",
     "curves",
     "diagnose",
     "explain_miss",

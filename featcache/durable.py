@@ -215,6 +215,9 @@ def read_small(path: Path, largest: int = SMALL_BYTES, *, follow: bool = False) 
         largest: The most bytes that it may have.
         follow: Whether a symbolic link may stand for it.
 
+    Returns:
+        All of its bytes.
+
     Raises:
         NotAFileError: Something else is there, or the file is larger.
         OSError: It cannot be read or is not there.

@@ -47,11 +47,11 @@ def check(
       featcache check train.jsonl --test test.jsonl --label topic --backbone models/minilm --strict
     """
     from featcache.data.checks import leak_error
-    from featcache.verbs.check import check as verb
+    from featcache.verbs.check import check_labels
 
-    results = verb(
+    results = check_labels(
         sources(data),
-        label=list(labels),
+        labels=labels,
         validation=sources(validation) or None,
         test=sources(test) or None,
         text=text,

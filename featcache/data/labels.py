@@ -1,7 +1,6 @@
-"""Labels keep their type: strings stay strings, 0 and 1 stay integers, true and false stay
-booleans.
+"""Labels keep their type: strings stay strings, 0 and 1 integers, true and false booleans.
 
-CSV has no types, so a column in which every label is written as an integer (or as true/false) is
+CSV has no types, so a column in which every label is written as an integer (or as true or false) is
 read as such, over all files of a call together: a test file that happens to hold only "1" and "2"
 must not disagree with a training file that also holds "other".
 """
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,8 @@ from featcache.errors import ColumnError, LabelError
 
 Label = str | int | bool
 
-_INTEGER = re.compile(
-    r"0|-?[1-9][0-9]{0,17}"
-)  # "01" is a code, not a number, and so is one of 19 digits
+# "01" is a code, not a number, and so is one of 19 digits.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _BOOLEANS = {
     "true": True,
     "false": False,
@@ -33,62 +32,88 @@ _BOOLEANS = {
 }
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A label as it was read. untyped: it was written as text, so that its type is a guess."""
+
+    value: Label
+    untyped: bool
+
+
 def labels_of(
     tables: Sequence[Table], column: str, rows: Sequence[Sequence[int]]
 ) -> list[list[Label]]:
-    """Labels of the given rows of each table, all of one type.
+    """Read labels of some rows of each table, all of one type.
 
-    Raises ColumnError where a table lacks the column; LabelError, with row numbers, where labels
-    are missing, fractional, or of more than one type.
+    Args:
+        tables: The data of one call.
+        column: The column of the labels.
+        rows: Row numbers of each table.
+
+    Returns:
+        For each table the labels of its rows.
+
+    Raises:
+        ColumnError: A table lacks the column.
+        LabelError: Labels are missing, fractional, or of more than one type.
     """
-    cells = [_cells(table, column, chosen) for table, chosen in zip(tables, rows, strict=True)]
-    written = [value for part in cells for value, textual in part if textual]
-    convert: dict[str, Label] = {}
-    if any(isinstance(value, str) and not textual for part in cells for value, textual in part):
-        pass  # a file with types says that the labels are strings
-    elif written and all(_INTEGER.fullmatch(value) for value in written):
-        convert = {value: int(value) for value in written}
-    elif written and all(value in _BOOLEANS for value in written):
-        convert = {value: _BOOLEANS[value] for value in written}
-    labels = [
-        [convert.get(value, value) if textual else value for value, textual in part]
-        for part in cells
-    ]
-    kinds = sorted({type(value).__name__ for part in labels for value in part})
+    cells = [_cells(table, column, numbers) for table, numbers in zip(tables, rows, strict=True)]
+    types = _types_of([cell for part in cells for cell in part])
+    labels = [[_typed(cell, types) for cell in part] for part in cells]
+    kinds = sorted({type(label).__name__ for part in labels for label in part})
     if len(kinds) > 1:
         msg = f"column {column!r} mixes labels of the types {' and '.join(kinds)}"
         raise LabelError(msg, cure="Write all labels as one type.")
     return labels
 
 
-def _cells(table: Table, column: str, rows: Sequence[int]) -> list[tuple[Any, bool]]:
+def check_column(table: Table, column: str) -> None:
+    """Check that a table has the column of the labels.
+
+    Raises:
+        ColumnError: It has not; the message names the columns that it has.
+    """
     if column not in table.columns:
         names = ", ".join(repr(name) for name in table.columns)
         msg = f"{table.sources} has no column {column!r}; its columns are {names}"
         raise ColumnError(msg, cure="Name the labels' column with --label.")
-    textual = table.textual_rows()
-    missing: list[int] = []
-    cells: list[tuple[Any, bool]] = []
-    for row in rows:
-        value = table.columns[column][row]
-        if is_missing(value) or (isinstance(value, str) and not value.strip()):
-            missing.append(row)
-        else:
-            cells.append(
-                (str(value) if isinstance(value, str) else _plain(table, column, row), textual[row])
-            )
+
+
+def _types_of(cells: Sequence[_Cell]) -> dict[str, Label]:
+    """What each label that was written as text means; empty where all of them are strings."""
+    written = {cell.value for cell in cells if cell.untyped and isinstance(cell.value, str)}
+    typed_string = any(isinstance(cell.value, str) and not cell.untyped for cell in cells)
+    if typed_string:  # a file with types says that the labels are strings
+        return {}
+    if all(_INTEGER.fullmatch(value) for value in written):
+        return {value: int(value) for value in written}
+    if written <= _BOOLEANS.keys():
+        return {value: _BOOLEANS[value] for value in written}
+    return {}
+
+
+def _typed(cell: _Cell, types: dict[str, Label]) -> Label:
+    if cell.untyped and isinstance(cell.value, str):
+        return types.get(cell.value, cell.value)
+    return cell.value
+
+
+def _cells(table: Table, column: str, rows: Sequence[int]) -> list[_Cell]:
+    check_column(table, column)
+    values, untyped = table.columns[column], table.textual_rows()
+    missing = [row for row in rows if is_missing(values[row], blank=True)]
     if missing:
         noun = "label is" if len(missing) == 1 else "labels are"
         msg = f"{len(missing):,} {noun} missing in column {column!r}: {table.places(missing)}"
         raise LabelError(msg, cure="Label these rows or take them out of the file.")
-    return cells
+    return [_Cell(_plain(table, column, row), untyped[row]) for row in rows]
 
 
-def _plain(table: Table, column: str, row: int) -> int | bool:
-    """A label that is no string as Python's own int or bool; data frames turn whole numbers to
-    floats.
-    """
-    value = table.columns[column][row]
+def _plain(table: Table, column: str, row: int) -> Label:
+    """A label as Python's own str, int or bool; data frames turn whole numbers into floats."""
+    value: Any = table.columns[column][row]
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool | int):
@@ -96,5 +121,6 @@ def _plain(table: Table, column: str, row: int) -> int | bool:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     source, number = table.place(row)
-    msg = f"{source}, row {number}: the label {value!r} in column {column!r} is {type(value).__name__}"
+    kind = type(value).__name__
+    msg = f"{source}, row {number}: the label {value!r} in column {column!r} is {kind}"
     raise LabelError(msg, cure="Labels are strings, integers or booleans.")

@@ -16,6 +16,7 @@ from featcache.data.table import CHUNK_ROWS, SHOWN, Table, phrase
 from featcache.data.templates import Template
 from featcache.errors import ColumnError, TextError
 
+_MISSING_IN_PANDAS = {"NAType", "NaTType"}  # by name, without importing pandas
 _PRINTABLE = (
     bool,
     int,
@@ -228,13 +229,17 @@ def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) ->
     return str(value)
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: None, or the NaN, NA or NaT that data frames use for it."""
-    if value is None or type(value).__name__ in {
-        "NAType",
-        "NaTType",
-    }:  # pandas' own, without importing it
+def is_missing(value: Any, *, blank: bool = False) -> bool:
+    """Whether a cell is empty: None, or the NaN, NA or NaT that data frames use for it.
+
+    Args:
+        value: What the cell holds.
+        blank: Whether a string of white space counts as empty, too.
+    """
+    if value is None or type(value).__name__ in _MISSING_IN_PANDAS:
         return True
+    if blank and isinstance(value, str):
+        return not value.strip()
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -331,6 +330,9 @@ def _fit(
         reading: How its texts were read.
         folder: The run's folder.
         progress: Where progress is shown.
+
+    Returns:
+        The result, which is written to the folder too.
     """
     from featcache.evidence.label import evidence_of
     from featcache.runs.outcome import description_of, record_test_read, result_of
@@ -371,7 +373,7 @@ def _fit(
         doubted=evidence.mislabelled,
         chosen_on=problem.answered("chosen on"),
         sweep=setup,
-        card=model_card(result, asdict(description)),
+        card=model_card(result, description),
         text=report_text(result),
     )
     if cures is not None:

@@ -1,6 +1,4 @@
-"""Verbs: look after a cache. Which spaces are meant, which rows some data use; `cache/upkeep/` does
-the work.
-"""
+"""Verbs that look after a cache: which spaces and rows are meant; `cache/upkeep/` does the work."""
 
 from __future__ import annotations
 
@@ -10,6 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featcache.cache.folder import folders_in, spaces_in
 from featcache.cache.space import Space
@@ -97,35 +98,41 @@ def removals(
     unused_by: Any = None,
     reading: TextOptions | None = None,
 ) -> list[Removal]:
-    """What may go: leftovers always; spaces that are named, or not written for so many days; rows
-    not in the data.
+    """List what may go from a cache; nothing is removed (see `cache.upkeep.gc.collect`).
 
-    With `spaces`, the other conditions are about these alone. Nothing is removed: see
-    `cache.upkeep.gc.collect`.
-    Raises SpaceChoiceError for a name that no space has; InputError and its kin for data that
-    cannot be read.
+    Leftovers of killed processes always may, unless spaces are named.
+
+    Args:
+        spaces: Names of spaces, or their beginnings; other conditions are about these alone.
+        cache: The folder of the cache.
+        older_than_days: Only spaces that were not written for so many days.
+        unused_by: Data; only rows that are not in them.
+        reading: How the rows of `unused_by` become texts.
+
+    Returns:
+        Whole spaces, rows of spaces, and leftovers, each with its size and the reason.
+
+    Raises:
+        SpaceChoiceError: No space has the name.
+        InputError: The data cannot be read.
     """
-    place = Path(cache)
-    named = [pick_space(place, name) for name in spaces] if spaces else spaces_in(place)[0]
-    found: list[Removal] = []
-    keys = None
-    if unused_by is not None:
-        how = reading or TextOptions()
-        keys = row_keys(render(read(unused_by, encoding=how.encoding), how).rendered)
-    for one in {space.path: space for space in named}.values():
-        written = _last_written(one)
-        old = older_than_days is not None and datetime.now(tz=UTC) - written > _days(
-            older_than_days
-        )
-        if older_than_days is not None and not old:
-            continue
-        reason = f"last written {written:%Y-%m-%d}" if old else "named"
+    folder = Path(cache)
+    chosen = [pick_space(folder, name) for name in spaces] if spaces else spaces_in(folder)[0]
+    keys = None if unused_by is None else _keys_of(unused_by, reading)
+    removable: list[Removal] = []
+    for space in {space.path: space for space in chosen}.values():
+        written = _last_written(space)
+        reason = "named"
+        if older_than_days is not None:
+            if datetime.now(tz=UTC) - written <= _days(older_than_days):
+                continue
+            reason = f"last written {written:%Y-%m-%d}"
         if keys is not None:
-            removal = unused_rows(one, keys, "not in the data")
-            found += [] if removal is None else [removal]
-        elif old or spaces:
-            found.append(whole_space(one, reason))
-    return found + (leftovers(place) if not spaces else [])
+            rows = unused_rows(space, keys, "not in the data")
+            removable += [] if rows is None else [rows]
+        elif spaces or older_than_days is not None:
+            removable.append(whole_space(space, reason))
+    return removable if spaces else removable + leftovers(folder)
 
 
 def export(
@@ -141,48 +148,85 @@ def export(
     progress: Progress | None = None,
     pool: str | Sequence[str] | None = None,
 ) -> list[Path]:
-    """Copy features out of a space: kind "numpy" is a folder of .npy files, "hdf5" one plain HDF5
-    file.
+    """Copy features out of a space into plain files.
 
-    data: what to export, row for row and in this order (row i of each array is row i of the data);
-    all rows of the space where it is left out.  out: by default named after the space; ending in
-    .h5 it means "hdf5".
-    Returns the files written. Raises CacheMissError where texts are not cached; DamageError where
-    rows are damaged; MachineError where the disk refuses; InputError where `out` exists.
+    Args:
+        space: Its name, or the beginning of it.
+        out: The file or folder to write, by default named after the space.
+        kind: "numpy" for a folder of .npy files, "hdf5" for one file; by default as `out` ends.
+        data: What to export: row i of each array is row i of the data. By default all rows.
+        cache: The folder of the cache.
+        layers: Layers such as "0,3,6" or "all".
+        pooling: Poolings such as "mean,cls"; by default all that the space has.
+        reading: How the rows of `data` become texts.
+        progress: Where the work is shown.
+        pool: An older name of `pooling`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        CacheMissError: Texts are not in the space.
+        DamageError: Rows of the space are damaged.
+        MachineError: The disk refuses.
+        InputError: `out` exists.
     """
     names = pooling_named(pooling, pool)
-    found = pick_space(Path(cache), space)
-    kind = kind or ("hdf5" if out is not None and Path(out).suffix in {".h5", ".hdf5"} else "numpy")
-    target = (
-        Path(out)
-        if out is not None
-        else Path(found.name + (".h5" if kind == "hdf5" else "-features"))
-    )
-    if target.exists() and (kind == "hdf5" or not target.is_dir() or any(target.iterdir())):
-        msg = f"{target} exists already"
-        raise InputError(msg, cure="Name with --out a file or folder that does not exist yet.")
-    if data is None:
-        positions = found.first_positions()
-        if not len(positions):
-            msg = f"space {found.name} holds no rows"
-            raise CacheMissError(msg, cure=f"Add some: {recompute_command(found)}")
-    else:
-        how = reading or TextOptions()
-        positions = found.find(row_keys(render(read(data, encoding=how.encoding), how).rendered))
-        missing = int((positions < 0).sum())
-        if missing:
-            msg = f"{missing:,} of {len(positions):,} rows are not in space {found.name}"
-            raise CacheMissError(msg, cure=f"Add them: {recompute_command(found)}")
-    poolings = found.contract.poolings if names is None else parse_poolings(names)
-    views = [(layer, pooling) for layer in cached_layers(layers, found) for pooling in poolings]
-    for layer, pooling in views:
-        found.check_view(layer, pooling)
+    source = pick_space(Path(cache), space)
+    kind = kind or _kind_of(out)
+    target = _target(source, out, kind)
+    positions = _positions(source, data, reading)
+    poolings = source.contract.poolings if names is None else parse_poolings(names)
+    views = [(layer, pooling) for layer in cached_layers(layers, source) for pooling in poolings]
+    for layer, view_pooling in views:
+        source.check_view(layer, view_pooling)
     with Stage(progress or Silent(), "export", len(positions) * len(views)) as stage:
         columns = columns_of(
-            found, positions, views, lambda n_rows: stage.advance(n_rows, "rows × views")
+            source, positions, views, lambda n_rows: stage.advance(n_rows, "rows × views")
         )
         write = export_hdf5 if kind == "hdf5" else export_numpy
-        return write(target, found, columns)
+        return write(target, source, columns)
+
+
+def _kind_of(out: str | os.PathLike[str] | None) -> str:
+    """The kind of export that a file's ending means."""
+    is_hdf5 = out is not None and Path(out).suffix in {".h5", ".hdf5"}
+    return "hdf5" if is_hdf5 else "numpy"
+
+
+def _target(space: Space, out: str | os.PathLike[str] | None, kind: str) -> Path:
+    """Where to export to. Raises InputError for a file, or a folder with files, that exists."""
+    ending = ".h5" if kind == "hdf5" else "-features"
+    target = Path(space.name + ending) if out is None else Path(out)
+    is_free = not target.exists()
+    if kind == "numpy" and target.is_dir():
+        is_free = not any(target.iterdir())
+    if not is_free:
+        msg = f"{target} exists already"
+        raise InputError(msg, cure="Name with --out a file or folder that does not exist yet.")
+    return target
+
+
+def _positions(space: Space, data: Any, reading: TextOptions | None) -> NDArray[np.int64]:
+    """Places in the space of the rows of some data, or of all its rows, (N,)."""
+    if data is None:
+        positions = space.first_positions()
+        if not len(positions):
+            msg = f"space {space.name} holds no rows"
+            raise CacheMissError(msg, cure=f"Add some: {recompute_command(space)}")
+        return positions
+    positions = space.find(_keys_of(data, reading))
+    n_missing = int((positions < 0).sum())
+    if n_missing:
+        msg = f"{n_missing:,} of {len(positions):,} rows are not in space {space.name}"
+        raise CacheMissError(msg, cure=f"Add them: {recompute_command(space)}")
+    return positions
+
+
+def _keys_of(data: Any, reading: TextOptions | None) -> NDArray[np.uint8]:
+    """The keys of the texts of some data, (N, 16)."""
+    reading = reading or TextOptions()
+    return row_keys(render(read(data, encoding=reading.encoding), reading).rendered)
 
 
 def recompute_command(space: Space) -> str:
@@ -196,9 +240,7 @@ def recompute_command(space: Space) -> str:
 
 
 def _folders(cache: Path, name: str | None) -> list[Path]:
-    """The folders of a space, or of all there are, whatever state they are in; none in an empty
-    cache.
-    """
+    """The folders of a space, or of all, whatever state they are in; none in an empty cache."""
     folders = folders_in(cache)
     if not folders and (name is not None or not cache.is_dir()):
         msg = f"there is no feature space in {cache}"

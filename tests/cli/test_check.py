@@ -14,7 +14,7 @@ import pytest
 
 import featcache
 from featcache.data.checks import KINDS
-from featcache.errors import LeakError
+from featcache.errors import InputError, LeakError
 from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run, everything_below, sentences
 from tests.data.checks.planted import as_columns, two_topics
@@ -159,6 +159,11 @@ def test_several_labels_are_one_object_by_label(run: Run, in_folder: Path) -> No
         run("check", "two.csv", "--label", "label", "--label", "rare").stdout.count("\nfound      ")
         == 2
     )
+    from_python = featcache.check_labels("two.csv", labels=["label", "rare"])
+    objects = {label: {**result.to_json(), "seconds": 0} for label, result in from_python.items()}
+    assert objects == {label: {**result, "seconds": 0} for label, result in results.items()}
+    with pytest.raises(InputError, match="no label is named"):
+        featcache.check_labels("two.csv", labels=[])
 
 
 # -- cut texts -------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import featcache
 from featcache.bundles.bundle import read_bundle, save_bundle

@@ -256,8 +256,7 @@ def _folder(path: Path, split: str | None, encoding: str) -> Tables:
     """Return the tables of a saved data set, or of folders of text files, one for each class."""
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return _saved(path, split)
-    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    files = [file for folder in classes for file in sorted(folder.glob("*.txt"))]
+    files = _class_files(path)
     if split is not None or not files:
         msg = (
             f"{path} is a folder, but neither a saved data set nor folders of .txt files, "
@@ -272,6 +271,15 @@ def _folder(path: Path, split: str | None, encoding: str) -> Tables:
         }
 
     return _sliced(pick, len(files), str(path))
+
+
+def _class_files(path: Path) -> list[Path]:
+    """List the text files of each class's folder, in the order of classes and names."""
+    files: list[Path] = []
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir():
+            files += sorted(folder.glob("*.txt"))
+    return files
 
 
 def _saved(path: Path, split: str | None) -> Tables:

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import WAIT_SECONDS, locked, try_lock
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.naming import shard_files
+from featcache.cache.shard import Shard
 from featcache.errors import MachineError
 
 FOLDER = "claims"

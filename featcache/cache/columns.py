@@ -30,6 +30,7 @@ from featcache.cache.layout import (
     Role,
     dtype_of,
 )
+from featcache.cache.naming import shard_name
 from featcache.cache.numbers import (
     fact_checksums,
     kind_of,
@@ -135,6 +136,39 @@ def _ragged_columns(name: str, rows: RaggedRows) -> list[Column]:
         Column.of(OFFSETS + name, offsets),
         Column.of(CHECKSUMS + name, ragged_checksums(stored, offsets)),
     ]
+
+
+def write_shard(
+    folder: Path,
+    rows: CachedRows,
+    *,
+    contract: Contract,
+    provenance: Mapping[str, Any],
+    role: Role = "rows",
+) -> Path:
+    """Write one shard so that it is either whole under its final name or not there at all.
+
+    Args:
+        folder: The folder of the space.
+        rows: What to write.
+        contract: That of the space.
+        provenance: What made the rows: versions, device.
+        role: `addition` where the rows are in other files already.
+
+    Returns:
+        The shard's path; when it returns, the rows are on the disk.
+
+    Raises:
+        MachineError: The disk is full or fails; no file is left behind.
+    """
+    return write_shard_file(
+        folder,
+        shard_name(),
+        rows.columns(),
+        contract=contract,
+        provenance=provenance,
+        role=role,
+    )
 
 
 def write_shard_file(

@@ -10,7 +10,7 @@ from pathlib import Path
 from featcache.cache.contract import Contract
 from featcache.cache.files import repair_command
 from featcache.cache.identity import CONTRACT, read_contract
-from featcache.cache.shard import shard_files
+from featcache.cache.naming import shard_files
 from featcache.cache.space import Space
 from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
 

@@ -10,7 +10,7 @@ from featcache.cache.claims import FOLDER as CLAIMS
 from featcache.cache.claims import LOCK as CLAIMS_LOCK
 from featcache.cache.identity import CONTRACT, ORIGIN
 from featcache.cache.locks import LOCK, try_lock
-from featcache.cache.shard import shard_files
+from featcache.cache.naming import shard_files
 from featcache.durable import remove
 from featcache.errors import MachineError
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,62 +20,16 @@ import xxhash
 from numpy.typing import NDArray
 
 from featcache.cache import layout, rules
-from featcache.cache.columns import CachedRows, RaggedRows, write_shard_file
-from featcache.cache.contract import FORMAT, Contract
+from featcache.cache.columns import RaggedRows
+from featcache.cache.contract import FORMAT
+from featcache.cache.datasets import STEP, offsets_fit, read_pieces, read_rows
 from featcache.cache.files import CopiedFile, FileBytes, MappedFile, damaged, opened
 from featcache.cache.index import SealedIndex
 from featcache.cache.layout import CHECKSUMS, FACTS, INDEX, OFFSETS, ROW_CHECKSUMS, Extent, Header
 from featcache.cache.numbers import ragged_checksums, row_checksums, widen
 from featcache.errors import CacheMissError, DamageError, FormatError
 
-SUFFIX = ".h5"
-SEALED = "features.h5"
-# Bytes read and hashed together: they are still in the processor's cache when they are hashed
-STEP = 1 << 20
 _WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs less than one a row
-
-
-def shard_name() -> str:
-    """Make a name that no other shard has, so that no writer can replace a file of another."""
-    return f"shard-{uuid.uuid4().hex}{SUFFIX}"
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """List the files of a folder that are shards by their names, sorted, without hidden ones."""
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
-
-
-def write_shard(
-    folder: Path,
-    rows: CachedRows,
-    *,
-    contract: Contract,
-    provenance: Mapping[str, Any],
-    role: layout.Role = "rows",
-) -> Path:
-    """Write one shard so that it is either whole under its final name or not there at all.
-
-    Args:
-        folder: The folder of the space.
-        rows: What to write.
-        contract: That of the space.
-        provenance: What made the rows: versions, device.
-        role: `addition` where the rows are in other files already.
-
-    Returns:
-        The shard's path; when it returns, the rows are on the disk.
-
-    Raises:
-        MachineError: The disk is full or fails; no file is left behind.
-    """
-    return write_shard_file(
-        folder,
-        shard_name(),
-        rows.columns(),
-        contract=contract,
-        provenance=provenance,
-        role=role,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +247,7 @@ class Shard:
     def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Give rows of any dataset as they are stored, not checked; read and not mapped."""
         with opened(self.path) as (handle, _):
-            return _picked(CopiedFile(self.path, handle), self.extent(name), rows)
+            return read_rows(CopiedFile(self.path, handle), self.extent(name), rows)
 
     def index(self) -> SealedIndex:
         """Open the index of a sealed file; its blocks are checked when they are used."""
@@ -341,7 +294,7 @@ class Shard:
             raise damaged(self.path, f"its index leads to row {rows.max()} of {self.n_rows}")
 
     def _rows(self, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
-        return _picked(self._bytes(), extent, rows)
+        return read_rows(self._bytes(), extent, rows)
 
     def _view(self, name: str) -> NDArray[Any]:
         extent = self.extent(name)
@@ -361,34 +314,6 @@ class Shard:
                 return again._file  # noqa: SLF001 - of this class
         msg = f"{self.path} was removed while it was being read, by a merge, repair or gc"
         raise CacheMissError(msg, cure="Run the same command again.")
-
-
-def offsets_fit(offsets: NDArray[np.uint64], values: Extent) -> bool:
-    """Return True if offsets lead through a ragged dataset from its beginning to its end."""
-    ascending = bool((offsets[1:] >= offsets[:-1]).all())
-    return ascending and int(offsets[0]) == 0 and int(offsets[-1]) == values.shape[0]
-
-
-def read_pieces(handle: int, extent: Extent) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Read a dataset in pieces, each with the number of its first row.
-
-    Where the file has ended there are zeros.
-    """
-    n_rows = extent.shape[0]
-    width = extent.n_bytes // n_rows
-    step = max(STEP // width, 1)
-    for start in range(0, n_rows, step):
-        count = min(step, n_rows - start)
-        data = os.pread(handle, count * width, extent.offset + start * width)
-        data = data.ljust(count * width, b"\0")
-        yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
-
-
-def _picked(file: FileBytes, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of a dataset as they are stored, in the order in which they are wanted."""
-    width = extent.n_bytes // extent.shape[0]
-    data = np.ascontiguousarray(file.rows(extent.offset, width, rows))
-    return data.reshape(-1).view(extent.dtype).reshape(len(rows), *extent.shape[1:])
 
 
 def _read_header(path: Path, handle: int, place: int) -> Header:

@@ -19,7 +19,8 @@ import xxhash
 
 from featcache.cache.columns import CachedRows
 from featcache.cache.layout import USER_BLOCKS
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.naming import SEALED
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.data.keys import row_keys

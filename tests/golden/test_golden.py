@@ -1,4 +1,4 @@
-"""What format 1 wrote is read to the bit, and what a later format will have written is left alone."""
+"""What format 1 wrote is read to the bit, and what a later format has written is left alone."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from featcache.cache.identity import CONTRACT
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import LOCK, locked
+from featcache.cache.naming import SUFFIX, shard_files
 from featcache.cache.removal import remove_if_empty
-from featcache.cache.shard import SUFFIX, shard_files
 from featcache.cache.space import Space
 from featcache.cache.upkeep.repair import ASIDE
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place

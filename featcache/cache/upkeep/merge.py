@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache.checking import verify_shard
+from featcache.cache.naming import SEALED, shard_name
 from featcache.cache.provenance import merged
-from featcache.cache.shard import SEALED, Shard, shard_name
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.rewrite import RowSource, write_rows
 from featcache.durable import free_bytes, move, remove

@@ -24,9 +24,10 @@ from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origi
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import LOCK, locked
+from featcache.cache.naming import shard_files
 from featcache.cache.origin import BackboneOrigin
 from featcache.cache.provenance import Provenance
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.shard import Shard
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place
 from featcache.cache.upkeep.verify import (
     SpaceFault,

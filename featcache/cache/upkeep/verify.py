@@ -16,8 +16,9 @@ from featcache.cache.checking import Fault, faults
 from featcache.cache.contract import Contract
 from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origin
 from featcache.cache.layout import CHECKSUMS, FACTS, KEYS, OFFSETS
+from featcache.cache.naming import shard_files
 from featcache.cache.numbers import fact_checksums, row_checksums
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.shard import Shard
 from featcache.durable import TEMPORARY
 from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
 

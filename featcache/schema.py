@@ -30,6 +30,9 @@ def read(data: bytes, kind: type[Kind]) -> Kind:
         data: The bytes of the file.
         kind: A `msgspec.Struct`, a dataclass, or any type that `msgspec.convert` takes.
 
+    Returns:
+        An instance of the class.
+
     Raises:
         SchemaError: The bytes are no JSON, or not of this class.
     """
@@ -38,6 +41,12 @@ def read(data: bytes, kind: type[Kind]) -> Kind:
 
 def parse(data: bytes) -> Any:
     """Read JSON of bounded depth, without repeated keys and lone surrogates.
+
+    Args:
+        data: The bytes of the file.
+
+    Returns:
+        The value: lists, dictionaries, text, numbers, booleans, None.
 
     Raises:
         SchemaError: The bytes are no such JSON.
@@ -63,6 +72,13 @@ def parse(data: bytes) -> Any:
 
 def convert(value: Any, kind: type[Kind]) -> Kind:
     """Make parsed JSON an instance of a class.
+
+    Args:
+        value: What `parse` returned.
+        kind: As in `read`.
+
+    Returns:
+        An instance of the class.
 
     Raises:
         SchemaError: The value is not of this class; the message names the field.

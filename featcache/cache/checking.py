@@ -65,6 +65,9 @@ def faults(shard: Shard, progress: Progress = unheard) -> Iterator[Fault]:
         shard: The shard, opened by whichever of its headers is sound.
         progress: Called with the bytes read since it was last called.
 
+    Yields:
+        Fault: Each fault, in the order of the file's parts.
+
     Raises:
         MachineError: The disk fails.
     """

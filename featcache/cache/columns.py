@@ -190,6 +190,9 @@ def write_shard_file(
         provenance: What made the rows.
         role: `addition` where the rows are in other files already.
 
+    Returns:
+        The file; its rows are on the disk.
+
     Raises:
         MachineError: The disk is full or fails; no file is left behind.
     """
@@ -261,6 +264,15 @@ def write_hdf5(
     folder: Path, name: str, columns: Sequence[Column], attributes: Mapping[str, str]
 ) -> Path:
     """Write columns as an HDF5 file and nothing else.
+
+    Args:
+        folder: Where the file goes.
+        name: Its name.
+        columns: Its datasets.
+        attributes: Name -> text, of the file itself.
+
+    Returns:
+        The file.
 
     Raises:
         MachineError: The disk is full or fails.

@@ -36,6 +36,9 @@ def give_up(path: Path) -> None:
 def remove_if_empty(path: Path) -> None:
     """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it.
 
+    Args:
+        path: The folder of the space.
+
     Raises:
         MachineError: The disk refuses.
     """

@@ -96,6 +96,9 @@ class Shard:
             mapped: Read it through a memory map; else by copies, which a file that is cut short
                 meanwhile cannot end with SIGBUS.
 
+        Returns:
+            The shard.
+
         Raises:
             DamageError: Anything does not fit.
             FormatError: A later featcache wrote the file.
@@ -118,6 +121,12 @@ class Shard:
     @classmethod
     def open_damaged(cls, path: Path) -> Shard:
         """Open what may be a damaged shard, by its header or the copy, to see what of it is sound.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The shard, of which only the header and the keys' places are known to be right.
 
         Raises:
             DamageError: Neither header can be used, or not even the keys are there.
@@ -144,6 +153,12 @@ class Shard:
     def read(self, name: str) -> NDArray[Any]:
         """Give a whole dataset, mapped where the shard is, and held to its hash.
 
+        Args:
+            name: The dataset.
+
+        Returns:
+            The array, as it is stored.
+
         Raises:
             DamageError: It differs.
         """
@@ -161,6 +176,9 @@ class Shard:
             name: The dataset.
             verify: Hold it to its hash.
             into: An array of its shape and dtype to be filled, instead of a new one.
+
+        Returns:
+            The array.
 
         Raises:
             DamageError: It differs.
@@ -181,6 +199,13 @@ class Shard:
     def gather(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Give rows of a view as float32 (len(rows), H), each held to a checksum.
 
+        Args:
+            name: The view.
+            rows: Numbers of rows, int64 (M,).
+
+        Returns:
+            float32 (M, H).
+
         Raises:
             DamageError: A row differs; the message names the first.
         """
@@ -200,6 +225,13 @@ class Shard:
 
     def gather_ragged(self, name: str, rows: NDArray[np.int64]) -> RaggedRows:
         """Give rows of a ragged view, their values float32 (T, H), each held to a checksum.
+
+        Args:
+            name: The view.
+            rows: Numbers of rows, int64 (M,).
+
+        Returns:
+            M rows, in the order of `rows`.
 
         Raises:
             DamageError: A row differs, or the offsets do.
@@ -227,6 +259,12 @@ class Shard:
     def offsets(self, name: str) -> NDArray[np.int64]:
         """Where each row begins in a ragged view, and the end of the last; int64 (n_rows + 1,).
 
+        Args:
+            name: The view.
+
+        Returns:
+            int64 (n_rows + 1,).
+
         Raises:
             DamageError: They do not match their hash, or lead out of the view.
         """
@@ -236,6 +274,10 @@ class Shard:
 
     def check_offsets(self, name: str, offsets: NDArray[np.uint64]) -> None:
         """Refuse offsets that do not lead through a ragged view from its beginning to its end.
+
+        Args:
+            name: The view.
+            offsets: As they are stored, (n_rows + 1,).
 
         Raises:
             DamageError: They do not.
@@ -262,6 +304,12 @@ class Shard:
     def extent(self, name: str) -> Extent:
         """Where a dataset lies.
 
+        Args:
+            name: The dataset.
+
+        Returns:
+            Its place, shape and kind.
+
         Raises:
             DamageError: The file has no such dataset.
         """
@@ -272,6 +320,12 @@ class Shard:
     def pieces(self, name: str) -> Iterator[NDArray[Any]]:
         """Read a dataset from its first row to its last in pieces of about 1 MiB, not checked.
 
+        Args:
+            name: The dataset.
+
+        Yields:
+            NDArray[Any]: Some rows, as they are stored.
+
         Raises:
             MachineError: The disk fails.
         """
@@ -280,6 +334,9 @@ class Shard:
 
     def gap_bytes(self) -> Iterator[bytes]:
         """Read what lies between the datasets, as it is on the disk.
+
+        Yields:
+            bytes: The bytes of one gap, as far as the file reaches.
 
         Raises:
             MachineError: The disk fails.

@@ -93,6 +93,9 @@ class Space:
             mapped: Read through memory maps; else by copies, for file systems that others may
                 write to: a mapped file that is cut short ends its reader with SIGBUS.
 
+        Returns:
+            The space.
+
         Raises:
             CacheMissError: There is no space.
             DamageError: A header is damaged, or a file is of another contract.
@@ -117,6 +120,9 @@ class Space:
             name: The readable part of the space's name.
             contract: What determines its features.
             origin: Where its backbone is.
+
+        Returns:
+            The space.
 
         Raises:
             ContractError: A folder of that name holds another contract.
@@ -207,6 +213,10 @@ class Space:
 
     def check_view(self, layer: int, pooling: str) -> None:
         """Refuse a view that the space does not have.
+
+        Args:
+            layer: The layer's number.
+            pooling: The pooling's name.
 
         Raises:
             ContractError: The space lacks the layer or the pooling.
@@ -324,7 +334,7 @@ class Space:
 
     @contextlib.contextmanager
     def writing(self, waiting: Callable[[], None] = lambda: None) -> Iterator[tuple[Space, Claims]]:
-        """Be one of the space's writers.
+        """Join the space's writers.
 
         Merge, repair and gc wait for writers, and writers for them. What killed writers left is
         removed, and so is a space that got no row because the body raised.
@@ -333,7 +343,7 @@ class Space:
             waiting: Called once if others have to end first.
 
         Yields:
-            The space as it is then, and what it takes to share its rows.
+            tuple[Space, Claims]: The space as it is then, and the writer's claims on its rows.
 
         Raises:
             MachineError: The folder cannot be written or locked.
@@ -355,7 +365,17 @@ class Space:
 
     @contextlib.contextmanager
     def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Space]:
-        """Keep writers away; yields the space as it is then. Raises MachineError as `writing`."""
+        """Keep writers away, once they are done.
+
+        Args:
+            waiting: Called once if writers have to end first.
+
+        Yields:
+            Space: The space as it is then.
+
+        Raises:
+            MachineError: The folder cannot be written or locked.
+        """
         with locked(self.path / LOCK, shared=False, waiting=waiting):
             yield self.reopened()
 

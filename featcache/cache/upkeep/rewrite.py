@@ -59,6 +59,12 @@ class RowSource:
 
         A sound dataset is held to its hash, a faulty one row by row to the rows' checksums.
 
+        Args:
+            name: The dataset.
+
+        Yields:
+            NDArray[Any]: Kept rows of one piece, as they are stored.
+
         Raises:
             DamageError: The rows are not what they should be.
         """

@@ -367,8 +367,9 @@ class Shard:
             return self._file
         with contextlib.suppress(FileNotFoundError):
             again = Shard.open(self.path, mapped=self.mapped)
-            if again.header == self.header and again._file is not None:  # noqa: SLF001 - of this class
-                return again._file  # noqa: SLF001 - of this class
+            file = again._file  # noqa: SLF001 - a field of this class
+            if again.header == self.header and file is not None:
+                return file
         msg = f"{self.path} was removed while it was being read, by a merge, repair or gc"
         raise CacheMissError(msg, cure="Run the same command again.")
 

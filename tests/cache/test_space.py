@@ -165,7 +165,7 @@ def test_a_garbled_contract_is_damage(tmp_path: Path, text: str) -> None:
     assert caught.value.exit_code == 4
     healthy = make(tmp_path, contract(max_length=47))
     spaces, damaged = spaces_in(tmp_path)
-    assert [one.name for one in spaces] == [healthy.name]
+    assert [space.name for space in spaces] == [healthy.name]
     assert [str(space.path) in error.what for error in damaged] == [True]
     assert list(contracts_in(tmp_path)) == [healthy.path]
 

@@ -29,8 +29,7 @@ from torch.nn import functional
 
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
-from featcache.heads.kinds.logreg import C_PATH
-from featcache.heads.recipe import Recipe
+from featcache.heads.recipe import C_PATH, Recipe
 from featcache.heads.stack import Architecture
 from featcache.search.trial import Trial
 from featcache.tasks.metrics import scores

@@ -83,7 +83,7 @@ class Silent:
 
 
 class Terminal:
-    """Shows a bar with count, rate and time left on a terminal, and plain lines in a file or pipe."""
+    """Shows a bar with rate and time left on a terminal, and plain lines in a file or pipe."""
 
     def __init__(self, console: Console) -> None:
         """Show progress on `console`, which writes to stderr."""

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit on their time: workers share the cores.
+settings.register_profile("featcache", deadline=None, derandomize=True)
+settings.load_profile("featcache")
 
 # Before any library reads them: no test may reach a hub or be steered by the user's settings.
 for _name in [

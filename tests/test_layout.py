@@ -110,12 +110,35 @@ def test_no_verb_imports_another(path: Path) -> None:
         assert room != ["featcache", "verbs"] or name in NOUNS, f"{path}:{line}"
 
 
+TO_BE_SPLIT = {
+    "cache/shard.py",
+    "cache/space.py",
+    "extraction/engine.py",
+    "heads/kinds/runners.py",
+    "report/figures.py",
+    "runs/schema.py",
+    "verbs/predict.py",
+}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_one_file_is_one_idea(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 900  # to become 400
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) <= (900 if path.relative_to(PACKAGE).as_posix() in TO_BE_SPLIT else 400)
+    assert not any("fmt: skip" in line for line in lines)  # how long lines are is ruff's business
     assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), (
         "every module opens with what it is for"
     )
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    shared = {name for name, paths in homes.items() if len(paths) > 1}
+    assert shared <= {"View"}  # of cache/rules.py and features/views.py; to become none
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Attention for packed batches: texts laid end to end in one row, each attending to itself alone.
 
 Registered with Transformers' attention interface under the name `NAME`. A forward pass then needs
-no padding and no mask; which tokens belong together is told by the `PackLayout` that is in force while
-the model runs.
+no padding and no mask; the `PackLayout` in force while the model runs says which tokens belong
+together.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from featcache.backbone.device import cpu_flags
 NAME = "featcache_packed"
 _STEP = 32  # bfloat16 attention on CPUs likes key lengths that are a multiple of it
 _VECTOR = 16  # float32 numbers in a vector register of AVX512
-_SCORES = (
-    1 << 20
-)  # scores held at a time: more leave the processor's cache (measured: up to 4 times as slow)
+# Scores held at a time: more leave the processor's cache (measured: up to 4 times as slow).
+_SCORES = 1 << 20
 _FLASH = (torch.float16, torch.bfloat16)  # what FlashAttention's kernels take
 _MULTIPLIERS = {"avx512_bf16", "amx_bf16"}  # ways of a processor to multiply bfloat16
 _IGNORED = {
@@ -42,7 +41,13 @@ _IGNORED = {
 
 @dataclass(frozen=True)
 class Group:
-    """`count` neighbouring texts of `length` tokens each; the first token is the row's `start`-th."""
+    """Neighbouring texts of equal length in a packed row.
+
+    Attributes:
+        start: Place of the first token in the row.
+        count: Number of texts.
+        length: Tokens of each text.
+    """
 
     start: int
     count: int
@@ -51,16 +56,22 @@ class Group:
 
 @dataclass(frozen=True)
 class PackLayout:
-    """Texts of one packed row. lengths: tokens of each, in order."""
+    """Texts of one packed row.
+
+    Attributes:
+        lengths: Tokens of each text, in order.
+    """
 
     lengths: tuple[int, ...]
 
     @property
     def n_tokens(self) -> int:
+        """Tokens of all texts."""
         return sum(self.lengths)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
+        """Runs of neighbouring texts of equal length."""
         groups, start = [], 0
         for length, same in groupby(self.lengths):
             count = sum(1 for _ in same)
@@ -71,8 +82,15 @@ class PackLayout:
 
 @dataclass(frozen=True)
 class Rules:
-    """Who attends to whom in one layer, and how scores are made. sinks: (heads,); bias: (1, heads,
-    T, T).
+    """Which tokens attend to which in one layer, and how scores are made.
+
+    Attributes:
+        causal: Whether a token sees only those before it and itself.
+        window: Width of the sliding window in tokens; None without one.
+        scaling: Factor of the scores; None: 1 / sqrt(d).
+        softcap: Bound of the scores, reached by tanh; None without one.
+        sinks: Scores of a position that takes weight and has no value, (heads,); None without.
+        bias: What is added to the scores, (1, heads, T, T); None without.
     """
 
     causal: bool
@@ -84,18 +102,16 @@ class Rules:
 
     @property
     def plain(self) -> bool:
-        """Whether torch's own attention knows all of it."""
+        """Whether torch's own attention can follow all of these."""
         return self.softcap is None and self.sinks is None and self.bias is None
 
     def window_for(self, length: int) -> int | None:
-        """The sliding window, where texts are longer than it."""
+        """The sliding window, if texts of `length` tokens are longer than it."""
         return self.window if self.window is not None and self.window < length else None
 
 
 class _Current:
-    """What the attention function follows while a model runs. One model runs at a time in a
-    process.
-    """
+    """What attention follows while a model runs; one model runs at a time in a process."""
 
     layout: PackLayout | None = None
     calls = 0
@@ -103,7 +119,14 @@ class _Current:
 
 @contextlib.contextmanager
 def laid_out(layout: PackLayout) -> Iterator[None]:
-    """Attention follows `layout` in the body."""
+    """Have attention follow `layout` in the body.
+
+    Args:
+        layout: Texts of the packed row on which the model runs.
+
+    Yields:
+        None: Nothing.
+    """
     _Current.layout, _Current.calls = layout, 0
     try:
         yield
@@ -112,12 +135,12 @@ def laid_out(layout: PackLayout) -> Iterator[None]:
 
 
 def n_calls() -> int:
-    """How often the attention function was called under the last layout."""
+    """Count the calls of the attention function under the last layout."""
     return _Current.calls
 
 
 def register() -> str:
-    """Make the function known to Transformers. Returns its name there."""
+    """Register the attention function with Transformers and return its name there."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -139,13 +162,29 @@ def attend(
     position_bias: Tensor | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """Attention of one layer. query: (1, heads, T, d); key, value: (1, key heads, T, d). Returns
-    (1, T, heads, d).
+    """Attention of one layer, called by Transformers.
 
-    Raises ValueError for whatever it does not know how to honour: the self-check then falls back to
-    padding.
+    Args:
+        module: The model's attention module.
+        query: Queries, (1, heads, T, d).
+        key: Keys, (1, key heads, T, d).
+        value: Values, (1, key heads, T, d).
+        attention_mask: Must be None.
+        scaling: Factor of the scores.
+        is_causal: Whether a token sees only those before it; None: what the module says.
+        sliding_window: Width of the sliding window in tokens.
+        softcap: Bound of the scores.
+        s_aux: Attention sinks, (heads,).
+        position_bias: Added to the scores, (1, heads, T, T).
+        **others: Other arguments of Transformers' interface.
+
+    Returns:
+        The result, (1, T, heads, d), and None for the weights, which are not computed.
+
+    Raises:
+        ValueError: An argument cannot be honoured; the check of the model then chooses padding.
     """
-    unknown = [name for name, given in others.items() if given is not None and name not in _IGNORED]
+    unknown = [name for name, value in others.items() if value is not None and name not in _IGNORED]
     if attention_mask is not None or unknown:
         msg = f"packed attention cannot honour {unknown or 'a mask'}"
         raise ValueError(msg)
@@ -171,21 +210,19 @@ def _one_node(
     sinks: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """Attention as one operator, for torch.compile: the layout is read when it runs, not when it is
-    compiled.
-    """
-    return _attention(
-        query[0], key[0], value[0], Rules(causal, window, scaling, softcap, sinks, bias)
-    ).unsqueeze(0)
+    """Attention as one operator for torch.compile: the layout is read when it runs."""
+    rules = Rules(causal, window, scaling, softcap, sinks, bias)
+    return _attention(query[0], key[0], value[0], rules).unsqueeze(0)
 
 
 @_one_node.register_fake
-def _shape_of_it(query: Tensor, _key: Tensor, value: Tensor, *_others: object) -> Tensor:
+def _output_shape(query: Tensor, _key: Tensor, value: Tensor, *_others: object) -> Tensor:
+    """An empty result, (1, T, heads, d), from which torch.compile learns the shape."""
     return query.new_empty((1, query.shape[2], query.shape[1], value.shape[3]))
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
-    """Of (heads, T, d) to (T, heads, d). Tokens behind the layout's last text get zeros."""
+    """Attention from (heads, T, d) to (T, heads, d); tokens behind the last text get zeros."""
     layout = _Current.layout
     if layout is None:
         msg = "packed attention runs where a layout says which tokens belong together"
@@ -195,23 +232,26 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, rules: Rules) -> Tensor:
         return _varlen(q, k, v, layout, rules)
     out = torch.empty((q.shape[1], q.shape[0], v.shape[2]), dtype=q.dtype, device=q.device)
     by_hand = not rules.plain or _products_are_faster(q)
+    compute = _by_hand if by_hand else _sdpa
     for group in layout.groups:
-        for some in _portions(group, q) if by_hand else (group,):
-            states = _by_hand(q, k, v, some, rules) if by_hand else _sdpa(q, k, v, some, rules)
-            span = out[some.start : some.start + some.count * some.length]
-            span.view(some.count, some.length, *span.shape[1:]).copy_(states.transpose(1, 2))
+        for part in _portions(group, q) if by_hand else (group,):
+            states = compute(q, k, v, part, rules)  # (count, heads, length, d)
+            span = out[part.start : part.start + part.count * part.length]
+            # (count * length, heads, d) -> (count, length, heads, d)
+            span = span.view(part.count, part.length, *span.shape[1:])
+            span.copy_(states.transpose(1, 2))
     out[layout.n_tokens :] = 0
     return out
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: PackLayout, rules: Rules) -> Tensor:
-    """All texts in one kernel, on a GPU (FlashAttention 2, Dao 2023, as PyTorch carries it).
-    Causal: (W - 1, 0).
-    """
+    """All texts in one kernel on a GPU: FlashAttention 2 (Dao 2023) as PyTorch carries it."""
     from torch.nn.attention.varlen import varlen_attn
 
     starts = torch.tensor((0, *accumulate(layout.lengths)), dtype=torch.int32, device=q.device)
-    longest, back = max(layout.lengths), -1 if rules.window is None else rules.window - 1
+    longest = max(layout.lengths)
+    back = -1 if rules.window is None else rules.window - 1  # tokens seen before; -1: all
+    ahead = 0 if rules.causal else back
     out = varlen_attn(
         q.transpose(0, 1),
         k.transpose(0, 1),
@@ -221,16 +261,16 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: PackLayout, rules: Rules) -
         longest,
         longest,
         scale=rules.scaling,
-        window_size=(back, 0 if rules.causal else back),
+        window_size=(back, ahead),
         enable_gqa=q.shape[0] != k.shape[0],
     )
     return cast("Tensor", out)  # a tuple only where more is asked for
 
 
 def _products_are_faster(q: Tensor) -> bool:
-    """Whether two matrix products and a softmax beat torch's own attention.
+    """Whether two matrix products and a softmax are faster than torch's own attention.
 
-    They do, by 1.3 to 3 times, in bfloat16 on CPUs that multiply it in vector registers
+    They are, by 1.3 to 3 times, in bfloat16 on CPUs that multiply it in vector registers
     (AVX512-BF16), for texts of 6 to 400 tokens and heads of 32 to 128; with matrix registers (AMX)
     torch's own is faster for most lengths.
     """
@@ -242,11 +282,11 @@ def _products_are_faster(q: Tensor) -> bool:
 
 
 def _portions(group: Group, q: Tensor) -> Iterator[Group]:
-    """A group's texts, so many at a time that their scores stay in the processor's cache.
+    """Parts of a group whose scores fit in the processor's cache.
 
-    Sizes have two binary digits that are not zero, at most: oneDNN keeps the code that it makes for
-    each size of a product, up to 1,024 of them, which was hundreds of MiB after a million texts in
-    groups of any size.
+    Their sizes have at most two binary digits that are not zero: oneDNN keeps the code that it
+    makes for each size of a product, up to 1,024 of them, which was hundreds of MiB after a million
+    texts in groups of any size.
     """
     heads, _, width = q.shape
     step = max(1, _SCORES // (heads * group.length * max(group.length, width)))
@@ -260,9 +300,7 @@ def _portions(group: Group, q: Tensor) -> Iterator[Group]:
 
 
 def _texts(states: Tensor, group: Group, n_keys: int) -> Tensor:
-    """(heads, T, d) -> (count, heads, n_keys, d) without a copy; n_keys may reach into the texts
-    behind.
-    """
+    """(heads, T, d) -> (count, heads, n_keys, d), not copied; n_keys may reach into later texts."""
     heads, _, width = states.shape
     by_head, by_token, by_width = states.stride()
     return states.as_strided(
@@ -273,15 +311,16 @@ def _texts(states: Tensor, group: Group, n_keys: int) -> Tensor:
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Tensor:
-    """Attention by torch; in bfloat16 on a CPU with key lengths rounded up, where there are tokens
-    behind.
+    """Torch's attention on a group, (count, heads, length, d).
+
+    In bfloat16 on a CPU the number of keys is rounded up, if there are tokens behind the group.
     """
     n_keys, window = group.length, rules.window_for(group.length)
     if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not rules.causal and window is None:
         longer = -(-group.length // _STEP) * _STEP
         if group.start + (group.count - 1) * group.length + longer <= k.shape[1]:
             n_keys = longer
-    causal = rules.causal and window is not None  # a mask of our own; else torch's
+    causal = rules.causal and window is not None  # torch makes the causal mask if it is alone
     mask = _mask(group.length, n_keys, causal=causal, window=window, dtype=q.dtype, device=q.device)
     return functional.scaled_dot_product_attention(
         _texts(q, group, group.length),
@@ -304,17 +343,14 @@ def _mask(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor | None:
-    """Additive mask (length or 1, n_keys), or None where all is seen. Window as Transformers means
-    it.
-    """
+    """Additive mask, (length or 1, n_keys), or None where every token sees all others."""
     if window is None and not causal:
         if n_keys == length:
             return None
         seen = torch.arange(n_keys, device=device).unsqueeze(0) < length
     else:
-        back = torch.arange(length, device=device).unsqueeze(1) - torch.arange(
-            n_keys, device=device
-        ).unsqueeze(0)
+        tokens = torch.arange(length, device=device).unsqueeze(1)  # (length, 1)
+        back = tokens - torch.arange(n_keys, device=device).unsqueeze(0)  # (length, n_keys)
         seen = (back >= 0) if causal else torch.ones_like(back, dtype=torch.bool)
         if window is not None:
             seen &= back.abs() < window
@@ -322,17 +358,16 @@ def _mask(
 
 
 def _by_hand(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Tensor:
-    """Attention as products and a softmax, with what torch's own does not know: capped scores,
-    sinks, a bias.
+    """Attention as products and a softmax on a group, (count, heads, length, d).
+
+    It can also cap scores and add sinks or a bias, which torch's own cannot.
     """
-    queries, keys, values = (_texts(one, group, group.length) for one in (q, k, v))
+    queries = _texts(q, group, group.length)  # (count, heads, length, d)
+    keys = _texts(k, group, group.length)  # (count, key heads, length, d)
+    values = _texts(v, group, group.length)
     count, heads, length, width = queries.shape
-    shared = (
-        count,
-        keys.shape[1],
-        -1,
-        length,
-    )  # queries that share their keys lie below each other
+    # Queries that share their keys lie below each other: (count, key heads, sharing * length, ...)
+    shared = (count, keys.shape[1], -1, length)
     scale = width**-0.5 if rules.scaling is None else rules.scaling
     scores = (queries * scale).reshape(*shared[:3], width) @ keys.transpose(2, 3)
     scores = scores.view(count, heads, length, length)
@@ -352,9 +387,9 @@ def _by_hand(q: Tensor, k: Tensor, v: Tensor, group: Group, rules: Rules) -> Ten
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """Softmax of the last dimension in float32, in the way that torch's CPU kernels do fastest.
+    """Softmax of the last dimension in float32, as torch's CPU kernels do it fastest.
 
-    For bfloat16 and for rows shorter than a vector register these work number by number, 2 to 4
+    For bfloat16, and for rows shorter than a vector register, these work number by number, 2 to 4
     times as slow.
     """
     if scores.device.type != "cpu" or scores.shape[-1] >= _VECTOR:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of N texts end to end. offsets: (N + 1,), row i is `ids[offsets[i]:offsets[i +
-    1]]`.
+    """Token ids of N texts.
+
+    Attributes:
+        ids: The ids of all texts, end to end.
+        offsets: Where texts begin, (N + 1,): text i is `ids[offsets[i]:offsets[i + 1]]`.
+        truncated: Whether a text lost tokens, bool (N,).
     """
 
     ids: NDArray[np.int64]
@@ -30,24 +34,33 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text, (N,)."""
         return np.diff(self.offsets)
 
     def row(self, number: int) -> NDArray[np.int64]:
+        """Token ids of one text, (T,)."""
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
 
 def tokenize(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int
 ) -> Tokens:
-    """Token ids of N texts, special tokens added, cut to `max_length` on the tokenizer's truncation
-    side.
+    """Turn texts into tokens, special ones included, cut on the tokenizer's truncation side.
 
-    `truncated[i]` says whether text i lost tokens. Raises TextError, with the place in `texts`,
-    where the tokenizer makes no token at all of a text.
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: N texts.
+        max_length: Most tokens of a text.
+
+    Returns:
+        The tokens, in the order of `texts`.
+
+    Raises:
+        TextError: The tokenizer makes no token at all of a text.
     """
     if _is_plain(tokenizer):
         encodings = _encodings(tokenizer, list(texts), max_length)
-        rows = [np.array(one.ids, dtype=np.int64) for one in encodings]
+        rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     else:
         encoded = tokenizer(
             list(texts),
@@ -59,7 +72,7 @@ def tokenize(
             return_token_type_ids=False,
         )
         encodings = encoded.encodings
-        rows = [np.array(one, dtype=np.int64) for one in encoded["input_ids"]]
+        rows = [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     if (lengths == 0).any():
         place = int(np.flatnonzero(lengths == 0)[0])
@@ -82,9 +95,7 @@ def _is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _encodings(tokenizer: Any, texts: list[str], max_length: int) -> Sequence[Any]:
-    """What the tokenizer's own call would ask its backend for, without the places of the tokens in
-    the texts.
-    """
+    """What the tokenizer's own call asks of its backend, without the places of tokens in texts."""
     from transformers.tokenization_utils_base import TruncationStrategy
     from transformers.utils.generic import PaddingStrategy
 
@@ -110,9 +121,9 @@ def _truncated(
     lengths: NDArray[np.int64],
     max_length: int,
 ) -> NDArray[np.bool_]:
+    """Which texts lost tokens, bool (N,)."""
     truncated = np.zeros(len(texts), dtype=np.bool_)
-    # A text of exactly max_length tokens may or may not have had more: only these are looked at
-    # again.
+    # Only a text of max_length tokens may have had more.
     for row in np.flatnonzero(lengths >= max_length).tolist():
         if encodings is not None:
             truncated[row] = len(encodings[row].overflowing) > 0
@@ -123,8 +134,13 @@ def _truncated(
 
 
 def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row numbers by falling length: what does not fit in memory shows at once, and no time
-    estimate is rosy.
+    """Order rows by falling length: what does not fit in memory shows at once.
+
+    Args:
+        lengths: Tokens of each row, (N,).
+
+    Returns:
+        Row numbers, (N,).
     """
     return np.argsort(-lengths, kind="stable")
 
@@ -132,10 +148,18 @@ def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def padded(
     tokens: Tokens, rows: NDArray[np.int64], padding: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids and mask of a batch, each (B, T), padded on the right with the id `padding`.
+    """Lay out a batch with padding on the right.
 
-    On the right, because positions then start at 0 for every family without being told
-    (left padding without position ids is off by 3 to 7 for BERT, GPT-2 and MPNet).
+    On the right, because positions then start at 0 in every family without position ids (padding on
+    the left without them is off by 3 to 7 for BERT, GPT-2 and MPNet).
+
+    Args:
+        tokens: Tokens of all rows.
+        rows: Numbers of the rows of the batch, (B,).
+        padding: The token id to fill up with.
+
+    Returns:
+        Ids and mask, each int64 (B, T); the mask is 1 for tokens and 0 for padding.
     """
     width = int(tokens.lengths[rows].max())
     ids = np.full((len(rows), width), padding, dtype=np.int64)

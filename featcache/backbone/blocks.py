@@ -1,5 +1,4 @@
-"""States of layers as they appear, so that they can be pooled and let go, and nothing above the
-highest is computed.
+"""States of layers as they appear: pooled and let go, and nothing above the highest is computed.
 
 The state of layer i is what goes into the model's block i, and that of the last layer is what the
 model gives in the end (after its final norm, which a hook on the last block would miss). Which
@@ -21,8 +20,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Blocks:
-    """A model's blocks in the order of their calls; ALBERT has one module, which is called n_layers
-    times.
+    """The blocks of a model.
+
+    Attributes:
+        modules: The modules in the order of their calls; ALBERT has one for all layers.
+        n_layers: How often they are called in all.
     """
 
     modules: tuple[torch.nn.Module, ...]
@@ -30,31 +32,37 @@ class Blocks:
 
 
 class _EnoughError(Exception):
-    """Ends a forward pass whose remaining layers nobody asked for."""
+    """Ends a forward pass whose remaining layers are not needed."""
 
 
 def find_blocks(model: torch.nn.Module, device: str) -> Blocks | None:
-    """The blocks of a model, or None where no list of modules takes in just the states that
-    Transformers reports.
+    """Find the blocks of a model by running two tokens.
+
+    Args:
+        model: The model, on its device.
+        device: The device.
+
+    Returns:
+        The blocks; None where no list of modules takes in just the states that Transformers
+        reports.
     """
-    lists = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module)
-    ]
-    seen: list[list[Tensor]] = [[] for _ in lists]
+    lists = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module):
+            lists.append(module)
+    seen: list[list[Tensor]] = [[] for _ in lists]  # inputs of the modules of each list
+    ids = torch.tensor([[1, 2]], device=device)
     try:
         with contextlib.ExitStack() as hooks:
             for children, states in zip(lists, seen, strict=True):
                 for child in set(children):
                     hooks.enter_context(_before(child, states))
-            ids = torch.tensor([[1, 2]], device=device)
             with torch.inference_mode():
                 mask = torch.ones_like(ids)
                 output = model(
                     input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True
                 )
-        expected, last = output.hidden_states, output.last_hidden_state
+        expected, last = output.hidden_states, output.last_hidden_state  # each (1, 2, H)
     except Exception:
         return None
     if not torch.equal(expected[-1], last):
@@ -71,8 +79,13 @@ def run(
     inputs: dict[str, Tensor],
     take: dict[int, Callable[[Tensor], None]],
 ) -> None:
-    """One forward pass. take: for each layer that is asked for, what is given its state, (B, T, H),
-    as it appears.
+    """Run one forward pass and hand out states of layers as they appear.
+
+    Args:
+        model: The model.
+        blocks: Its blocks; None: all states are kept until the model is through.
+        inputs: What the model is called with.
+        take: For each layer that is needed, a function that is called with its state, (B, T, H).
     """
     if blocks is None:
         states = model(**inputs, output_hidden_states=True, return_dict=True).hidden_states
@@ -89,7 +102,9 @@ def run(
         if layer == highest:
             raise _EnoughError
 
-    handles = [one.register_forward_pre_hook(look, with_kwargs=True) for one in blocks.modules]
+    handles = [
+        module.register_forward_pre_hook(look, with_kwargs=True) for module in blocks.modules
+    ]
     try:
         output = model(**inputs, return_dict=True)
     except _EnoughError:
@@ -103,7 +118,7 @@ def run(
 
 @contextlib.contextmanager
 def _before(module: torch.nn.Module, states: list[Tensor]) -> Iterator[None]:
-    """In the body, what goes into the module is added to `states`."""
+    """Add what goes into the module in the body to `states`."""
 
     def keep(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         with contextlib.suppress(KeyError, AttributeError):
@@ -117,5 +132,6 @@ def _before(module: torch.nn.Module, states: list[Tensor]) -> Iterator[None]:
 
 
 def _states_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The hidden states among a block's arguments, (B, T, H)."""
     states: Tensor = args[0] if args else kwargs["hidden_states"]
     return states

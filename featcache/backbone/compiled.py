@@ -2,8 +2,8 @@
 
 Weights are frozen into the compiled code, layers that are not needed fall away as dead code, and
 attention stays one operator that reads the layout of the batch when it runs (`attention.py`).
-PyTorch keeps what it compiled on the disk. Nothing is taken on trust: the compiled model is compared
-with the one it was made from.
+PyTorch keeps what it compiled on the disk. Nothing is taken on trust: the compiled model is
+compared with the one it was made from.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Compiled:
 
     @property
     def min_tokens(self) -> int:
-        """Tokens from which on a batch runs faster compiled, filled up, than uncompiled as it is."""
+        """Tokens from which on a batch runs faster compiled and filled up than uncompiled."""
         return round(_MIN_SHARE * self.n_tokens)
 
     def states(self, backbone: Backbone, texts: Sequence[NDArray[np.int64]]) -> dict[int, Tensor]:
@@ -58,7 +58,7 @@ class Compiled:
             texts: Token ids of each text, (T,), at most `n_tokens` together.
 
         Returns:
-            States by layer, each (1, n_tokens, H), the texts end to end and the filling behind them.
+            States by layer, each (1, n_tokens, H): the texts end to end, then the filling.
         """
         lengths = tuple(map(len, texts))
         filling = [texts[-1][:1]] * (self.n_tokens - sum(lengths))  # texts of one token

@@ -1,5 +1,4 @@
-"""Which device and number type a pass uses, found out without importing torch where that is
-possible.
+"""Which device and number type a pass uses; torch is imported only where that takes it.
 
 bfloat16 is chosen where the hardware multiplies it natively (AMX, AVX512-BF16, ARM's BF16, CUDA >=
 8.0). Measured on 2 cores with AVX512-BF16: a 2,048 x 384 x 1,536 product runs at 988 GFLOP/s in
@@ -19,28 +18,46 @@ from featcache.errors import MachineError
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def resolve_device(asked: str) -> str:
-    """`auto` becomes cuda, mps or cpu, in this order; anything else is checked to be there.
+def resolve_device(requested: str) -> str:
+    """Choose the device of a pass.
 
-    Raises MachineError where the device asked for is not available.
+    Args:
+        requested: "cpu", "cuda", "mps", or "auto" for the first of cuda, mps and cpu there is.
+
+    Returns:
+        The device.
+
+    Raises:
+        MachineError: The requested device is not available.
     """
-    if asked == "cpu" or (asked == "auto" and not _may_have_accelerator()):
+    if requested == "cpu" or (requested == "auto" and not _may_have_accelerator()):
         return "cpu"
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if asked == "auto":
-        return next((name for name, there in available.items() if there), "cpu")
-    if not available.get(asked, False):
-        msg = f"the device {asked!r} is not available: PyTorch does not find one on this machine"
+    if requested == "auto":
+        return next((name for name, exists in available.items() if exists), "cpu")
+    if not available.get(requested, False):
+        msg = (
+            f"the device {requested!r} is not available: PyTorch does not find one on this machine"
+        )
         raise MachineError(msg, cure="Use --device cpu, or install a PyTorch built for the device.")
-    return asked
+    return requested
 
 
-def resolve_dtype(asked: str, device: str) -> str:
-    """`auto` becomes bfloat16 where the device multiplies it natively, else float32."""
-    if asked != "auto":
-        return asked
+def resolve_dtype(requested: str, device: str) -> str:
+    """Choose the number type of a pass.
+
+    Args:
+        requested: A type, or "auto" for bfloat16 where the device multiplies it natively and
+            float32 elsewhere.
+        device: cpu, cuda or mps.
+
+    Returns:
+        The number type.
+    """
+    if requested != "auto":
+        return requested
     if device == "cuda":
         import torch
 
@@ -49,13 +66,14 @@ def resolve_dtype(asked: str, device: str) -> str:
 
 
 def _may_have_accelerator() -> bool:
-    """False only where there is surely none, so that torch need not be imported to hear "no"."""
+    """Return False only if there is surely none, so that torch need not be imported to know."""
     if platform.system() != "Linux":
         return True
     return any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
 
 
 def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively."""
     if platform.system() == "Darwin":
         answer = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16"],
@@ -69,7 +87,7 @@ def _cpu_has_bfloat16() -> bool:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """What Linux says that the processor can do, such as "avx512_bf16"; empty on other systems.
+    """Features of the processor on Linux, such as "avx512_bf16"; empty on other systems.
 
     Products in bfloat16 are left out where oneDNN was told not to use them: it would emulate them.
     """

@@ -1,7 +1,7 @@
 """What a configuration says about an architecture: depth, width, longest text, encoder or decoder.
 
-Asked of Transformers' own `AutoConfig`, which knows each family's names for these, and remembered
-by the content of the configuration: a rerun that finds every row in the cache imports no
+Transformers' own `AutoConfig` knows each family's names for these. What it says is remembered by
+the content of the configuration, so a rerun that finds every row in the cache does not import
 Transformers at all.
 """
 
@@ -20,8 +20,8 @@ from featcache.errors import BackboneError, first_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# These families number positions from padding_idx + 1, so that many rows of their table are no
-# position.
+# These families number positions from padding_idx + 1, so their tables have that many rows more
+# than positions.
 _SHIFTED_POSITIONS = {
     "camembert",
     "data2vec-text",
@@ -41,8 +41,13 @@ _NO_LIMIT = 10**6  # tokenizers say "no limit" with numbers such as 1e30
 
 @dataclass(frozen=True)
 class Facts:
-    """n_layers: blocks, without the embedding output. limit: most tokens of one text, None without
-    a limit.
+    """Facts of an architecture.
+
+    Attributes:
+        n_layers: Number of blocks, without the embedding output.
+        hidden_size: Width of a state.
+        limit: Most tokens of one text; None without a limit.
+        decoder: Whether it is a causal language model.
     """
 
     n_layers: int
@@ -52,10 +57,19 @@ class Facts:
 
 
 def facts_of(folder: Path, memory: Memory, *, trust_remote_code: bool = False) -> Facts:
-    """Facts of the model in a folder.
+    """Read the facts of the model in a folder, or remember them.
 
-    Raises BackboneError for a model type that the installed Transformers does not know, or one
-    without text.
+    Args:
+        folder: The model's folder.
+        memory: Remembers facts between runs.
+        trust_remote_code: Whether Python code in the folder may run.
+
+    Returns:
+        The facts.
+
+    Raises:
+        BackboneError: The installed Transformers does not know the type of the model, or the model
+            takes no text.
     """
     raw = json.dumps([read_config(folder), _tokenizer_limit(folder)], sort_keys=True)
     name = f"facts {version('transformers')} {hashlib.sha256(raw.encode()).hexdigest()}"
@@ -68,6 +82,7 @@ def facts_of(folder: Path, memory: Memory, *, trust_remote_code: bool = False) -
 
 
 def _read_facts(folder: Path, *, trust_remote_code: bool) -> Facts:
+    """Facts as Transformers reads them."""
     from transformers import AutoConfig
 
     try:
@@ -75,26 +90,30 @@ def _read_facts(folder: Path, *, trust_remote_code: bool) -> Facts:
         text = config.get_text_config()
         n_layers, hidden_size = int(text.num_hidden_layers), int(text.hidden_size)
     except (ValueError, KeyError, AttributeError, OSError) as error:
-        msg = f"{folder / 'config.json'} describes no text model that Transformers can load: {first_line(error)}"
+        reason = f"no text model that Transformers can load: {first_line(error)}"
         raise BackboneError(
-            msg, cure="Give a text model; a newer one may need a newer Transformers."
+            f"{folder / 'config.json'} describes {reason}",
+            cure="Give a text model; a newer one may need a newer Transformers.",
         ) from error
     return Facts(n_layers, hidden_size, _limit(text, folder), _is_decoder(config))
 
 
 def _limit(config: PretrainedConfig, folder: Path) -> int | None:
+    """Most tokens of one text."""
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         if config.model_type in _SHIFTED_POSITIONS:
             padding = getattr(config, "pad_token_id", None)
-            return positions - (1 if padding is None else padding) - 1
+            if padding is None:
+                padding = 1
+            return positions - padding - 1
         return positions
-    # Relative positions (T5): the table has no end, and the tokenizer says what the model was
-    # trained on.
+    # Relative positions (T5) have no end; the tokenizer says what the model was trained on.
     return _tokenizer_limit(folder)
 
 
 def _tokenizer_limit(folder: Path) -> int | None:
+    """Most tokens of one text according to the tokenizer."""
     try:
         limit = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get(
             "model_max_length"
@@ -105,9 +124,7 @@ def _tokenizer_limit(folder: Path) -> int | None:
 
 
 def _is_decoder(config: PretrainedConfig) -> bool:
-    """Whether a text's last token sees the whole text and its first only itself: a causal language
-    model.
-    """
+    """Whether this is a causal language model, whose last token alone sees the whole text."""
     from transformers.models.auto import modeling_auto
 
     if config.is_encoder_decoder:

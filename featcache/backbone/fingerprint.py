@@ -77,8 +77,20 @@ _BESIDE_VOCABULARIES = (
     "word_pronunciation.json",
 )
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_SETTLED_SECONDS = (
-    2.0  # file systems stamp times in steps of up to 2 s (FAT); younger files are not memoised
+# File systems stamp times in steps of up to 2 s (FAT); younger files are not remembered.
+_SETTLED_SECONDS = 2.0
+_HUB_FILES = (
+    "*.json",
+    "*.txt",
+    "*.model*",
+    "*.spm",
+    "*.tiktoken",
+    "*.codes",
+    "*.bpe",
+    "*.tokenizer",
+    "*.py",
+    "*.safetensors",
+    "*.safetensors.index.json",
 )
 
 
@@ -91,8 +103,14 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identity of a model folder. Digests are SHA-256, 64 hex digits; `code` only with Python files
-    of its own.
+    """Identity of a model folder. Digests are SHA-256, 64 hex digits.
+
+    Attributes:
+        weights: Digest of the weights.
+        config: The configuration without names and library versions.
+        tokenizer: Digest of the tokenizer's files and settings.
+        truncation_side: Where the tokenizer cuts texts, "right" or "left".
+        code: Digest of the folder's Python files; None where the model uses none.
     """
 
     weights: str
@@ -103,9 +121,17 @@ class Fingerprint:
 
 
 def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = False) -> Path:
-    """The folder of a backbone: the path itself, or a download from the Hugging Face hub by its id.
+    """Find the folder of a backbone, downloading it from the Hugging Face hub where needed.
 
-    Raises BackboneError where it is neither.
+    Args:
+        backbone: A folder, or an id on the hub.
+        allow_pickle: Whether pickled weights are downloaded, too.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BackboneError: It is neither.
     """
     path = Path(backbone)
     if path.is_dir():
@@ -113,41 +139,30 @@ def find_backbone(backbone: str | os.PathLike[str], *, allow_pickle: bool = Fals
     name = os.fspath(backbone)
     looks_local = path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
     if not looks_local:
-        from huggingface_hub import snapshot_download
-
-        weights = ["*.safetensors", "*.safetensors.index.json"] + (
-            ["*.bin"] if allow_pickle else []
-        )
-        wanted = [
-            "*.json",
-            "*.txt",
-            "*.model*",
-            "*.spm",
-            "*.tiktoken",
-            "*.codes",
-            "*.bpe",
-            "*.tokenizer",
-            "*.py",
-        ]
-        try:
-            # Folders inside a repository hold other formats (onnx/, original/); `consolidated`
-            # repeats the weights.
-            return Path(
-                snapshot_download(
-                    name,
-                    allow_patterns=[*wanted, *weights],
-                    ignore_patterns=["*/*", "consolidated*"],
-                )
-            )
-        except (OSError, ValueError) as error:
-            msg = f"{name} is no folder here, and the hub gave no such model: {first_line(error)}"
-            raise BackboneError(
-                msg, cure="Check the path; models by name need a network."
-            ) from error
+        return _download(name, allow_pickle=allow_pickle)
     msg = f"the model folder {name} does not exist"
     raise BackboneError(
         msg, cure="Give the folder that holds config.json, the weights and the tokenizer."
     )
+
+
+def _download(name: str, *, allow_pickle: bool) -> Path:
+    """The local folder of a model on the hub."""
+    from huggingface_hub import snapshot_download
+
+    patterns = list(_HUB_FILES)
+    if allow_pickle:
+        patterns.append("*.bin")
+    try:
+        # Folders inside a repository hold other formats (onnx/, original/); `consolidated`
+        # repeats the weights.
+        folder = snapshot_download(
+            name, allow_patterns=patterns, ignore_patterns=["*/*", "consolidated*"]
+        )
+    except (OSError, ValueError) as error:
+        msg = f"{name} is no folder here, and the hub gave no such model: {first_line(error)}"
+        raise BackboneError(msg, cure="Check the path; models by name need a network.") from error
+    return Path(folder)
 
 
 def fingerprint(
@@ -155,8 +170,18 @@ def fingerprint(
 ) -> Fingerprint:
     """Hash what a model folder holds.
 
-    Raises BackboneError where there is no configuration, no tokenizer, no weights, pickled weights
-    (unless `allow_pickle`), code of its own (unless `trust_remote_code`), or an adapter.
+    Args:
+        folder: The folder.
+        memory: Remembers digests of large files.
+        allow_pickle: Whether pickled weights are accepted.
+        trust_remote_code: Whether Python code of the model is accepted.
+
+    Returns:
+        The identity of the model.
+
+    Raises:
+        BackboneError: The configuration, the tokenizer or the weights are missing; the weights are
+            pickled, or the model brings code, and this was not accepted; or there is an adapter.
     """
     config = read_config(folder)
     _refuse_adapter(folder)
@@ -178,7 +203,17 @@ def fingerprint(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder. Raises BackboneError where there is none that can be read."""
+    """Read `config.json` of a model folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        BackboneError: It is missing or cannot be read.
+    """
     path = folder / "config.json"
     if not path.exists():
         msg = f"{folder} is not a Transformers model folder: it has no config.json"
@@ -187,11 +222,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def foreign_code(folder: Path) -> str | None:
-    """The first class that a folder takes from Python files of another repository
-    (`owner/name--file.Class`).
+    """Find a class that a folder takes from Python files of another repository.
 
-    Transformers fetches such code by itself when it may run code, so that no file here tells when
-    it changes.
+    Transformers fetches such code by itself when it may run code, so no file here shows when it
+    changes.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The first such class, as `owner/name--file.Class`, or None.
     """
     for settings in (read_config(folder), _tokenizer_settings(folder)):
         mapped = settings.get("auto_map") or {}
@@ -204,18 +244,19 @@ def foreign_code(folder: Path) -> str | None:
 
 
 def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter beside the model."""
     if (folder / "adapter_config.json").exists():
-        # Transformers puts it on the weights where the library peft is installed, and overlooks it
-        # elsewhere.
+        # Transformers applies it where the library peft is installed, and ignores it elsewhere.
         msg = f"{folder} holds an adapter (adapter_config.json) beside the model"
-        cure = "Merge it (peft: model.merge_and_unload().save_pretrained(folder)), or take adapter_* out of the folder."
+        cure = (
+            "Merge it (peft: model.merge_and_unload().save_pretrained(folder)), "
+            "or take adapter_* out of the folder."
+        )
         raise BackboneError(msg, cure=cure)
 
 
 def _identity_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A configuration without its noise; where it names others for newer libraries, with their
-    contents.
-    """
+    """A configuration without noise, with the contents of configurations for newer libraries."""
     kept = {name: value for name, value in sorted(config.items()) if name not in _CONFIG_NOISE}
     if isinstance(kept.get("configuration_files"), list):
         kept["configuration_files"] = {
@@ -227,53 +268,82 @@ def _identity_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
-    """The files that hold the weights, in order of name; safetensors before anything else."""
+    """Find the files that hold the weights; safetensors go before anything else.
+
+    Args:
+        folder: The model's folder.
+        allow_pickle: Whether pickled weights are accepted.
+
+    Returns:
+        The files, in order of name.
+
+    Raises:
+        BackboneError: There are none, some are missing, or they are pickles and not accepted.
+    """
     named = read_config(folder).get("transformers_weights")  # another file than the usual one
-    usual = [
+    candidates = [
         ("model.safetensors", "model.safetensors.index.json"),
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
     ]
-    for single, index in usual if named is None else [(str(named), str(named))]:
-        files = [folder / single]
-        if single.endswith(".index.json") or not files[0].exists():
-            if not (folder / index).exists():
-                continue
-            files = [
-                folder / name
-                for name in sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
-            ]
-        lacking = [file.name for file in files if not file.exists()]
-        if lacking:
-            msg = f"{folder} lacks the weights file {lacking[0]} that its index names"
-            raise BackboneError(msg, cure="Download the model again.")
-        if files[0].suffix != ".safetensors" and not allow_pickle:
-            msg = f"{folder} has its weights only as a pickle ({files[0].name}), which can run code when loaded"
-            cure = "Save them with save_pretrained (safetensors), or add --allow-pickle if you trust the file."
-            raise BackboneError(msg, cure=cure)
-        return files
-    lacking_one = (
-        "neither model.safetensors nor an index of several" if named is None else f"no {named}"
-    )
-    msg = f"{folder} holds no weights: {lacking_one}"
+    if named is not None:
+        candidates = [(str(named), str(named))]
+    for single, index in candidates:
+        files = _single_or_indexed(folder, single, index)
+        if files:
+            _check_weight_files(folder, files, allow_pickle=allow_pickle)
+            return files
+    usual = "neither model.safetensors nor an index of several"
+    msg = f"{folder} holds no weights: {usual if named is None else f'no {named}'}"
     raise BackboneError(msg, cure="Download the model again, or save it with save_pretrained.")
 
 
+def _single_or_indexed(folder: Path, single: str, index: str) -> list[Path]:
+    """The one file of the weights, else those that the index names; empty without either."""
+    if not single.endswith(".index.json") and (folder / single).exists():
+        return [folder / single]
+    if not (folder / index).exists():
+        return []
+    names = set(_read_json(folder / index).get("weight_map", {}).values())
+    return [folder / name for name in sorted(names)]
+
+
+def _check_weight_files(folder: Path, files: Sequence[Path], *, allow_pickle: bool) -> None:
+    """Refuse weights of which files are missing, and pickles that were not allowed."""
+    lacking = [file.name for file in files if not file.exists()]
+    if lacking:
+        msg = f"{folder} lacks the weights file {lacking[0]} that its index names"
+        raise BackboneError(msg, cure="Download the model again.")
+    if files[0].suffix != ".safetensors" and not allow_pickle:
+        msg = (
+            f"{folder} has its weights only as a pickle ({files[0].name}), "
+            "which can run code when loaded"
+        )
+        cure = (
+            "Save them with save_pretrained (safetensors), "
+            "or add --allow-pickle if you trust the file."
+        )
+        raise BackboneError(msg, cure=cure)
+
+
 def _tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """`tokenizer_config.json` of a model folder, empty where there is none."""
     path = folder / "tokenizer_config.json"
     return _read_json(path) if path.exists() else {}
 
 
 def _named_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if any(fnmatchcase(file.name, one) for one in patterns)
-    ]
+    """Files whose names match one of the patterns, in order of name."""
+    files = []
+    for file in sorted(folder.iterdir()):
+        if any(fnmatchcase(file.name, pattern) for pattern in patterns):
+            files.append(file)
+    return files
 
 
 def _tokenizer_digest(
     folder: Path, memory: Memory, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> str:
+    """Digest of all that determines the tokenizer."""
     if not _named_like(folder, _VOCABULARIES):
         msg = f"{folder} has no tokenizer (no tokenizer.json, vocab.txt or the like)"
         cure = "Save the tokenizer into the model's folder: tokenizer.save_pretrained(folder)."
@@ -289,14 +359,14 @@ def _tokenizer_digest(
             }
             canonical = json.dumps(kept, sort_keys=True).encode()
             digests.append(f"{name}:{hashlib.sha256(canonical).hexdigest()}")
-    if (
-        "fix_mistral_regex" in settings
-    ):  # obeyed only where a library older than 5 saved the configuration
+    # Obeyed only where a library older than 5 saved the configuration.
+    if "fix_mistral_regex" in settings:
         digests.append(f"transformers_version:{config.get('transformers_version')}")
     return _combined(digests)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of the model."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

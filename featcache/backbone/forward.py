@@ -25,7 +25,12 @@ from featcache.errors import BackboneError, DoesNotFitError
 
 @dataclass(frozen=True)
 class Pooled:
-    """One batch's result. rows: (B,) numbers of the rows; states: float32 (B, layers, poolings, H)."""
+    """The result of a batch.
+
+    Attributes:
+        rows: Numbers of the rows, (B,).
+        states: Their states, float32 (B, layers, poolings, H).
+    """
 
     rows: NDArray[np.int64]
     states: NDArray[np.float32]
@@ -33,7 +38,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked for of each text: poolings of layers."""
+    """The views to compute: poolings of layers."""
 
     layers: Sequence[int]
     poolings: Sequence[str]
@@ -47,14 +52,24 @@ def pooled_states(
     poolings: Sequence[str],
     token_budget: int | None = None,
 ) -> Generator[Pooled, None, None]:
-    """Run the backbone over all rows, longest first, and yield the pooled states batch by batch.
+    """Run the backbone over all rows, longest first, and yield pooled states batch by batch.
 
-    Layer 0 is the embedding output; the last is after the model's final norm. Layers above the
-    highest one asked for are not computed. When memory runs out, the token budget is halved for
-    good and the same rows are tried again. token_budget: tokens of a batch, instead of what the
-    backbone's own budget finds.
-    Raises DoesNotFitError where a single row does not fit; BackboneError where the tokenizer makes
-    tokens that the model does not know.
+    Layers above the highest one that is needed are not computed. When memory runs out, the token
+    budget is halved for good and the same rows are tried again.
+
+    Args:
+        backbone: The backbone.
+        tokens: Tokens of all rows.
+        layers: Layer numbers: 0 is the embedding output, the last is after the model's final norm.
+        poolings: Names of poolings.
+        token_budget: Tokens of a batch; None: what the backbone's own budget finds.
+
+    Yields:
+        Pooled: Rows and their states.
+
+    Raises:
+        DoesNotFitError: A single row does not fit into memory.
+        BackboneError: The tokenizer makes tokens that the model does not know.
     """
     _check_vocabulary(backbone, tokens)
     lengths = tokens.lengths
@@ -74,28 +89,38 @@ def pooled_states(
                 if not _ran_out_of_memory(error):
                     raise
                 if len(rows) == 1:
-                    what = f"a text of {lengths[rows[0]]:,} tokens alone does not fit into memory"
-                    lone = DoesNotFitError(
-                        what, cure="Use --max-length, --dtype bfloat16 or a smaller model."
-                    )
-                    lone.row = int(rows[0])
-                    raise lone from error
+                    raise _does_not_fit(int(rows[0]), int(lengths[rows[0]])) from error
                 budget.halve()
                 continue
             yield Pooled(rows, states)
             start += len(rows)
 
 
+def _does_not_fit(row: int, n_tokens: int) -> DoesNotFitError:
+    """The error for a row that does not even fit alone."""
+    error = DoesNotFitError(
+        f"a text of {n_tokens:,} tokens alone does not fit into memory",
+        cure="Use --max-length, --dtype bfloat16 or a smaller model.",
+    )
+    error.row = row
+    return error
+
+
 def _ran_out_of_memory(error: RuntimeError) -> bool:
-    """Torch has a class for it on accelerators, which is a RuntimeError, and on CPUs this message
-    alone.
-    """
+    """Whether torch ran out of memory; on CPUs only the message says so."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def halved(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """States as float16 where all of them fit, as they are otherwise. torch casts many times as
-    fast as NumPy.
+    """Round states to float16 if all of them stay finite.
+
+    torch casts many times as fast as NumPy.
+
+    Args:
+        states: States, float32, of any shape.
+
+    Returns:
+        The states as float16, or unchanged.
     """
     half = torch.from_numpy(states).to(torch.float16)
     return half.numpy() if bool(torch.isfinite(half).all()) else states
@@ -104,18 +129,17 @@ def halved(states: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
 def _batch(
     lengths: NDArray[np.int64], order: NDArray[np.int64], budget: int, *, packed: bool
 ) -> NDArray[np.int64]:
-    """The next rows, at least one: as many as have `budget` tokens together, padding included where
-    there is any.
-    """
-    some = lengths[order[:budget]]  # a row has a token or more
-    used = np.cumsum(some) if packed else some[0] * np.arange(1, len(some) + 1)
+    """The next rows, at least one: as many as have `budget` tokens together, with any padding."""
+    next_lengths = lengths[order[:budget]]  # a row has a token or more
+    if packed:
+        used = np.cumsum(next_lengths)
+    else:
+        used = next_lengths[0] * np.arange(1, len(next_lengths) + 1)
     return order[: max(1, int(np.searchsorted(used, budget, side="right")))]
 
 
 def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
-    """A tokenizer of another model would end in an IndexError, or poison an accelerator for the
-    whole process.
-    """
+    """Refuse tokens that the model does not know, before an accelerator fails for good on one."""
     model: Any = backbone.model
     try:
         n_known = int(model.get_input_embeddings().weight.shape[0])
@@ -132,12 +156,13 @@ def _check_vocabulary(backbone: Backbone, tokens: Tokens) -> None:
 def _padded_states(
     backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request
 ) -> Tensor:
+    """Pooled states of a padded batch, float32 (B, layers, poolings, H)."""
     ids, mask = padded(tokens, rows, backbone.padding)
     attention_mask = torch.from_numpy(mask).to(backbone.device)
     input_ids = torch.from_numpy(ids).to(backbone.device)
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **backbone.settings}
 
-    def pool(hidden: Tensor) -> Tensor:
+    def pool(hidden: Tensor) -> Tensor:  # (B, T, H) -> (B, poolings, H)
         return torch.stack([POOL[name](hidden, attention_mask) for name in request.poolings], dim=1)
 
     return _pooled(backbone, inputs, request, pool)
@@ -146,25 +171,24 @@ def _padded_states(
 def _packed_states(
     backbone: Backbone, tokens: Tokens, rows: NDArray[np.int64], request: _Request
 ) -> Tensor:
-    laid = [tokens.row(row) for row in rows.tolist()]
-    layout = PackLayout(tuple(map(len, laid)))
+    """Pooled states of a packed batch, float32 (B, layers, poolings, H)."""
+    texts = [tokens.row(row) for row in rows.tolist()]
+    layout = PackLayout(tuple(map(len, texts)))
 
-    def pool(hidden: Tensor) -> Tensor:
+    def pool(hidden: Tensor) -> Tensor:  # (1, T, H) -> (B, poolings, H)
         return pool_packed(hidden[0], layout.groups, request.poolings)
 
     if backbone.compiled is not None and layout.n_tokens >= backbone.compiled.min_tokens:
-        states = backbone.compiled.states(backbone, laid)
+        states = backbone.compiled.states(backbone, texts)
         return torch.stack([pool(states[layer]) for layer in request.layers], dim=1)
     with laid_out(layout):
-        return _pooled(backbone, inputs_of(backbone, laid), request, pool)
+        return _pooled(backbone, inputs_of(backbone, texts), request, pool)
 
 
 def _pooled(
     backbone: Backbone, inputs: dict[str, Any], request: _Request, pool: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Pooled states of a batch, float32 (B, layers, poolings, H): each layer's are pooled as they
-    appear.
-    """
+    """Pooled states, float32 (B, layers, poolings, H); each layer is pooled as it appears."""
     pooled: dict[int, Tensor] = {}
 
     def take(layer: int, hidden: Tensor) -> None:

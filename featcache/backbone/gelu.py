@@ -21,66 +21,64 @@ _SAME = 0.02  # relative to the largest value: in bfloat16 there is one rounding
 
 
 def fuse(model: torch.nn.Module) -> int:
-    """Let layers that were laid out compute the GELU behind them, in place. Returns how many layers
-    do.
+    """Let layers that were laid out compute the GELU behind them, in place.
+
+    Args:
+        model: The model, its linear layers laid out.
+
+    Returns:
+        How many layers compute a GELU now; 0 where the model would give other states.
     """
     try:
-        followed, expected = _followed(model), _states(model)
+        sources = _sources_of_gelus(model)
+        expected = _states(model)
     except Exception:
         return 0
     names = {id(module): name for name, module in model.named_modules()}
-    _set(model, followed, names)
-    got = _states(model)
-    if bool((got - expected).abs().max() <= _SAME * (1 + expected.abs().max())):
-        return sum(map(len, followed.values()))
-    for gelu, layers in followed.items():
+    for gelu, layers in sources.items():
+        model.set_submodule(names[id(gelu)], torch.nn.Identity())
+        for layer in layers:
+            layer.gelu = _FORMS[type(gelu).__name__]
+    difference = (_states(model) - expected).abs().max()
+    if bool(difference <= _SAME * (1 + expected.abs().max())):
+        return sum(map(len, sources.values()))
+    for gelu, layers in sources.items():
         model.set_submodule(names[id(gelu)], gelu)
         for layer in layers:
             layer.gelu = None
     return 0
 
 
-def _set(
-    model: torch.nn.Module, followed: dict[torch.nn.Module, set[LaidOut]], names: dict[int, str]
-) -> None:
-    for gelu, layers in followed.items():
-        model.set_submodule(names[id(gelu)], torch.nn.Identity())
-        for layer in layers:
-            layer.gelu = _FORMS[type(gelu).__name__]
-
-
-def _followed(model: torch.nn.Module) -> dict[torch.nn.Module, set[LaidOut]]:
-    """The layers whose output each GELU is given; without those that are given something else, too."""
-    outputs: list[tuple[Tensor, LaidOut]] = []  # held, so that no two are at one place
-    followed: dict[torch.nn.Module, set[LaidOut | None]] = {}
+def _sources_of_gelus(model: torch.nn.Module) -> dict[torch.nn.Module, set[LaidOut]]:
+    """The layers whose outputs each GELU takes; without GELUs that take anything else, too."""
+    outputs: list[tuple[Tensor, LaidOut]] = []  # kept, so that no two have one address
+    sources: dict[torch.nn.Module, set[LaidOut | None]] = {}
 
     def note_output(layer: torch.nn.Module, _: object, output: Tensor) -> None:
         assert isinstance(layer, LaidOut)
         outputs.append((output, layer))
 
     def note_input(gelu: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
-        made_by = next((layer for output, layer in outputs if output is args[0]), None)
-        followed.setdefault(gelu, set()).add(made_by)
+        source = next((layer for output, layer in outputs if output is args[0]), None)
+        sources.setdefault(gelu, set()).add(source)
 
-    handles = [
-        one.register_forward_hook(note_output)
-        for one in model.modules()
-        if isinstance(one, LaidOut)
-    ]
-    handles += [
-        one.register_forward_pre_hook(note_input)
-        for one in model.modules()
-        if type(one).__name__ in _FORMS
-    ]
+    handles = []
+    for module in model.modules():
+        if isinstance(module, LaidOut):
+            handles.append(module.register_forward_hook(note_output))
+        elif type(module).__name__ in _FORMS:
+            handles.append(module.register_forward_pre_hook(note_input))
     try:
         _states(model)
     finally:
         for handle in handles:
             handle.remove()
-    found = {
-        gelu: {layer for layer in layers if layer is not None} for gelu, layers in followed.items()
-    }
-    return {gelu: layers for gelu, layers in found.items() if layers == followed[gelu]}
+    only_layers: dict[torch.nn.Module, set[LaidOut]] = {}
+    for gelu, layers in sources.items():
+        known = {layer for layer in layers if layer is not None}
+        if len(known) == len(layers):
+            only_layers[gelu] = known
+    return only_layers
 
 
 def _states(model: torch.nn.Module) -> Tensor:

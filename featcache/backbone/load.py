@@ -1,11 +1,12 @@
-"""Loading a frozen backbone: any AutoModel, evaluation mode, no gradients, its encoder where it has
-two halves.
+"""Loading a frozen backbone: any AutoModel, in evaluation mode and without gradients.
+
+Of a model with an encoder and a decoder, the encoder is the backbone.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_KEPT = 31 << 20  # bytes
+_KEPT_BYTES = 31 << 20  # of freed memory that the process keeps instead of giving it back
 
 
 def load_backbone(
@@ -32,10 +33,22 @@ def load_backbone(
 ) -> Backbone:
     """Load the model and tokenizer of a folder for a frozen pass.
 
-    dtype: float32, bfloat16 or float16.  device: cpu, cuda or mps.
-    Raises BackboneError where Transformers cannot load them, where the weights lack part of the
-    backbone (Transformers would fill it with random numbers and only warn), or where code of
-    another repository would run; MachineError when memory runs out.
+    Args:
+        folder: The model's folder.
+        dtype: float32, bfloat16 or float16.
+        device: cpu, cuda or mps.
+        truncation_side: Where texts are cut, "right" or "left".
+        allow_pickle: Whether weights may be pickles.
+        trust_remote_code: Whether Python code in the folder may run.
+
+    Returns:
+        The backbone, not yet packed or compiled.
+
+    Raises:
+        BackboneError: Transformers cannot load the folder; the weights lack part of the backbone
+            (Transformers would fill it with random numbers and only warn); or code of another
+            repository would run.
+        MachineError: Memory runs out.
     """
     import torch
     from transformers import AutoModel
@@ -53,14 +66,7 @@ def load_backbone(
             use_safetensors=None if allow_pickle else True,
             output_loading_info=True,
         )
-    # The pooler sits on top of the last state and is never used here; base checkpoints often lack
-    # it.
-    lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
-    if lacking:
-        msg = f"the weights in {folder} lack {len(lacking)} tensors of the backbone, such as {lacking[0]}"
-        raise BackboneError(
-            msg, cure="Give weights that belong to this config.json; random ones say nothing."
-        )
+    _check_complete(folder, loading["missing_keys"])
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     try:
@@ -74,24 +80,53 @@ def load_backbone(
         # glibc gives freed blocks larger than any freed before back to the system, which then
         # clears every page of the next one: a fifth of the time of a pass in batches of 8,192
         # tokens. After this it keeps them (up to 32 MiB).
-        torch.empty(_KEPT, dtype=torch.uint8)
+        torch.empty(_KEPT_BYTES, dtype=torch.uint8)
     return Backbone(
-        model,
-        tokenizer,
-        _padding_id(tokenizer),
-        device,
-        find_blocks(model, device),
-        Budget(CANDIDATES[device]),
+        model=model,
+        tokenizer=tokenizer,
+        padding=_padding_id(tokenizer),
+        device=device,
+        blocks=find_blocks(model, device),
+        budget=Budget(CANDIDATES[device]),
     )
+
+
+def _check_complete(folder: Path, missing: Iterable[str]) -> None:
+    """Refuse weights that lack tensors of the backbone. missing: names of tensors."""
+    # The pooler sits on top of the last state and is never used here; base checkpoints often lack
+    # it.
+    lacking = sorted(name for name in missing if "pooler" not in name)
+    if lacking:
+        msg = (
+            f"the weights in {folder} lack {len(lacking)} tensors of the backbone, "
+            f"such as {lacking[0]}"
+        )
+        cure = "Give weights that belong to this config.json; random ones say nothing."
+        raise BackboneError(msg, cure=cure)
 
 
 def load_tokenizer(
     folder: Path, *, truncation_side: str = "right", trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder alone. Raises BackboneError as `load_backbone`."""
+    """Load the tokenizer of a folder alone.
+
+    Args:
+        folder: The model's folder.
+        truncation_side: Where texts are cut, "right" or "left".
+        trust_remote_code: Whether Python code in the folder may run.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        BackboneError: It cannot be loaded, or code of another repository would run.
+    """
     foreign = foreign_code(folder) if trust_remote_code else None
     if foreign is not None:
-        msg = f"{folder} takes its code from another repository ({foreign}), where it can change unnoticed"
+        msg = (
+            f"{folder} takes its code from another repository ({foreign}), "
+            "where it can change unnoticed"
+        )
         cure = (
             "Copy those Python files into the folder, and take `owner/name--` out of its auto_map."
         )
@@ -126,9 +161,7 @@ def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase) -> Non
 
 @contextlib.contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Whatever is raised means that this folder cannot be loaded; the libraries say nothing
-    meanwhile.
-    """
+    """Turn every error of the body into one that says that the folder cannot be loaded."""
     with _quiet_transformers():
         try:
             yield
@@ -142,9 +175,7 @@ def _loading(folder: Path) -> Iterator[None]:
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id for masked positions. GPT-2 and Llama have no padding token; any id does, since it is
-    masked.
-    """
+    """A token id for masked positions; any will do where there is no padding token (GPT-2)."""
     for name in ("pad_token_id", "eos_token_id", "unk_token_id"):
         token = getattr(tokenizer, name, None)
         if isinstance(token, int):
@@ -154,9 +185,7 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and warnings of the library while it loads: what matters in them is checked
-    here.
-    """
+    """Silence the library's progress bars and warnings; what matters in them is checked here."""
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

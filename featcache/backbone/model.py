@@ -1,7 +1,7 @@
 """A frozen model on its device, ready for a pass.
 
-`load.py` makes a `Backbone`; `packed.py` and `compiled.py` find out how it may be run. Those modules
-import this one, so the little that a backbone needs to know of a compiled pass is a protocol here.
+`load.py` makes a `Backbone`; `packed.py` and `compiled.py` find out how it may be run. Those
+modules import this one, so what a backbone has to know of a compiled pass is a protocol here.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from featcache.backbone.model import Backbone
 from featcache.errors import first_line
 
 _SEED = 20_261_121
-ORDERS = ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1))  # in which five probes are packed, one after the other
+ORDERS = ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1))  # in which the five probes are packed, in two runs
 # Tokens: a probe longer than the sliding windows of small test models, shorter than real ones
 _WINDOWS = 80
 # What rounding explains. float32: difference to 1 + the layer's largest value; 1e-6 for right
@@ -35,8 +35,14 @@ _QUADRATIC = ("t5", "mt5", "umt5", "longt5")
 
 
 def inputs_of(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
-    """What the model is called with for the token ids of several texts laid end to end: ids and
-    positions, (1, T).
+    """Make the inputs of a packed batch.
+
+    Args:
+        backbone: The backbone.
+        rows: Token ids of each text, (T,).
+
+    Returns:
+        What the model is called with; ids and positions are (1, tokens of all texts).
     """
     ids = torch.from_numpy(np.concatenate(rows)).unsqueeze(0).to(backbone.device)
     inputs: dict[str, Any] = {"input_ids": ids, **backbone.settings}
@@ -59,7 +65,14 @@ def _hidden_states(backbone: Backbone, rows: Sequence[NDArray[np.int64]]) -> tup
 
 @contextlib.contextmanager
 def packed_mode(model: Any) -> Iterator[None]:
-    """The model's attention is ours in the body, and its own again afterwards."""
+    """Give the model our attention in the body, and its own again afterwards.
+
+    Args:
+        model: The model.
+
+    Yields:
+        None: Nothing.
+    """
     own = model.config._attn_implementation  # noqa: SLF001 - the library has no public name for it
     model.set_attn_implementation(register())
     try:
@@ -69,27 +82,29 @@ def packed_mode(model: Any) -> Iterator[None]:
 
 
 def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
-    """Why a model has to be run in padded batches, in a few words; None where packing gives the
-    same states.
+    """Check whether a model gives the same states for packed texts as for texts one by one.
 
-    max_length: tokens of the longest text that it will be given.
+    Args:
+        backbone: The backbone.
+        max_length: Tokens of the longest text that will come.
+
+    Returns:
+        Why it has to be run in padded batches, in a few words; None where packing is right.
     """
     model: Any = backbone.model
     if model.config.model_type in _QUADRATIC:
         return "its position bias grows with the square of a pack"
     longest = min(max_length, _longest(model))
-    probes = drawn_probes(
-        backbone, (1, min(5, longest), min(5, longest), min(37, longest), longest)
-    )
+    lengths = (1, min(5, longest), min(5, longest), min(37, longest), longest)
+    probes = drawn_probes(backbone, lengths)
     try:
         alone = [_alone(backbone, probe) for probe in probes]
         with packed_mode(model):
             if model.config._attn_implementation != NAME:  # noqa: SLF001 - the library has no public name for it
                 return "it has no attention interface"
             for order in ORDERS:
-                reason = _compare(
-                    backbone, [probes[one] for one in order], [alone[one] for one in order]
-                )
+                ordered = [probes[number] for number in order]
+                reason = _compare(backbone, ordered, [alone[number] for number in order])
                 if reason is not None:
                     return reason
     except Exception as error:
@@ -98,7 +113,15 @@ def why_not_packed(backbone: Backbone, max_length: int) -> str | None:
 
 
 def drawn_probes(backbone: Backbone, lengths: Sequence[int]) -> list[NDArray[np.int64]]:
-    """Token ids of texts of these lengths, always the same; without the first of the vocabulary."""
+    """Draw token ids of probe texts, the same in every call, without the first quarter of all ids.
+
+    Args:
+        backbone: The backbone.
+        lengths: Tokens of each text.
+
+    Returns:
+        Token ids of each text, (T,).
+    """
     model: Any = backbone.model
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     drawn = np.random.default_rng(_SEED)
@@ -108,6 +131,7 @@ def drawn_probes(backbone: Backbone, lengths: Sequence[int]) -> list[NDArray[np.
 def _compare(
     backbone: Backbone, probes: Sequence[NDArray[np.int64]], alone: Sequence[tuple[Tensor, ...]]
 ) -> str | None:
+    """How packed probes differ from the states of each alone, (T, H) a layer; None if not."""
     packed = _hidden_states(backbone, probes)
     n_blocks = len(alone[0]) - 1
     if len(packed) != n_blocks + 1:
@@ -115,16 +139,22 @@ def _compare(
     if n_calls() != n_blocks:
         return f"{n_calls()} of its {n_blocks} blocks use the attention interface"
     for layer, states in enumerate(packed):
-        expected = torch.cat([one[layer] for one in alone])
-        wrong = difference(states, expected)
-        if wrong is not None:
-            return f"layer {layer} differs from texts run one by one ({wrong})"
+        expected = torch.cat([states_alone[layer] for states_alone in alone])
+        deviation = difference(states, expected)
+        if deviation is not None:
+            return f"layer {layer} differs from texts run one by one ({deviation})"
     return None
 
 
 def difference(states: Tensor, expected: Tensor) -> str | None:
-    """By how much states, (T, H), differ from those expected, in words; None where rounding
-    explains it.
+    """Say by how much states differ from those expected.
+
+    Args:
+        states: States, (T, H).
+        expected: What they should be, (T, H).
+
+    Returns:
+        The difference in words; None where rounding explains it.
     """
     got, want = states.to(torch.float32), expected.to(torch.float32)
     if not bool(torch.isfinite(got).all()):
@@ -137,10 +167,11 @@ def difference(states: Tensor, expected: Tensor) -> str | None:
 
 
 def _alone(backbone: Backbone, probe: NDArray[np.int64]) -> tuple[Tensor, ...]:
+    """States of every layer for one text, each (T, H), with the model's own attention."""
     ids = torch.from_numpy(probe).unsqueeze(0).to(backbone.device)
-    asked = {"output_hidden_states": True, "return_dict": True, **backbone.settings}
+    options = {"output_hidden_states": True, "return_dict": True, **backbone.settings}
     with torch.inference_mode():
-        output = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids), **asked)
+        output = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
     return tuple(states[0] for states in output.hidden_states)
 
 

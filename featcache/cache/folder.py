@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from featcache.cache.contract import Contract
@@ -78,17 +77,3 @@ def contracts_in(cache: Path) -> dict[Path, Contract]:
         with contextlib.suppress(DamageError, FormatError, CacheMissError):
             contracts[path] = read_contract(path)
     return contracts
-
-
-def widest(contracts: Mapping[Path, Contract], requested: Contract) -> Path | None:
-    """Choose the space with the most layers and poolings among those that serve a contract.
-
-    An equal contract comes before wider ones.
-    """
-    serving = [path for path, contract in contracts.items() if contract.holds(requested)]
-
-    def rank(path: Path) -> tuple[bool, int]:
-        contract = contracts[path]
-        return contract == requested, len(contract.layers) * len(contract.poolings)
-
-    return max(serving, key=rank, default=None)

@@ -40,7 +40,11 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(_COMMANDS[cmd_name])
@@ -64,7 +68,8 @@ class _LazyGroup(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 # The reader of a pipe has enough (`| head`): no failure, and nothing more to say.
-                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the interpreter's last flush
+                # The interpreter flushes stdout once more when it ends.
+                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - it stays open to the end
                 sys.exit(0)
             if ctx.params["debug"]:
                 raise

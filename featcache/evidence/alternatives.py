@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
-from featcache.heads.kinds.logreg import C_PATH
-from featcache.heads.recipe import Recipe
+from featcache.heads.recipe import C_PATH, Recipe
 from featcache.heads.setup import TrainingSetup
 from featcache.heads.shape import HeadShape
 from featcache.search.candidates import MAX_DEPTH, base_recipe

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from featcache.features.views import View
-from featcache.heads.kinds.logreg import C_PATH
+from featcache.heads.recipe import C_PATH
 from featcache.heads.shape import HeadShape
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
     from featcache.heads.recipe import Recipe
 
 

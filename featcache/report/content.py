@@ -11,10 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from featcache.report import figures
 from featcache.report.charts import Figure, f3, span
+from featcache.report.figures.calibration import figure_reliability
+from featcache.report.figures.errors import figure_classes, figure_confusion
+from featcache.report.figures.learning import figure_learning
+from featcache.report.figures.scores import figure_experiments, figure_scores
+from featcache.report.figures.training import figures_training
+from featcache.report.figures.views import best_by_shape, figure_layers, figure_shapes
+from featcache.report.sentences import as_sentence, below_floor, gain_clause
 from featcache.runs.run import Run
-from featcache.runs.schema import CalibrationRecord, TrialRecord
+from featcache.runs.schema import CalibrationRecord, ScoredRecord, TrialRecord
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {
@@ -93,22 +99,20 @@ def content_of(run: Run, number: int = 1, title: str | None = None) -> Content:
         summary=_summary(run),
         gain=_gain(run),
         below_floor=_below_floor(run),
-        scores=figures.figure_scores(run),
-        experiments=figures.figure_experiments(run.verdict.experiments),
-        layers=figures.figure_layers(run),
-        shapes=figures.figure_shapes(run),
+        scores=figure_scores(run),
+        experiments=figure_experiments(run.verdict.experiments),
+        layers=figure_layers(run),
+        shapes=figure_shapes(run),
         training=_training(run),
         learning=None
         if result.learning_curve is None
-        else figures.figure_learning(result.learning_curve, run.metric),
+        else figure_learning(result.learning_curve, run.metric),
         confusion=None
         if details.confusion is None
-        else figures.figure_confusion(np.array(details.confusion), run.classes),
+        else figure_confusion(np.array(details.confusion), run.classes),
         calibration=_reliability(run),
         calibration_told=_calibration(run),
-        classes=figures.figure_classes(details.per_class, run.classes)
-        if details.per_class
-        else None,
+        classes=figure_classes(details.per_class, run.classes) if details.per_class else None,
         choice=_choice(run),
         top=sorted(
             run.trials,
@@ -144,8 +148,8 @@ def _reliability(run: Run) -> Figure | None:
     if bins is None:
         return None
     if bins.part == "test":
-        return figures.figure_reliability(bins, errors.test_before, errors.test_after)
-    return figures.figure_reliability(bins, errors.validation_before, errors.validation_after)
+        return figure_reliability(bins, errors.test_before, errors.test_after)
+    return figure_reliability(bins, errors.validation_before, errors.validation_after)
 
 
 def _headline(run: Run) -> str:
@@ -182,14 +186,11 @@ def _summary(run: Run) -> str:
 
 
 def _gain(run: Run) -> str | None:
+    """Say what the choice gains, with McNemar's test of the same two heads."""
     gain, mcnemar = run.result.gain, run.result.mcnemar
     if gain is None or run.is_linear:
         return None
-    said = f"{100 * gain.value:+z.1f} points of {run.metric} over the linear head"
-    said += " on the same test rows"
-    low, high = gain.ends
-    if low is not None and high is not None:
-        said += f" ({100 * low:+z.1f} … {100 * high:+z.1f})"
+    said = gain_clause(run.metric, gain.value, *gain.ends)
     if mcnemar is not None:
         said += (
             f". {mcnemar.only_mine:,} rows are right only by the choice, "
@@ -200,22 +201,21 @@ def _gain(run: Run) -> str | None:
 
 
 def _below_floor(run: Run) -> str | None:
+    """Say which heads a bag of words beats."""
     tfidf = run.result.floors.tfidf
     if tfidf is None:
         return None
-    floor = (tfidf.test if run.part == "test" and tfidf.test else tfidf.validation)[run.metric]
-    below = []
-    for name, scored in (("the linear head", run.linear), ("the choice", run.best)):
-        value = (
-            scored.validation[run.metric] if scored.test is None else scored.test[run.metric].value
-        )
-        if value < floor and not (name == "the choice" and run.is_linear):
-            below.append(f"{name} ({value:.3f})")
-    if not below:
-        return None
-    said = " and ".join(below)
-    stays = "stays" if len(below) == 1 else "stay"
-    return f"{said[0].upper()}{said[1:]} {stays} below a bag of words: TF-IDF has {floor:.3f} on {run.part} rows."
+    scores = tfidf.test if run.part == "test" and tfidf.test else tfidf.validation
+    heads = [("the linear head", _score(run.linear, run.metric))]
+    if not run.is_linear:
+        heads.append(("the choice", _score(run.best, run.metric)))
+    clause = below_floor(heads, scores[run.metric], run.part)
+    return None if clause is None else as_sentence(clause)
+
+
+def _score(scored: ScoredRecord, metric: str) -> float:
+    """Return a head's score on test rows, on validation rows where there are none."""
+    return scored.validation[metric] if scored.test is None else scored.test[metric].value
 
 
 def _training(run: Run) -> list[Training]:
@@ -224,12 +224,12 @@ def _training(run: Run) -> list[Training]:
     known = [one for one in run.trials if one.shape == chosen.shape and one.view == chosen.view]
     exact = [one for one in known if one.settings == chosen.settings] or known
     shown = [(f"The choice: {chosen.name}", exact[0])] if exact else []
-    for trial in figures.best_by_shape(run.trials, run.metric):
+    for trial in best_by_shape(run.trials, run.metric):
         if trial.shape != chosen.shape:
             note = f" ({trial.ended})" if trial.dropped else ""
             shown.append((f"{trial.name}{note}", trial))
     found = [
-        Training(what, figures.figures_training(trial, run.metric, f"training{number}"))
+        Training(what, figures_training(trial, run.metric, f"training{number}"))
         for number, (what, trial) in enumerate(shown)
     ]
     return [one for one in found if one.figures]
@@ -245,7 +245,8 @@ def _calibration(run: Run) -> list[str]:
     ):
         if before is not None and after is not None:
             said.append(
-                f"Expected calibration error on {part} rows: {100 * before:.1f} % before, {100 * after:.1f} % after."
+                f"Expected calibration error on {part} rows: {100 * before:.1f} % before, "
+                f"{100 * after:.1f} % after."
             )
     if found.offsets:
         said.append(
@@ -269,25 +270,25 @@ def _choice(run: Run) -> list[str]:
     if search.cv is not None:
         on = f"{search.cv} folds over training and validation rows"
     said.append(
-        f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more than one standard "
-        "error."
+        f"Chosen by {run.metric} on {on}: the simplest head that the best does not beat by more "
+        "than one standard error."
     )
     if search.seeds:
-        said.append(
-            f"Seed{'' if len(search.seeds) == 1 else 's'} of each: {', '.join(map(str, search.seeds))}."
-        )
+        seeds = "Seed" if len(search.seeds) == 1 else "Seeds"
+        said.append(f"{seeds} of each: {', '.join(map(str, search.seeds))}.")
     if search.balance != "none":
         said.append(f"Classes were balanced by {search.balance}.")
     if search.focal:
         said.append(f"Focal loss with exponent {search.focal:g}.")
     if run.part == "test":
         said.append(
-            "The choice and the linear head were then fitted on training and validation rows together, and the test "
-            "rows were read once."
+            "The choice and the linear head were then fitted on training and validation rows "
+            "together, and the test rows were read once."
         )
     else:
         said.append(
-            "There are no test rows: scores on validation rows, which the choice was made on, are too good."
+            "There are no test rows: scores on validation rows, which the choice was made on, "
+            "are too good."
         )
     return said
 
@@ -296,5 +297,8 @@ def _reproducible(run: Run) -> str:
     if run.result.command:
         return "The same command on the same files and cache gives the same scores on one machine."
     if run.result.command is None:
-        return "The data were given in Python, so there is no command; the same call gives the same scores on one machine."
+        return (
+            "The data were given in Python, so there is no command; the same call gives the same "
+            "scores on one machine."
+        )
     return "An early version wrote this run and did not keep its command."

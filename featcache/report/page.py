@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.durable import write_durably
 from featcache.report.charts import points, span
 from featcache.report.content import content_of
+from featcache.report.sentences import as_sentence
 from featcache.runs.compare import compare
 from featcache.runs.folder import REPORT
 from featcache.runs.run import Run, read_run
@@ -35,7 +36,7 @@ _LONGEST, _LONGEST_OF_MANY = (
 
 
 def write_page(folder: Path) -> Path:
-    """Write the page of one run into its own folder, from what the folder holds. Returns its place."""
+    """Write the page of one run into its own folder, and return its place."""
     return write_report_page([read_run(folder)], folder / REPORT)
 
 
@@ -96,7 +97,7 @@ def _environment() -> Environment:
         "json_data": _json_data,
         "points": points,
         "clip": _clip,
-        "sentence": _sentence,
+        "sentence": as_sentence,
         "shell": _shell,
     }
     environment.globals |= {"span": span}
@@ -142,9 +143,3 @@ def _clip(text: str, length: int) -> str:
 
 def _shell(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _sentence(text: str) -> str:
-    """A clause as a sentence: its first letter large, though not the others small, and a full stop."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")

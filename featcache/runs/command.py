@@ -62,6 +62,9 @@ class Option:
 
         Args:
             value: The value of the keyword: a string, a path, a number, or several of them.
+
+        Returns:
+            Words that are not yet quoted; none where the value is the default.
         """
         if self._is_default(value):
             return []
@@ -87,6 +90,9 @@ def typed(value: Any) -> list[str] | None:
 
     Args:
         value: One of them or several.
+
+    Returns:
+        One string for each.
     """
     values = [value] if isinstance(value, str | os.PathLike | int | float) else value
     if not isinstance(values, Sequence):

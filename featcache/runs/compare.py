@@ -96,8 +96,8 @@ def _paired(mine: Run, theirs: Run) -> tuple[Difference, str, str, int] | str:
     ):
         common = len({bytes(key) for key in one.keys} & {bytes(key) for key in other.keys})
         return (
-            f"they are scored on different {one.part} rows ({len(one.keys):,} and {len(other.keys):,}; "
-            f"{common:,} texts in both)"
+            f"they are scored on different {one.part} rows "
+            f"({len(one.keys):,} and {len(other.keys):,}; {common:,} texts in both)"
         )
     truth = one.label[same[0]]
     if not np.array_equal(truth, numbers[other.label][same[1]]):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from featcache.bundles.bundle import Description, save_bundle
+from featcache.bundles.bundle import save_bundle
+from featcache.bundles.description import Description
 from featcache.data.parts import LabelledRows, Parts
 from featcache.durable import make_folder, write_durably
 from featcache.errors import InputError, MachineError
@@ -29,7 +30,7 @@ from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import CustomHead
+    from featcache.heads.module import CustomHead
 
 
 RESULT = "result.json"
@@ -50,7 +51,7 @@ def check_out(out: str | os.PathLike[str] | None) -> None:
 
 
 def signature_of(space: str, trial: Trial, parts: Parts, wanted: SearchOptions) -> str:
-    """Everything the scores depend on, in one line: print it beside a score that is to be compared."""
+    """Return what the scores depend on, in one line that can be printed beside a score."""
     named = {
         "space": space,
         "head": str(trial.head).replace(" ", "-"),

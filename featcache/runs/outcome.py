@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from featcache.bundles.bundle import Description
+from featcache.bundles.description import Description
 from featcache.data.texts import TextOptions
 from featcache.evidence.label import LabelEvidence
 from featcache.evidence.mislabelled import NAME as LIST_OF_SUSPECTS

@@ -43,6 +43,9 @@ def encode_predictions(rows: RowPredictions, keys: NDArray[np.uint8]) -> bytes:
     Args:
         rows: What was predicted for each of N rows.
         keys: (N, 16) uint8, their keys.
+
+    Returns:
+        The bytes of the file.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -61,7 +64,14 @@ def encode_predictions(rows: RowPredictions, keys: NDArray[np.uint8]) -> bytes:
 
 
 def decode_predictions(data: bytes, n_classes: int) -> Predictions:
-    """Read predictions of a run of so many classes.
+    """Read predictions of a run.
+
+    Args:
+        data: The bytes of the file.
+        n_classes: How many classes the run has.
+
+    Returns:
+        The predictions.
 
     Raises:
         ValueError: The bytes are not what `encode_predictions` writes for such a run.

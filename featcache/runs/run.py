@@ -97,6 +97,12 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read the run that a folder holds.
 
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The run.
+
     Raises:
         InputError: The folder holds no run.
         FormatError: A later featcache wrote the run.

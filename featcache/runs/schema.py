@@ -4,8 +4,8 @@ Each class is one JSON object, written and read by this definition; `docs/schema
 JSON Schema. A field without a default is always there. A default is what the field means in runs
 of early versions, which did not write it; `UNSET` fields are left out where they say nothing.
 
-Format 1 is what `fit-heads` wrote before the number did exist: a run without `format` is read alike.
-A new field with a default needs no new number; a field that goes or changes its meaning does.
+Format 1 is what `fit-heads` wrote before there was a number, so a run without one is read alike. A
+new field with a default needs no new number; a field that goes or changes its meaning does.
 `predictions.parquet` is described in `predictions.py`.
 """
 
@@ -43,6 +43,9 @@ def record_of(kind: type[Record], source: object) -> Record:
     Args:
         kind: The record; each of its fields is an attribute of the source, or has a default.
         source: An object with these attributes.
+
+    Returns:
+        The record.
     """
     return msgspec.convert(source, kind, from_attributes=True)
 
@@ -448,6 +451,9 @@ class TrialRecord(HeadRecord, frozen=True, kw_only=True):
         Args:
             trial: The trial.
             interval: Of its validation score, where that is known.
+
+        Returns:
+            The record.
         """
         return cls(
             **_head_fields(trial),

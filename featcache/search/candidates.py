@@ -10,22 +10,18 @@ import numpy as np
 
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
+from featcache.heads.kinds import CUSTOM, LINEAR, LOGREG, MLP, OFFERED, kind_of
 from featcache.heads.recipe import Recipe
 from featcache.heads.shape import HeadShape
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
 
-HEADS = ("linear", "mlp", "logreg")
+HEADS = OFFERED
 SEARCHES = ("halving", "grid", "random", "optuna")
 TRIALS = 128  # candidates of a sweep, where none are asked for
 MAX_DEPTH = 8
 _SMALLEST_BATCH, _LARGEST_BATCH, _STEPS_PER_EPOCH = 8, 128, 16
-# AdamW on standardised features. Tried on ai_text (4,784 x 384, layers 3 and 6, and all layers'
-# means): with 1e-3 and 3e-4, dropout 0.1 and 0.5, test scores of an mlp lie within a point of each
-# other, 3e-4 in more epochs. A linear head takes larger steps well: with 3e-3 it ends within 0.7
-# points of 1e-3, on layer 3 in two thirds of the epochs.
-_LEARNING_RATE = {"linear": 3e-3, "mlp": 1e-3, "custom": 1e-3}
 # Where recipes are drawn: rates and decays evenly in their logarithm.
 LEARNING_RATES = (3e-4, 1e-2)
 WEIGHT_DECAYS = (1e-3, 1.0)
@@ -62,7 +58,7 @@ class Candidates:
         found = [
             self.usual(view, head) for head in self.heads for view in self.views if fits(view, head)
         ]
-        shape = HeadShape("custom")
+        shape = CUSTOM.shape()
         custom = [
             Candidate(view, shape, self._recipe(shape), factory)
             for factory in self.factories
@@ -73,7 +69,7 @@ class Candidates:
 
     def usual(self, view: View, head: HeadShape) -> Candidate:
         """A head with the recipe that does well on most data."""
-        return Candidate(view, head, None if head.kind == "logreg" else self._recipe(head))
+        return Candidate(view, head, self._recipe(head))
 
     def drawn(self, count: int, seed: int) -> list[Candidate]:
         """Random heads with random recipes on random views; different ones, so there may be fewer
@@ -88,9 +84,7 @@ class Candidates:
             heads: list[tuple[HeadShape, Factory | None]] = [
                 (head, None) for head in self.heads if fits(view, head)
             ]
-            heads += (
-                [] if view.mixed else [(HeadShape("custom"), factory) for factory in self.factories]
-            )
+            heads += [] if view.mixed else [(CUSTOM.shape(), factory) for factory in self.factories]
             if heads:
                 head, factory = heads[generator.integers(len(heads))]
                 one = self.candidate(view, head, self._drawn_recipe(head, generator))
@@ -99,7 +93,7 @@ class Candidates:
 
     def candidate(self, view: View, head: HeadShape, recipe: Recipe) -> Candidate:
         """A head with a recipe of its own; logistic regression has none."""
-        return Candidate(view, head, None if head.kind == "logreg" else recipe)
+        return Candidate(view, head, None if kind_of(head).learning_rate is None else recipe)
 
     def default(self, count: int) -> list[Candidate]:
         """The grid, filled up with random recipes; where it is larger, a linear head on each view,
@@ -119,7 +113,8 @@ class Candidates:
         Where there is no room for all of the first, two thirds are evenly spaced ones of them.
         """
         simplest = min(
-            grid, key=lambda one: (one.head.kind != "linear", one.head.depth, one.head.width or 0)
+            grid,
+            key=lambda one: (one.head.kind != LINEAR.name, one.head.depth, one.head.width or 0),
         ).head
         first = [one for one in grid if one.head == simplest and one.view.single]
         if len(first) >= count:
@@ -130,8 +125,9 @@ class Candidates:
         order = np.random.default_rng(self.base.seed).permutation(len(others))
         return first + [others[place] for place in sorted(order[: count - len(first)])]
 
-    def _recipe(self, head: HeadShape) -> Recipe:
-        return replace(self.base, learning_rate=_LEARNING_RATE[head.kind])
+    def _recipe(self, head: HeadShape) -> Recipe | None:
+        rate = kind_of(head).learning_rate
+        return None if rate is None else replace(self.base, learning_rate=rate)
 
     def _drawn_recipe(self, head: HeadShape, generator: np.random.Generator) -> Recipe:
         def between(low: float, high: float) -> float:
@@ -142,15 +138,15 @@ class Candidates:
             learning_rate=between(*LEARNING_RATES),
             weight_decay=between(*WEIGHT_DECAYS),
             dropout=float(generator.choice(DROPOUTS)) if head.depth else self.base.dropout,
-            label_smoothing=float(generator.choice(SMOOTHINGS)) if head.kind != "custom" else 0.0,
+            label_smoothing=0.0
+            if kind_of(head).plain_loss
+            else float(generator.choice(SMOOTHINGS)),
         )
 
 
 def fits(view: View, head: HeadShape) -> bool:
-    """Whether a head can be tried on a view: weights of a mean are learned by gradient descent
-    alone.
-    """
-    return not (view.mixed and head.kind == "logreg")
+    """Tell whether a head can be tried on a view."""
+    return kind_of(head).fits(view)
 
 
 def shapes_of(
@@ -159,12 +155,12 @@ def shapes_of(
     """The heads to try, cheapest first. Depth 0 is the linear head whatever the widths. form: what
     mlps look like.
     """
-    shapes = [HeadShape(kind) for kind in ("logreg", "linear") if kind in heads]
-    if "mlp" in heads:
-        if 0 in depths and HeadShape("linear") not in shapes:
-            shapes.append(HeadShape("linear"))
+    shapes = [kind.shape() for kind in (LOGREG, LINEAR) if kind.name in heads]
+    if MLP.name in heads:
+        if 0 in depths and LINEAR.shape() not in shapes:
+            shapes.append(LINEAR.shape())
         shapes += [
-            replace(form, kind="mlp", depth=depth, width=width)
+            replace(form, kind=MLP.name, depth=depth, width=width)
             for depth in sorted(set(depths))
             if depth
             for width in sorted(set(widths))

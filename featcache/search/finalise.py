@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.features.matrices import raw_features
-from featcache.heads.kinds.custom import CustomHead
+from featcache.heads.module import CustomHead
 from featcache.heads.network import Network
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.search.refit import held_logits, refit

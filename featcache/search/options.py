@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.errors import InputError
 from featcache.features.views import VIEWS, View
+from featcache.heads.kinds import kind_of
 from featcache.heads.shape import ACTIVATIONS, HeadShape
 from featcache.search.candidates import HEADS, MAX_DEPTH, SEARCHES, TRIALS, fits, shapes_of
 from featcache.tasks.balance import BALANCES
 from featcache.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
 
 _MOST_SEEDS, _FEWEST_FOLDS, _MOST_FOLDS, _LARGEST_FOCAL = 20, 2, 50, 10
 
@@ -53,7 +54,7 @@ class SearchOptions:
         if self.factories and (self.balance != "none" or self.focal):
             msg = "heads of your own are trained with plain cross-entropy on the rows as they are"
             raise InputError(msg, cure="Leave out balance and focal, or the factories.")
-        if self.focal and all(head.kind == "logreg" for head in self.heads):
+        if self.focal and all(kind_of(head).learning_rate is None for head in self.heads):
             msg = "logreg knows no focal loss, and no other head is asked for"
             raise InputError(
                 msg,
@@ -130,7 +131,7 @@ def heads_asked_for(
     """
     given = listed(heads) if isinstance(heads, str) else tuple(heads)
     names = [one for one in given if isinstance(one, str)]
-    _check("head", names or ["mlp"], HEADS)
+    _check("head", names or HEADS, HEADS)
     _check("activation", [form.activation], ACTIVATIONS)
     if any(not 0 <= depth <= MAX_DEPTH for depth in depths) or any(width < 1 for width in widths):
         msg = f"depths {list(depths)} and widths {list(widths)}: a depth is 0 to {MAX_DEPTH}, a width 1 or more"

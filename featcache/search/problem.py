@@ -30,8 +30,8 @@ from featcache.features.folds import (
 from featcache.features.request import parse_poolings
 from featcache.features.views import View, reference_view, views_of
 from featcache.heads.candidate import Candidate
+from featcache.heads.kinds import LOGREG
 from featcache.heads.setup import LabelledPositions, TrainingSetup
-from featcache.heads.shape import HeadShape
 from featcache.search.options import SearchOptions
 from featcache.search.rows import RowCounts, ShownRow
 from featcache.tasks.protocol import Task
@@ -102,7 +102,7 @@ class LabelProblem:
     def reference(self) -> Candidate:
         """Logistic regression on the last layer's mean, whatever was asked for."""
         contract = self.space.contract
-        return Candidate(reference_view(contract.layers, contract.poolings), HeadShape("logreg"))
+        return Candidate(reference_view(contract.layers, contract.poolings), LOGREG.shape())
 
     @property
     def test(self) -> LabelledPositions | None:

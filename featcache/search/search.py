@@ -24,8 +24,9 @@ from threadpoolctl import threadpool_limits
 from featcache.features.budget import MemoryBudget
 from featcache.features.matrices import FoldFeatures
 from featcache.heads.candidate import Candidate
-from featcache.heads.kinds.logreg import C_PATH
-from featcache.heads.kinds.runners import FoldOutcome, Rung, Runner, runners_of
+from featcache.heads.kind import FoldOutcome, Rung, Runner
+from featcache.heads.kinds import runners_of
+from featcache.heads.recipe import C_PATH
 from featcache.heads.setup import TrainingSetup
 from featcache.search.trial import Trial
 
@@ -167,7 +168,7 @@ class Search:
             replace(self._sweep, seed=seed),
             self._sweep.folds[fold],
         )  # drawn rows of logreg follow it
-        return runners_of(numbered, sweep, some, self._features[fold], self._metric)
+        return runners_of(numbered, sweep, some, self._features[fold])
 
     def _climb(
         self,

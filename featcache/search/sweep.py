@@ -40,6 +40,9 @@ def run_sweep(problem: LabelProblem, progress: Progress) -> Selection:
     Args:
         problem: The label, its rows and the search that was requested.
         progress: Where the sweep is shown.
+
+    Returns:
+        What was tried and what was chosen.
     """
     with MemoryBudget() as budget:
         trials, linear = _trials(problem, budget, progress)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.contract import Contract
-from featcache.cache.folder import folder_name, spaces_in, widest
+from featcache.cache.folder import folder_name, spaces_in
 from featcache.cache.space import Space
 from featcache.data.keys import row_keys
 from featcache.data.stream import as_typed
@@ -28,6 +28,7 @@ from featcache.data.texts import TextOptions
 from featcache.extraction.job import Job, missing_rows, prepare
 from featcache.features.commands import DEFAULT_CACHE, extract_command
 from featcache.features.request import BackboneChoice, pooling_named
+from featcache.features.serving import widest
 
 # The fields that an option sets. A difference in any other field means another model or another
 # tokenizer.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from featcache.verbs.cures import cures_of_fit
 from featcache.verbs.options import FIT_HEADS
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
 
 
 def fit_heads(
@@ -331,6 +330,9 @@ def _fit(
         reading: How its texts were read.
         folder: The run's folder.
         progress: Where progress is shown.
+
+    Returns:
+        The result, which is written to the folder too.
     """
     from featcache.evidence.label import evidence_of
     from featcache.runs.outcome import description_of, record_test_read, result_of
@@ -371,7 +373,7 @@ def _fit(
         doubted=evidence.mislabelled,
         chosen_on=problem.answered("chosen on"),
         sweep=setup,
-        card=model_card(result, asdict(description)),
+        card=model_card(result, description),
         text=report_text(result),
     )
     if cures is not None:

@@ -1,6 +1,4 @@
-"""Verb: what an extraction would find and compute, and how long that would take; nothing is
-written.
-"""
+"""Verb: what an extraction would find, compute and cost; nothing is written."""
 
 from __future__ import annotations
 
@@ -32,8 +30,22 @@ _STEP = 4_096  # texts tokenised together
 
 @dataclass(frozen=True)
 class Plan:
-    """What an extraction would do. seconds is an estimate from a short run; n_bytes is what would
-    be written.
+    """What an extraction would do.
+
+    Attributes:
+        rows: Number of texts.
+        unique: Number of different texts: `hits` + `misses`.
+        hits: How many are in the cache.
+        misses: How many would be computed.
+        tokens: Tokens of these.
+        truncated: How many of these would lose tokens.
+        n_bytes: Bytes that would be written.
+        seconds: How long the pass would take, estimated from a short run.
+        space: The space that serves the request, or None.
+        layers: Layers of that space, or of the one that would be made.
+        poolings: Its poolings.
+        dtype: Number type of the model.
+        device: cpu, cuda or mps.
     """
 
     rows: int
@@ -71,9 +83,37 @@ def plan(
     trust_remote_code: bool = False,
     pool: str | Sequence[str] | None = None,
 ) -> Plan:
-    """What `extract` with the same arguments would find and compute; nothing is written.
+    """Tell what `extract` with the same arguments would find and compute; nothing is written.
 
-    The time is estimated by running up to 64 of the missing texts. Raises what `extract` raises.
+    The time is estimated by running up to 64 of the missing texts.
+
+    Args:
+        data: A file, folder or hub data set; several; texts; columns; or a data frame.
+        backbone: A model folder or hub id.
+        cache: The cache folder.
+        text: The column of the texts; None: the only one that can be meant.
+        template: How several columns become one text, such as "{title}: {body}".
+        layers: "auto", "all", "last" or layer numbers; 0 is the embedding output.
+        pooling: Poolings out of mean, cls, last and max; the default depends on the model.
+        max_length: Tokens of the longest text; the default is the model's limit, at most 512.
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: "auto", "cpu", "cuda" or "mps".
+        encoding: Encoding of text files.
+        skip_empty: Whether rows without text are left out instead of refused.
+        attention: How texts become batches: "padded"; "packed", laid end to end without padding,
+            if a check shows that the model gives the same states; or "auto", which packs on CPUs.
+        compile: "on", "off", or "auto", which uses torch.compile for 2 million tokens or more on
+            CPUs with AMX. The features are the same within rounding.
+        allow_pickle: Whether weights may be pickles, which can run code when loaded.
+        trust_remote_code: Whether Python code in the model's folder may run.
+        pool: Another name for `pooling`.
+
+    Returns:
+        What would be done.
+
+    Raises:
+        InputError: Data or options cannot be used.
+        MachineError: The device is not there, or memory runs out.
     """
     choice = BackboneChoice(
         backbone=os.fspath(backbone),
@@ -95,7 +135,7 @@ def plan(
     tokens, truncated, seconds = 0, 0, 0.0
     if len(missing):
         model = load_for(job, options, len(missing), list)
-        tokens, truncated, sample = _tokens_of(job.survey, missing, model, contract)
+        tokens, truncated, sample = _count_tokens(job.survey, missing, model, contract)
         seconds = tokens * _seconds_per_token(model, sample, contract)
     return Plan(
         rows=job.survey.n_texts,
@@ -114,26 +154,27 @@ def plan(
     )
 
 
-def _tokens_of(
+def _count_tokens(
     survey: Survey, missing: NDArray[np.int64], model: Backbone, contract: Contract
 ) -> tuple[int, int, list[str]]:
-    """Tokens of the missing texts, how many texts lose some, and a few of the texts, evenly drawn."""
+    """Tokens of the missing texts, how many texts are cut, and a few texts, evenly drawn."""
     from featcache.backbone.batching import tokenize
 
     cursor, n_tokens, n_truncated = Cursor(survey), 0, 0
-    chosen = set(np.linspace(0, len(missing) - 1, min(_ROWS, len(missing))).astype(int).tolist())
+    drawn = np.linspace(0, len(missing) - 1, min(_ROWS, len(missing))).astype(int)
+    places = set(drawn.tolist())
     sample: list[str] = []
     for start in range(0, len(missing), _STEP):
         texts = cursor.take(missing[start : start + _STEP])
-        made = tokenize(model.tokenizer, texts, max_length=contract.max_length)
-        n_tokens += int(made.lengths.sum())
-        n_truncated += int(made.truncated.sum())
-        sample += [text for place, text in enumerate(texts, start) if place in chosen]
+        tokens = tokenize(model.tokenizer, texts, max_length=contract.max_length)
+        n_tokens += int(tokens.lengths.sum())
+        n_truncated += int(tokens.truncated.sum())
+        sample += [text for place, text in enumerate(texts, start) if place in places]
     return n_tokens, n_truncated, sample
 
 
 def _seconds_per_token(model: Backbone, texts: Sequence[str], contract: Contract) -> float:
-    """Measured on a few texts, after one run to warm up."""
+    """Measure the speed on a few texts, after a run of four to warm up."""
     from featcache.backbone.batching import tokenize
 
     n_tokens = int(tokenize(model.tokenizer, texts, max_length=contract.max_length).lengths.sum())

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from featcache.backbone.device import resolve_device
 from featcache.backbone.fingerprint import find_backbone, fingerprint
-from featcache.bundles.bundle import Description, read_bundle
+from featcache.bundles.bundle import read_bundle
+from featcache.bundles.description import Description
 from featcache.cache.contract import POOLINGS, Contract
-from featcache.cache.folder import contracts_in, widest
+from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
 from featcache.cache.numbers import narrow
 from featcache.cache.space import Space
@@ -42,14 +43,15 @@ from featcache.extraction.job import prepare
 from featcache.extraction.model import PassOptions
 from featcache.extraction.run import run_job
 from featcache.features.commands import DEFAULT_CACHE
-from featcache.features.find import fields_of
+from featcache.features.misses import fields_of
 from featcache.features.request import BackboneChoice
+from featcache.features.serving import widest
 from featcache.heads.network import Head
 from featcache.progress import Progress, Silent
 from featcache.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
-    from featcache.heads.kinds.custom import Factory
+    from featcache.heads.module import Factory
 
 _WRITE_FROM = 64
 """New texts from which on they are worth a shard. Fewer are computed and forgotten: a shard for
@@ -127,6 +129,9 @@ class Predictor:
 
     def label(self, features: NDArray[np.float32]) -> list[Prediction]:
         """Label and probabilities of each row of the head's inputs (N, inputs)."""
+        if features.shape[1] != self.head.n_inputs:
+            msg = f"the head of {self.folder} takes {self.head.n_inputs:,} numbers, and its view gives {features.shape[1]:,}"
+            raise BundleError(msg, cure="Fit the head again; its cache makes that quick.")
         logits = self.head.logits(features).astype(np.float64)
         classes = self.classes
         task = SingleLabel(tuple(classes))

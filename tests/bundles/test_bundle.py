@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from safetensors.numpy import load_file
 
-from featcache.bundles.bundle import (
-    BUNDLE_FORMAT,
-    Description,
-    checksum_of,
-    read_bundle,
-    save_bundle,
-)
+from featcache.bundles.bundle import read_bundle, save_bundle
+from featcache.bundles.description import BUNDLE_FORMAT, Description, checksum_of
 from featcache.errors import BundleError, DamageError, FeatcacheError
 from featcache.heads.network import Network
 

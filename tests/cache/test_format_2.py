@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.columns import CachedRows, RaggedRows
 from featcache.cache.contract import Contract
-from featcache.cache.folder import contracts_in, widest
+from featcache.cache.folder import contracts_in
 from featcache.cache.naming import SEALED
 from featcache.cache.shard import Shard
 from featcache.cache.space import Space
@@ -29,6 +29,7 @@ from featcache.cache.upkeep.repair import repair
 from featcache.cache.upkeep.verify import verify
 from featcache.data.keys import row_keys
 from featcache.errors import CacheMissError, ContractError, DamageError
+from featcache.features.serving import widest
 from tests.cache.test_format import block
 from tests.cache.test_shard import contract, rows
 from tests.cache.test_space import ORIGIN, make

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from featcache.cache.columns import CachedRows
 from featcache.cache.contract import Contract
-from featcache.cache.folder import contracts_in, folder_name, spaces_in, widest
+from featcache.cache.folder import contracts_in, folder_name, spaces_in
 from featcache.cache.index import KeyIndex
 from featcache.cache.memo import Memo
 from featcache.cache.origin import BackboneOrigin
 from featcache.cache.space import Space
 from featcache.errors import CacheMissError, ContractError, DamageError
+from featcache.features.serving import widest
 from tests.cache.test_shard import contract, rows
 
 ORIGIN = BackboneOrigin("models/tiny", 5, 2, 48)

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import featcache
 from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.features.standardize import Standardization
-from featcache.heads.kinds.custom import CustomHead
+from featcache.heads.module import CustomHead
 from featcache.heads.network import Network
 from tests.cli.test_commands import refused, write_csv
 from tests.conftest import Run

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.bundles import bundle
-from featcache.bundles.bundle import Description, save_bundle
+from featcache.bundles.bundle import save_bundle
+from featcache.bundles.description import BUNDLE_FORMAT, Description
 from featcache.heads.network import Network
 from tests.golden import EXPECTED, SPACE
 
@@ -71,7 +71,7 @@ def probabilities(hidden: list[float]) -> list[float]:
 def main() -> None:
     """Write both, where neither is there."""
     folder = HERE / "bundle-1"
-    if folder.exists() or bundle.BUNDLE_FORMAT != 1:
+    if folder.exists() or BUNDLE_FORMAT != 1:
         sys.exit(f"{folder} is not to be written again; read the beginning of this script")
     network = Network(
         tuple(np.array(matrix, np.float32) for matrix, _ in weights()),

@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import featcache
-from featcache.bundles.bundle import BUNDLE_FORMAT, read_bundle, save_bundle
+from featcache.bundles.bundle import read_bundle, save_bundle
+from featcache.bundles.description import BUNDLE_FORMAT
 from featcache.errors import DamageError
 from featcache.heads.network import Network
 from tests.conftest import Run

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.errors import BundleError, InputError
 from featcache.features.standardize import Standardization
-from featcache.heads.kinds.custom import CustomHead, Factory, name_of, train_custom
+from featcache.heads.module import CustomHead, Factory, name_of, train_custom
 from featcache.heads.network import Head
 from featcache.heads.recipe import Examples, Recipe
 from tests.bundles.test_bundle import description, network

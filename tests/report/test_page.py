@@ -17,7 +17,7 @@ import pytest
 
 import featcache
 from featcache.errors import DamageError, FormatError, InputError
-from featcache.report.figures import figure_learning
+from featcache.report.figures.learning import figure_learning
 from featcache.report.page import write_page
 from featcache.runs.schema import CurvePointRecord, CurveRecord
 from featcache.verbs.report import write_report

@@ -20,7 +20,7 @@ from featcache.features.folds import folds_of
 from featcache.features.source import ArraySource
 from featcache.features.views import View
 from featcache.heads.candidate import Candidate
-from featcache.heads.kinds.custom import Factory
+from featcache.heads.module import Factory
 from featcache.heads.setup import TrainingSetup
 from featcache.runs.schema import TrialRecord
 from featcache.schema import fields_of

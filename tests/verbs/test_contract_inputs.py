@@ -32,10 +32,11 @@ import featcache
 from featcache.backbone.fingerprint import fingerprint
 from featcache.backbone.load import load_backbone
 from featcache.cache.contract import FORMAT, Contract
-from featcache.cache.folder import contracts_in, widest
+from featcache.cache.folder import contracts_in
 from featcache.cache.memo import Memo
 from featcache.data.keys import row_keys
 from featcache.errors import BackboneError
+from featcache.features.serving import widest
 from tests.conftest import Run, save_encoder
 
 # Upper case, punctuation, unknown words, one text longer than the model: each change below shows in

@@ -28,7 +28,7 @@ from featcache.cache.writer import ShardWriter
 from featcache.data.keys import row_keys
 from featcache.data.survey import Survey
 from featcache.errors import BackboneError, DataFileError, MachineError
-from featcache.extraction import engine as pipeline
+from featcache.extraction import engine, reader, writer
 from featcache.verbs.plan import plan
 from tests.conftest import sentences
 from tests.faults.calls import Call, watched
@@ -48,9 +48,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of 40 rows, the first of 16; the tokenizer is given 7 texts at a time, and pieces have
     50 rows.
     """
-    monkeypatch.setattr(pipeline, "SLICE_ROWS", 40)
-    monkeypatch.setattr(pipeline, "FIRST_ROWS", 16)
-    monkeypatch.setattr(pipeline, "_STEP", 7)
+    monkeypatch.setattr(engine, "SLICE_ROWS", 40)
+    monkeypatch.setattr(engine, "FIRST_ROWS", 16)
+    monkeypatch.setattr(reader, "_TOKENIZED_TOGETHER", 7)
     monkeypatch.setitem(Survey.of.__func__.__kwdefaults__, "chunk_rows", 50)  # type: ignore[attr-defined]
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_changes_during_the_pass_ends_it_and_nothing_wrong_is_kept(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = save(tmp_path / "texts.jsonl", TEXTS)
-    begin = pipeline.run_pass
+    begin = engine.run_pass
 
     def changed(*arguments: Any) -> Any:
         save(data, [*TEXTS[:120], "another text now", *TEXTS[121:]])
@@ -258,18 +258,18 @@ def test_states_wait_for_room_and_that_is_counted(
 
     done = featcache.extract(TEXTS[:2], backbone=encoder, cache=tmp_path, dtype="float32")
     space = Space.open(Path(done.path))
-    monkeypatch.setattr(pipeline, "_HANDED_BYTES", 2_000)
+    monkeypatch.setattr(writer, "_WAITING_BYTES", 2_000)
     states = np.zeros((2, 3, 2, 32), dtype=np.float16)  # 768 bytes
     counts, cut = np.full(2, 3, dtype=np.uint32), np.zeros(2, dtype=np.bool_)
     with (
         watched(tmp_path, slow),
-        pipeline._Writing(
+        writer.StateWriter(
             ShardWriter(space, space.shards[0].provenance, 2), SimpleQueue()
         ) as writing,
     ):
         for number in range(9):
             writing.put(row_keys(TEXTS[10 + 2 * number : 12 + 2 * number]), counts, cut, states)
-            assert writing._n_given - writing._n_taken <= 2_000 + states.nbytes
+            assert writing._bytes_put - writing._bytes_written <= 2_000 + states.nbytes
         assert writing.wait_seconds > 0.1
     assert writing.n_written == 18
     assert space.reopened().n_rows == 20

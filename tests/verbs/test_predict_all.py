@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 import featcache
 from featcache.bundles.bundle import read_bundle, save_bundle
 from featcache.errors import BundleError, ContractError, InputError
-from featcache.heads.kinds.custom import train_custom
+from featcache.heads.module import train_custom
 from featcache.heads.network import Network
 from featcache.heads.recipe import Examples, Recipe
 from featcache.report.card import model_card
@@ -403,9 +403,9 @@ def test_the_card_says_what_was_done_to_probabilities_and_labels(
     assert description.temperature == result.calibration.temperature != 1.0
     assert f"calibrated: logits are divided by {description.temperature:.3g}.\n" in written
     assert "Its probabilities are not calibrated.\n" in model_card(
-        result, {**asdict(description), "temperature": 1.0}
+        result, replace(description, temperature=1.0)
     )
-    facts = {**asdict(description), "temperature": 1.7512, "offsets": [0.25, -1.0]}
+    facts = replace(description, temperature=1.7512, offsets=[0.25, -1.0])
     tuned = model_card(result, facts)
     assert "calibrated: logits are divided by 1.75. Before the label is chosen" in tuned
     assert "(negative +0.25, positive -1)" in tuned

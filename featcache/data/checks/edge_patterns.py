@@ -38,6 +38,9 @@ def edge_patterns(texts: DifferentTexts, *, at_start: bool) -> list[LabelPattern
     Args:
         texts: The texts to look at.
         at_start: Whether starts are sought rather than ends.
+
+    Returns:
+        The patterns.
     """
     edges = texts.family(starts if at_start else ends)
     significant = edges.occurrences.significant(purity=PURITY, coverage=COVERAGE)

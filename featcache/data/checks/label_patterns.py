@@ -138,6 +138,9 @@ def by_strength(patterns: Family, chosen: NDArray[np.bool_]) -> list[int]:
     Args:
         patterns: A family of P patterns.
         chosen: Which of them, (P,).
+
+    Returns:
+        Their numbers.
     """
     numbers = np.flatnonzero(chosen)
     if not len(numbers):

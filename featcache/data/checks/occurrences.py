@@ -68,6 +68,9 @@ class Occurrences:
             coverage: Least share of the class that has the pattern.
             odds: Least odds of the class with the pattern, over its odds among all texts.
             gain: Least lower bound of the purity above the share of the class.
+
+        Returns:
+            A mask of the patterns, (P,).
         """
         if not len(self.counts):
             return np.zeros(0, dtype=np.bool_)

@@ -8,7 +8,7 @@ from rich.table import Table
 from featcache.console import INDENT, Console, plain_text, print_line
 from featcache.evidence.capacity import CapacityPoint
 from featcache.evidence.curves import MeasuredCurve
-from featcache.tasks.metrics import Interval
+from featcache.report.text.numbers import points_with_error, with_interval
 
 
 def curves_text(
@@ -43,7 +43,7 @@ def print_learning_curve(curve: MeasuredCurve, console: Console) -> None:
         table.add_column(head, justify="left" if head == "validation" else "right")
     for point in curve.points:
         table.add_row(
-            f"{point.rows:,}", str(point.draws), f"{point.train:.3f}", _with_interval(point.score)
+            f"{point.rows:,}", str(point.draws), f"{point.train:.3f}", with_interval(point.score)
         )
     console.print(Padding(table, (0, 0, 0, INDENT)))
     print_line(console, "more", curve.sentence())
@@ -62,18 +62,15 @@ def print_capacity(
     table.add_column("train", justify="right")
     table.add_column("validation")
     table.add_column("over linear, points")
-    for one in heads:
-        gain = (
-            ""
-            if one.gain is None
-            else f"{100 * one.gain.value:+z.1f} ± {100 * one.gain.standard_error:.1f}"
-        )
-        name = f"mlp {one.depth}×{one.width}" if one.depth else "linear"
+    for head in heads:
+        gain = ""
+        if head.gain is not None:
+            gain = points_with_error(head.gain.value, head.gain.standard_error)
         table.add_row(
-            name, f"{one.n_parameters:,}", f"{one.train:.3f}", _with_interval(one.score), gain
+            f"mlp {head.depth}×{head.width}" if head.depth else "linear",
+            f"{head.n_parameters:,}",
+            f"{head.train:.3f}",
+            with_interval(head.score),
+            gain,
         )
     console.print(Padding(table, (0, 0, 0, INDENT)))
-
-
-def _with_interval(score: Interval) -> str:
-    return f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"

@@ -42,21 +42,21 @@ _FLOATS = {"float16", "float32"}
 Expected = dict[str, tuple[tuple[int, ...], set[str]]]
 
 
-class View(msgspec.Struct, frozen=True):
+class ViewLayout(msgspec.Struct, frozen=True):
     """One layer with one pooling."""
 
     layer: Layer
     pooling: Pooling
 
 
-def view_of(name: str) -> View | None:
+def view_of(name: str) -> ViewLayout | None:
     """Read the name of a view, such as `layer_06/mean`; None where it is no such name."""
     match = _VIEW.fullmatch(name)
     if match is None:
         return None
     layer, pooling = int(match[1]), match[2]
     try:
-        view = schema.convert({"layer": layer, "pooling": pooling}, View)
+        view = schema.convert({"layer": layer, "pooling": pooling}, ViewLayout)
     except schema.SchemaError:
         return None
     return view if dataset_name(layer, pooling) == name else None

@@ -1,8 +1,8 @@
 """The protocol of a kind of head, and how its candidates are trained some way at a time.
 
-Each kind is one file in `kinds/`; nothing else knows a kind by its name. A kind makes runners, which
-train candidates on one fold with one seed. How far is a `Rung`; between rungs a search lets the
-worse candidates go.
+Each kind is one file in `kinds/`; nothing else knows a kind by its name. A kind makes runners,
+which train candidates on one fold with one seed. How far is a `Rung`; between rungs a search lets
+the worse candidates go.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class CustomHead:
                 {key.removeprefix(_MODULE): value for key, value in tensors.items()}
             )
         except RuntimeError as error:
-            msg = f"the module of {name} does not take the weights of {where}: {' '.join(str(error).split())}"
+            reason = " ".join(str(error).split())
+            msg = f"the module of {name} does not take the weights of {where}: {reason}"
             raise BundleError(
                 msg, cure="Give the factory that this head was trained with, as it was then."
             ) from error
@@ -238,10 +239,14 @@ def _logits(module: torch.nn.Module, x: Tensor, n_classes: int, name: str) -> Te
             if isinstance(found, Tensor)
             else f"a {type(found).__name__}"
         )
-        msg = f"the module of {name} gives {what} for features of shape {tuple(x.shape)}, where {expected} is expected"
+        msg = (
+            f"the module of {name} gives {what} for features of shape {tuple(x.shape)}, "
+            f"where {expected} is expected"
+        )
         raise InputError(
             msg,
-            cure="Its forward(features) has to return logits, one row a text and one column a class.",
+            cure="Its forward(features) has to return logits, one row a text and one column "
+            "a class.",
         )
     if not bool(torch.isfinite(found).all()):
         msg = f"the module of {name} gives NaN or infinity as logits"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featcache.data.stream import Stream, source_of, stream
+from featcache.data.stream import stream
 from featcache.data.table import Table, concatenate
 
 
@@ -22,8 +22,3 @@ def read(data: Any, *, encoding: str = "utf-8") -> Table:
     Raises DataFileError where a source is missing, empty, malformed or not in `encoding`.
     """
     return concatenate(list(stream(data, encoding=encoding).chunks()))
-
-
-def read_source(source: str, *, encoding: str = "utf-8") -> Table:
-    """A table of one file, folder or hub data set; never of zero rows."""
-    return concatenate(list(Stream((source_of(source, encoding=encoding),)).chunks()))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featcache.data.read import read, read_source
+from featcache.data.read import read
 from featcache.errors import DataFileError
 from tests.data import refused
 
@@ -644,7 +644,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 def test_a_hub_name_may_carry_a_configuration_and_a_split(
     hub: list[tuple[str, str | None]], source: str, call: tuple[str, str | None], texts: list[str]
 ) -> None:
-    assert read_source(source).columns["text"] == texts
+    assert read(source).columns["text"] == texts
     assert hub == [call]
 
 

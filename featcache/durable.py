@@ -48,18 +48,18 @@ class NewFile:
 
 @contextlib.contextmanager
 def new_file(folder: Path, name: str, n_bytes: int) -> Iterator[NewFile]:
-    """Make a file that is filled in the body and has its name, durably, only when that is done.
+    """Write a file that gets its name, durably, only when the `with` body is done.
 
-    The space is taken first, so that a full disk is noticed before the first byte. The temporary
-    file is removed when the body raises, after Ctrl-C too.
+    The disk space is reserved first, so that a full disk is noticed before the first byte. The
+    temporary file is removed when the body raises, also on Ctrl-C.
 
     Args:
-        folder: Where to.
-        name: Its final name.
-        n_bytes: Its size.
+        folder: The folder that gets the file.
+        name: The file's final name.
+        n_bytes: Its size in bytes.
 
     Yields:
-        The file, to be written to.
+        NewFile: The file, to be written to.
 
     Raises:
         MachineError: The file system refuses.
@@ -93,7 +93,7 @@ def write_durably(folder: Path, name: str, data: bytes | memoryview) -> Path:
 
 
 def make_folder(folder: Path, option: str = "--cache") -> None:
-    """Make a folder and those above it that are missing; their names survive a power cut.
+    """Make a folder and its missing parents, whose names then survive a power cut.
 
     Args:
         folder: The folder; nothing happens if it exists.
@@ -122,10 +122,13 @@ def make_folder(folder: Path, option: str = "--cache") -> None:
 
 
 def settle(folder: Path) -> None:
-    """Make what others have put into a folder survive a power cut, and the folder itself.
+    """Make a folder and the files that others have put into it survive a power cut.
 
-    A process that was killed between naming a file and its fsync leaves a name that is seen and not
-    yet safe. What may only be read is as safe as it ever will be.
+    A process that is killed between naming a file and the fsync leaves a name that is visible but
+    not safe yet. A folder that is read-only is left as it is.
+
+    Args:
+        folder: The folder.
 
     Raises:
         MachineError: The disk fails.
@@ -139,7 +142,10 @@ def settle(folder: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files, durably; those that are gone already are no error.
+    """Remove files, durably; a file that is gone already is no error.
+
+    Args:
+        paths: The files.
 
     Raises:
         MachineError: That is refused.
@@ -160,6 +166,10 @@ def remove(paths: Iterable[Path]) -> None:
 def move(path: Path, new: Path) -> None:
     """Give a file of a folder another name in it, durably.
 
+    Args:
+        path: The file.
+        new: Its new path, in the same folder.
+
     Raises:
         MachineError: That is refused.
     """
@@ -173,14 +183,14 @@ def move(path: Path, new: Path) -> None:
 
 @contextlib.contextmanager
 def open_regular(path: Path, *, follow: bool = False) -> Iterator[tuple[int, int]]:
-    """Open a file for reading if it is one: no folder, no device, no pipe whose writer never comes.
+    """Open a regular file for reading; never a folder, a device, or a pipe that would block.
 
     Args:
         path: The file.
         follow: Whether a symbolic link may stand for it.
 
     Yields:
-        Its handle and its size in bytes.
+        tuple[int, int]: Its handle, and its size in bytes.
 
     Raises:
         NotAFileError: Something else has this name.
@@ -216,7 +226,7 @@ def read_small(path: Path, largest: int = SMALL_BYTES, *, follow: bool = False) 
         follow: Whether a symbolic link may stand for it.
 
     Returns:
-        All of its bytes.
+        The bytes of the file.
 
     Raises:
         NotAFileError: Something else is there, or the file is larger.
@@ -236,7 +246,7 @@ def read_small(path: Path, largest: int = SMALL_BYTES, *, follow: bool = False) 
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written below a folder, which need not exist yet."""
+    """Count the bytes that may be written below a folder, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     facts = os.statvfs(existing)
     return facts.f_bavail * facts.f_frsize

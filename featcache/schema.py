@@ -46,7 +46,7 @@ def parse(data: bytes) -> Any:
         data: The bytes of the file.
 
     Returns:
-        What the JSON says.
+        The value: lists, dictionaries, text, numbers, booleans, None.
 
     Raises:
         SchemaError: The bytes are no such JSON.
@@ -74,11 +74,11 @@ def convert(value: Any, kind: type[Kind]) -> Kind:
     """Make parsed JSON an instance of a class.
 
     Args:
-        value: The parsed JSON.
-        kind: The class.
+        value: What `parse` returned.
+        kind: As in `read`.
 
     Returns:
-        The instance.
+        An instance of the class.
 
     Raises:
         SchemaError: The value is not of this class; the message names the field.

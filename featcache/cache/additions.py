@@ -33,10 +33,13 @@ class AddedView:
     shards: tuple[Shard, ...]
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Find the rows that have this view: numbers over all its files, -1 where one has not.
+        """Find rows by key: their numbers over all files of the view, -1 for a row without it.
 
         Args:
             keys: uint8 (M, 16).
+
+        Returns:
+            int64 (M,).
         """
         return self._index.find(keys)
 
@@ -44,6 +47,13 @@ class AddedView:
         self, keys: NDArray[np.uint8], space: str
     ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield each file that holds some of the keys, their places in `keys`, and their rows.
+
+        Args:
+            keys: uint8 (M, 16).
+            space: The name of the space, for the message.
+
+        Yields:
+            tuple[Shard, NDArray[np.int64], NDArray[np.int64]]: A file, places, and rows.
 
         Raises:
             CacheMissError: Some rows do not have this view; the message names `space`.
@@ -75,8 +85,13 @@ def split_by_shard(
 ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
     """Split row numbers that count over several files.
 
+    Args:
+        shards: The files, in the order in which their rows count.
+        numbers: int64 (M,).
+
     Yields:
-        Each file that holds some, their places in `numbers`, and their rows in the file.
+        tuple[Shard, NDArray[np.int64], NDArray[np.int64]]: Each file that holds some of the rows,
+            their places in `numbers`, and their rows in the file.
     """
     starts = np.cumsum([0, *(shard.n_rows for shard in shards)])
     owners = np.searchsorted(starts, numbers, side="right") - 1

@@ -8,8 +8,9 @@ from pathlib import Path
 from featcache.cache.contract import Contract
 from featcache.cache.files import damaged, repair_command
 from featcache.cache.identity import CONTRACT, ORIGIN
+from featcache.cache.naming import shard_files
 from featcache.cache.origin import BackboneOrigin
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.shard import Shard
 from featcache.errors import CacheMissError, DamageError
 
 # Shards whose files stay open; each takes a file descriptor, of which macOS gives 256

@@ -14,11 +14,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from featcache.cache.datasets import STEP, offsets_fit, read_pieces
 from featcache.cache.files import damaged, opened
 from featcache.cache.hdf5 import differences
 from featcache.cache.layout import CHECKSUMS, FACTS, OFFSETS, ROW_CHECKSUMS
 from featcache.cache.numbers import fact_checksums, row_checksums
-from featcache.cache.shard import STEP, Shard, offsets_fit, read_pieces
+from featcache.cache.shard import Shard
 
 Progress = Callable[[int], None]
 
@@ -63,6 +64,9 @@ def faults(shard: Shard, progress: Progress = unheard) -> Iterator[Fault]:
     Args:
         shard: The shard, opened by whichever of its headers is sound.
         progress: Called with the bytes read since it was last called.
+
+    Yields:
+        Fault: Each fault, in the order of the file's parts.
 
     Raises:
         MachineError: The disk fails.

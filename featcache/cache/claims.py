@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import WAIT_SECONDS, locked, try_lock
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.naming import shard_files
+from featcache.cache.shard import Shard
 from featcache.errors import MachineError
 
 FOLDER = "claims"
@@ -39,9 +40,7 @@ _CLAIM = re.compile(r"[0-9a-f]{32}")
 
 
 def claims_in(space: Path) -> list[Path]:
-    """The claim files of a space: what has such a name and is a file. Nothing is looked for behind
-    a link.
-    """
+    """List the claim files of a space; links are neither listed nor followed."""
     folder = space / FOLDER
     if not _is_folder(folder):
         return []
@@ -54,17 +53,20 @@ def _is_folder(path: Path) -> bool:
 
 
 class Claims:
-    """One writer's claims on the rows of a space. A context: what is claimed is free again when it
-    ends.
-    """
+    """One writer's claims on rows of a space; leaving its context frees them."""
 
     def __init__(self, space: Path, seen: set[str]) -> None:
-        """space: its folder.  seen: names of the shards that the writer has looked at."""
+        """Prepare to claim rows; nothing is written yet.
+
+        Args:
+            space: The folder of the space.
+            seen: Names of the shards whose rows the writer knows already.
+        """
         self._space, self._seen = space, seen
         self._path = space / FOLDER / uuid.uuid4().hex
         self._handle: int | None = None
-        # A thread may still ask for slices when the context ends: it gets none, and never a closed
-        # handle.
+        # A thread may still ask for slices when the context ends: it gets none then, and never
+        # uses a closed handle.
         self._ended, self._choosing = False, threading.Lock()
 
     def __enter__(self) -> Self:
@@ -87,24 +89,29 @@ class Claims:
         first: int | None = None,
         on_disk: Callable[[], int] | None = None,
     ) -> Generator[tuple[NDArray[np.int64], int], None, None]:
-        """Share the rows of `keys`, uint8 (M, 16), which all differ, with the other writers, slice
-        by slice.
+        """Share rows with the other writers, slice by slice, until all are done or yielded.
 
-        Yields numbers of up to `limit` rows that are this writer's to compute and to write, and how
-        many rows others have finished meanwhile; no numbers while all that is left is in the
-        others' hands. Ends when all rows are done or yielded.
-        waiting: called once with the rows that others have in hand, when nothing else is left.
-        first: the limit of the first slice, where it is another one; each later slice may be 8
-        times as large as the one before, up to `limit`.
-        on_disk: says how many of the yielded slices that have rows, counted from the first, are in
-        shards that have their names; the others stay claimed. Without it, asking for a slice says
-        that those before are.
-        Raises MachineError where the folder cannot be written.
+        Args:
+            keys: Of the rows, uint8 (M, 16); they all differ.
+            limit: The most rows of a slice.
+            waiting: Called once, with the number of rows that others have in hand, when nothing
+                else is left.
+            first: The most rows of the first slice, where that is less than `limit`; each later
+                slice may be 8 times as large as the one before.
+            on_disk: Returns how many of the slices with rows, counted from the first, are in
+                shards that have their names; the others stay claimed. Without it, asking for a
+                slice means that all slices before are on the disk.
+
+        Yields:
+            tuple[NDArray[np.int64], int]: Numbers of the rows that this writer has to compute and
+                write, none while others have all that is left; and how many rows others have
+                finished since the last slice.
+
+        Raises:
+            MachineError: The folder cannot be written.
         """
-        index, left = (
-            KeyIndex.build(keys),
-            np.ones(len(keys), dtype=np.bool_),
-        )  # left: for anybody to compute
+        index = KeyIndex.build(keys)
+        left = np.ones(len(keys), dtype=np.bool_)  # rows that anybody may still have to compute
         held: list[NDArray[np.int64]] = []
         size, n_yielded, waited = first or limit, 0, False
         while left.any():
@@ -114,11 +121,11 @@ class Claims:
             with self._choosing:
                 if self._ended:
                     return
-                mine = self._choose(index, keys, left, size, held)
-            yield mine, int(n_before - np.count_nonzero(left))
-            left[mine] = False
-            if len(mine):
-                held, n_yielded, size = [*held, mine], n_yielded + 1, min(limit, _GROWTH * size)
+                numbers = self._choose(index, keys, left, size, held)
+            yield numbers, int(n_before - np.count_nonzero(left))
+            left[numbers] = False
+            if len(numbers):
+                held, n_yielded, size = [*held, numbers], n_yielded + 1, min(limit, _GROWTH * size)
             elif left.any():
                 if not waited:
                     waiting(int(np.count_nonzero(left)))
@@ -133,10 +140,17 @@ class Claims:
         limit: int,
         held: list[NDArray[np.int64]],
     ) -> NDArray[np.int64]:
-        """Claim up to `limit` of the rows that are left, beside those `held` and none else; returns
-        their numbers.
+        """Claim up to `limit` of the rows that are left; those in `held` stay claimed.
 
-        index: of `keys`.  left: bool (M,), from which rows are taken that others have finished.
+        Args:
+            index: The index of `keys`.
+            keys: Of all rows, uint8 (M, 16).
+            left: Rows that are not done, bool (M,); those that others have finished are cleared.
+            limit: The most rows to claim.
+            held: Numbers of the rows claimed before whose shards have no names yet.
+
+        Returns:
+            The numbers of the rows that are claimed now.
         """
         folder = self._space / FOLDER
         try:
@@ -146,26 +160,24 @@ class Claims:
                 msg = f"{folder} is a link or a file, where a folder must be"
                 raise MachineError(msg, cure="Move it away; it holds nothing that lasts.")
             with locked(folder / LOCK, shared=False):
-                # In this order: a writer that ends in between has named its shard before it gives
-                # up its claim.
+                # Claims before shards: a writer that ends in between has named its shard before it
+                # gives up its claim.
                 claimed = index.find(self._others())
                 finished = index.find(self._new_keys())
                 left[finished[finished >= 0]] = False
                 free = left.copy()
                 free[claimed[claimed >= 0]] = False
-                mine = np.flatnonzero(free)[
-                    :limit
-                ].copy()  # else it holds on to the numbers of all that is left
-                self._put(keys[np.concatenate([*held, mine])])
+                # A copy: a slice would keep the numbers of all free rows in memory.
+                numbers = np.flatnonzero(free)[:limit].copy()
+                self._put(keys[np.concatenate([*held, numbers])])
         except OSError as error:
             msg = f"{folder} cannot be written: {error.strerror}"
-            raise MachineError(
-                msg, cure="What was finished before is kept. Check the disk."
-            ) from error
-        return mine
+            cure = "What was finished before is kept. Check the disk."
+            raise MachineError(msg, cure=cure) from error
+        return numbers
 
     def _new_keys(self) -> NDArray[np.uint8]:
-        """Keys of the shards that came in since the last look."""
+        """Read the keys of the shards that came in since the last look."""
         new = [path for path in shard_files(self._space) if path.name not in self._seen]
         self._seen |= {path.name for path in new}
         keys = [np.empty((0, 16), np.uint8)]
@@ -175,7 +187,7 @@ class Claims:
         return np.concatenate(keys)
 
     def _others(self) -> NDArray[np.uint8]:
-        """Keys that other writers have in hand; the files of dead ones are removed."""
+        """Read the keys that other writers have in hand; files of dead writers are removed."""
         keys = [np.empty((0, 16), np.uint8)]
         for path in claims_in(self._space):
             if path == self._path:
@@ -200,6 +212,7 @@ class Claims:
         return np.concatenate(keys)
 
     def _put(self, keys: NDArray[np.uint8]) -> None:
+        """Write the keys into this writer's claim file, in place of those before."""
         if self._handle is None:
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
             try_lock(self._handle, self._path)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ from featcache.cache.layout import (
     Role,
     dtype_of,
 )
+from featcache.cache.naming import shard_name
 from featcache.cache.numbers import (
     fact_checksums,
     kind_of,
@@ -137,6 +138,39 @@ def _ragged_columns(name: str, rows: RaggedRows) -> list[Column]:
     ]
 
 
+def write_shard(
+    folder: Path,
+    rows: CachedRows,
+    *,
+    contract: Contract,
+    provenance: Mapping[str, Any],
+    role: Role = "rows",
+) -> Path:
+    """Write one shard so that it is either whole under its final name or not there at all.
+
+    Args:
+        folder: The folder of the space.
+        rows: What to write.
+        contract: That of the space.
+        provenance: What made the rows: versions, device.
+        role: `addition` where the rows are in other files already.
+
+    Returns:
+        The shard's path; when it returns, the rows are on the disk.
+
+    Raises:
+        MachineError: The disk is full or fails; no file is left behind.
+    """
+    return write_shard_file(
+        folder,
+        shard_name(),
+        rows.columns(),
+        contract=contract,
+        provenance=provenance,
+        role=role,
+    )
+
+
 def write_shard_file(
     folder: Path,
     name: str,
@@ -155,6 +189,9 @@ def write_shard_file(
         contract: That of the space.
         provenance: What made the rows.
         role: `addition` where the rows are in other files already.
+
+    Returns:
+        The file; its rows are on the disk.
 
     Raises:
         MachineError: The disk is full or fails; no file is left behind.
@@ -193,10 +230,12 @@ def _header(
 ) -> Header:
     """Make the header of a file, its hashes left open; in the oldest format that can say it."""
     end = -(-layout.n_bytes // ALIGNMENT) * ALIGNMENT
-    datasets = {
-        column.name: Extent(layout.offsets[column.name], column.shape, column.kind, _UNKNOWN)  # type: ignore[arg-type]  # held to the rules by `needed_format`
-        for column in columns
-    }
+    datasets = {}
+    for column in columns:
+        # `needed_format` holds the kind, a plain text here, to the rules.
+        kind = cast("Any", column.kind)
+        offset = layout.offsets[column.name]
+        datasets[column.name] = Extent(offset, column.shape, kind, _UNKNOWN)
     fields = HeaderFields(
         contract=digest,
         rows=columns[0].shape[0],
@@ -227,6 +266,15 @@ def write_hdf5(
     folder: Path, name: str, columns: Sequence[Column], attributes: Mapping[str, str]
 ) -> Path:
     """Write columns as an HDF5 file and nothing else.
+
+    Args:
+        folder: Where the file goes.
+        name: Its name.
+        columns: Its datasets.
+        attributes: Name -> text, of the file itself.
+
+    Returns:
+        The file.
 
     Raises:
         MachineError: The disk is full or fails.

@@ -116,6 +116,9 @@ class Contract:
             data: The text, or its bytes.
             where: The path, for messages.
 
+        Returns:
+            The contract.
+
         Raises:
             FormatError: A later featcache wrote it.
             DamageError: It is no contract.
@@ -168,6 +171,10 @@ def dataset_name(layer: int, pooling: str) -> str:
 
 def check_version(fields: Any, where: str) -> None:
     """Refuse a parsed JSON file that says it is of a later format.
+
+    Args:
+        fields: The parsed file.
+        where: Its path, for the message.
 
     Raises:
         FormatError: Its `format` is above what this featcache reads.

@@ -39,6 +39,11 @@ class MappedFile:
     def __init__(self, path: Path, handle: int, size: int) -> None:
         """Map the first `size` bytes.
 
+        Args:
+            path: The file's path, for messages.
+            handle: The open file; the map outlives it.
+            size: The bytes to map.
+
         Raises:
             DamageError: The file has become shorter since its size was read.
         """
@@ -89,6 +94,12 @@ class CopiedFile:
 def read_into(path: Path, handle: int, start: int, buffer: NDArray[np.uint8]) -> None:
     """Fill an array with the bytes of a file from `start` on.
 
+    Args:
+        path: The file's path, for messages.
+        handle: The open file.
+        start: Where its bytes begin.
+        buffer: The array, uint8 (n,).
+
     Raises:
         DamageError: The file ends before that.
         MachineError: The disk fails.
@@ -108,8 +119,11 @@ def read_into(path: Path, handle: int, start: int, buffer: NDArray[np.uint8]) ->
 def opened(path: Path) -> Iterator[tuple[int, int]]:
     """Open a regular file; never through a link, and never waiting for a pipe's writer.
 
+    Args:
+        path: The file.
+
     Yields:
-        Its handle and its size.
+        tuple[int, int]: Its handle, and its size in bytes.
 
     Raises:
         DamageError: Something else has its name.

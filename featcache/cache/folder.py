@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.cache.contract import Contract
 from featcache.cache.files import repair_command
 from featcache.cache.identity import CONTRACT, read_contract
-from featcache.cache.shard import shard_files
+from featcache.cache.naming import shard_files
 from featcache.cache.space import Space
 from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
 
@@ -19,6 +19,9 @@ def folder_name(backbone: str) -> str:
 
     Args:
         backbone: A path or hub id; its last part is made safe for a file name.
+
+    Returns:
+        The name, or `backbone` where nothing of it is left.
     """
     last = re.split(r"[/\\]", backbone.rstrip("/\\"))[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.") or "backbone"
@@ -34,6 +37,9 @@ def folders_in(cache: Path) -> list[Path]:
 
 def spaces_in(cache: Path) -> tuple[list[Space], list[FeatcacheError]]:
     """Open all spaces of a cache folder.
+
+    Args:
+        cache: The folder.
 
     Returns:
         The spaces by name, and what is wrong with those that cannot be opened.
@@ -56,6 +62,12 @@ def contracts_in(cache: Path) -> dict[Path, Contract]:
 
     A contract that cannot be read is left out: it keeps nobody from the other spaces, `ls` shows
     it, and whoever needs that very space meets the damage when opening it.
+
+    Args:
+        cache: The folder of all spaces.
+
+    Returns:
+        Path of a space -> its contract.
 
     Raises:
         MachineError: The disk does not let one be read: there may be more spaces than are known.

@@ -1,9 +1,9 @@
-"""HDF5 without letting libhdf5 near the disk: it lays out a file in memory, our own code writes the
-bytes.
+"""HDF5 files whose bytes our own code writes: libhdf5 only lays them out, in memory.
 
-libhdf5 never calls fsync, leaves unreadable files when it is killed and crashes the process on a
-full disk. So it is only asked where everything belongs (`lay_out`, a few KiB of memory whatever the
-size of the data), and whether a file that is on the disk is what we think it is (`differences`).
+libhdf5 never calls fsync, leaves unreadable files when it is killed, and crashes the process on a
+full disk. So it has two tasks only: to say where everything belongs (`lay_out`, which takes a few
+KiB of memory whatever the size of the data), and to read a file that is on the disk, to see whether
+it is what its header says (`differences`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _DEEPEST = 2  # of folders in a file: checksums/layer_06/mean
 
 @dataclass(frozen=True)
 class Hdf5Layout:
-    """An HDF5 file without its data. offsets: of each dataset, from the beginning of the file;
-    n_bytes: its end.
+    """An HDF5 file without its data.
+
+    Attributes:
+        offsets: Where each dataset begins, in bytes from the beginning of the file.
+        n_bytes: The size of the file.
     """
 
     offsets: Mapping[str, int]
@@ -32,7 +35,7 @@ class Hdf5Layout:
     _metadata: Mapping[int, bytes]
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`, zero where libhdf5 put nothing."""
+        """Give the bytes from `start` to `end`, zero where libhdf5 put nothing."""
         filled = bytearray(end - start)
         for offset, piece in self._metadata.items():
             first, last = max(offset, start), min(offset + len(piece), end)
@@ -46,10 +49,15 @@ def lay_out(
     attributes: Mapping[str, str],
     user_block: int = 0,
 ) -> Hdf5Layout:
-    """Lay out contiguous, aligned datasets of given shapes and dtypes, and text attributes of the
-    file.
+    """Lay out a file of contiguous, aligned datasets.
 
-    user_block: bytes to leave free at the beginning; 0, or a power of two from 512.
+    Args:
+        datasets: Name -> shape and dtype.
+        attributes: Name -> text, of the file itself.
+        user_block: Bytes to leave free at the beginning; 0, or a power of two from 512.
+
+    Returns:
+        The layout, with all bytes of the file but the data.
     """
     stream, offsets = _Sparse(), {}
     options: dict[str, Any] = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT}
@@ -63,8 +71,8 @@ def lay_out(
         for name, (shape, dtype) in datasets.items():
             settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             settings.set_layout(h5py.h5d.CONTIGUOUS)
-            # A place from the start, and no zeros written into it: only the metadata reach the
-            # stream.
+            # Each dataset has its place from the start and no zeros are written into it, so only
+            # the metadata reach the stream.
             settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             settings.set_obj_track_times(False)
@@ -119,53 +127,55 @@ class _Sparse(io.RawIOBase):
 def differences(
     path: Path, datasets: Mapping[str, tuple[int, tuple[int, ...], np.dtype[Any]]]
 ) -> list[str]:
-    """What an HDF5 reader would see otherwise than stated: name -> (offset, shape, dtype).
+    """List what an HDF5 reader would see otherwise than a file's header says.
 
     A file can be sound byte for byte and still lie to h5py: a link that leads to another file, data
     kept elsewhere, a virtual dataset whose sources are gone and read as zeros.
+
+    Args:
+        path: The file.
+        datasets: Name -> offset, shape and dtype.
+
+    Returns:
+        The differences, each in words; empty where there are none.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
-            found: list[str] = []
-            names = _names(file, "", found)
-            found += [
-                f"it has {name}, which its header does not"
-                for name in sorted(names - set(datasets))
-            ]
-            found += [f"it lacks {name}" for name in sorted(set(datasets) - names)]
+            problems: list[str] = []
+            names = _names(file, "", problems)
+            extra = sorted(names - set(datasets))
+            problems += [f"it has {name}, which its header does not" for name in extra]
+            problems += [f"it lacks {name}" for name in sorted(set(datasets) - names)]
             for name in sorted(names & set(datasets)):
-                offset, shape, dtype = datasets[name]
-                one = file[name]
-                settings = one.id.get_create_plist()
-                plain = (
-                    settings.get_layout() == h5py.h5d.CONTIGUOUS
-                    and not settings.get_external_count()
-                )
-                if (
-                    not plain
-                    or one.id.get_offset() != offset
-                    or one.shape != shape
-                    or one.dtype != dtype
-                ):
-                    found.append(f"HDF5 has another {name} than its header")
-            return found
+                if not _is_as_stated(file[name], *datasets[name]):
+                    problems.append(f"HDF5 has another {name} than its header")
+            return problems
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         return [f"HDF5 cannot read it: {error}"]
 
 
-def _names(group: h5py.Group, prefix: str, found: list[str]) -> set[str]:
-    """Names of the datasets below a group; links that are not hard ones go to `found` and are not
-    followed.
-    """
+def _is_as_stated(
+    dataset: h5py.Dataset, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> bool:
+    """Return True if a dataset lies in the file itself, in one piece, as stated."""
+    settings = dataset.id.get_create_plist()
+    if settings.get_layout() != h5py.h5d.CONTIGUOUS or settings.get_external_count():
+        return False
+    same_place = dataset.id.get_offset() == offset
+    return bool(same_place and dataset.shape == shape and dataset.dtype == dtype)
+
+
+def _names(group: h5py.Group, prefix: str, problems: list[str]) -> set[str]:
+    """List the datasets below a group; links other than hard ones become `problems`."""
     names: set[str] = set()
     if prefix.count("/") > _DEEPEST:  # hard links can go in circles
-        found.append(f"{prefix} is too deep")
+        problems.append(f"{prefix} is too deep")
         return names
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            found.append(f"{prefix}{name} is a link")
+            problems.append(f"{prefix}{name} is a link")
         elif isinstance(group[name], h5py.Group):
-            names |= _names(group[name], f"{prefix}{name}/", found)
+            names |= _names(group[name], f"{prefix}{name}/", problems)
         else:
             names.add(f"{prefix}{name}")
     return names

@@ -18,6 +18,12 @@ ORIGIN = "origin.json"
 def read_contract(path: Path) -> Contract:
     """Read the contract of a space's folder.
 
+    Args:
+        path: The folder of the space.
+
+    Returns:
+        The contract.
+
     Raises:
         CacheMissError: There is none.
         DamageError: It is garbled.
@@ -42,6 +48,12 @@ def read_contract(path: Path) -> Contract:
 
 def read_origin(path: Path) -> BackboneOrigin:
     """Read where the backbone of a space was.
+
+    Args:
+        path: The folder of the space.
+
+    Returns:
+        The origin.
 
     Raises:
         DamageError: The file is garbled or missing.

@@ -1,10 +1,9 @@
-"""Finding rows by key without a Python object for each: in memory for a few shards, on the disk for
-millions.
+"""Finding rows by key, without a Python object for each row.
 
-`KeyIndex` is a sorted array of what the open shards hold. `SealedIndex` is the same, stored with a
-sealed file and memory-mapped: blocks of 512 entries, each with a checksum, and the first key of
-each block, which is all that is read at first. A look-up touches one block for each key (two levels
-of a B-tree, all of one size).
+`KeyIndex`, for a few shards, is a sorted array in memory. `SealedIndex`, for millions of rows, is
+the same array stored in a sealed file and memory-mapped: blocks of 512 entries, each with a
+checksum, and the first key of each block, which is all that is read at first. Looking up a key
+touches one block (two levels of a B-tree, all of one size).
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ BLOCK = 512  # entries of 24 bytes: three pages
 
 @dataclass(frozen=True)
 class KeyIndex:
-    """Positions of N keys, sorted by their first 8 bytes; where a key occurs twice, the first
-    position counts.
-    """
+    """Positions of N keys, sorted by their first 8 bytes; of equal keys the first one counts."""
 
     _high: NDArray[np.uint64]
     _low: NDArray[np.uint64]
@@ -33,39 +30,42 @@ class KeyIndex:
 
     @classmethod
     def build(cls, keys: NDArray[np.uint8], positions: NDArray[np.int64] | None = None) -> KeyIndex:
-        """Index of keys, uint8 (N, 16); positions: (N,), ascending, or 0 … N-1 where they are left
-        out.
+        """Build the index of keys.
+
+        Args:
+            keys: uint8 (N, 16).
+            positions: Of the keys, (N,), ascending; 0 … N-1 where they are left out.
+
+        Returns:
+            The index.
         """
         high, low = _halves(keys)
-        order = np.argsort(
-            high, kind="stable"
-        )  # stable: equal keys stay in order, so the first is found
-        return cls(
-            high[order],
-            low[order],
-            order.astype(np.int64) if positions is None else positions[order],
-        )
+        # Stable: equal keys stay in order, so the first of them is found.
+        order = np.argsort(high, kind="stable")
+        sorted_positions = order.astype(np.int64) if positions is None else positions[order]
+        return cls(high[order], low[order], sorted_positions)
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """For each of the keys (M, 16) its position, or -1 where it is not there; shape (M,)."""
-        found = np.empty(len(keys), dtype=np.int64)
+        """Find the position of each of the keys (M, 16), shape (M,); -1 for an unknown key."""
+        positions = np.empty(len(keys), dtype=np.int64)
         for start in range(0, len(keys), _STEP):  # so that nothing but the answer grows with M
             high, low = _halves(keys[start : start + _STEP])
             place = np.searchsorted(self._high, high, side="left")
-            found[start : start + _STEP] = _follow(
+            positions[start : start + _STEP] = _follow(
                 self._high, self._low, self._positions, high, low, place
             )
-        return found
+        return positions
 
 
 @dataclass(frozen=True)
 class SealedIndex:
-    """An index that lies in a file. entries: uint64 (N, 3), sorted: first half of the key, second
-    half, row.
+    """An index in a file, each of whose blocks is held to its checksum when it is first used.
 
-    first: the first half of each block's first key.  checksums: the xxh3-64 of each block's bytes.
-    A block is held to its checksum when it is first used; `damaged` makes the error for one that
-    does not match.
+    Attributes:
+        entries: Sorted, uint64 (N, 3): first half of the key, second half, row.
+        first: The first half of each block's first key.
+        checksums: The xxh3-64 of each block's bytes.
+        damaged: Makes the error for a block that does not match, from what is wrong.
     """
 
     entries: NDArray[np.uint64]
@@ -78,7 +78,7 @@ class SealedIndex:
         object.__setattr__(self, "_checked", np.zeros(len(self.first), dtype=np.bool_))
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """As `KeyIndex.find`; memory grows with the keys asked for, not with the rows held."""
+        """Find positions as `KeyIndex.find` does; memory grows with `keys`, not with the index."""
         high, low = _halves(keys)
         # The block before the first one that begins at or after the key: the key's first entry is
         # in it or opens the next, which is where the search below then ends.
@@ -119,7 +119,14 @@ class SealedIndex:
 def sealed_arrays(
     keys: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """entries, first and checksums of a SealedIndex over keys, uint8 (N, 16), which must differ."""
+    """Make the arrays of a `SealedIndex`: its entries, first and checksums.
+
+    Args:
+        keys: uint8 (N, 16); they all differ.
+
+    Returns:
+        The three arrays.
+    """
     high, low = _halves(keys)
     order = np.argsort(high, kind="stable")
     if (high[order[1:]] == high[order[:-1]]).any():  # keys with equal first halves, by the second
@@ -141,24 +148,36 @@ def _follow(
     place: NDArray[np.int64],
     before_use: Callable[[NDArray[np.int64]], None] | None = None,
 ) -> NDArray[np.int64]:
-    """From the first entry whose first half is not smaller, to the one whose halves are both equal,
-    or -1.
+    """Look up keys from the first entry that may hold each of them.
+
+    Args:
+        sorted_high: First halves of the entries' keys, sorted, (N,).
+        sorted_low: Second halves of the entries' keys, (N,).
+        positions: Of the entries, (N,).
+        high: First halves of the keys that are looked up, (M,).
+        low: Their second halves, (M,).
+        place: For each key the first entry whose first half is not smaller, (M,); it is changed.
+        before_use: Called with the entries that are looked at next.
+
+    Returns:
+        The position of each key, (M,); -1 where no entry is equal.
     """
-    found = np.full(len(high), -1, dtype=np.int64)
-    open_ = np.arange(len(high))
+    positions_found = np.full(len(high), -1, dtype=np.int64)
+    unknown = np.arange(len(high))
     # One round, but for keys whose first 8 bytes are equal and whose last 8 are not.
-    while len(open_):
-        open_ = open_[place[open_] < len(sorted_high)]
+    while len(unknown):
+        unknown = unknown[place[unknown] < len(sorted_high)]
         if before_use is not None:
-            before_use(place[open_])
-        open_ = open_[sorted_high[place[open_]] == high[open_]]
-        same = sorted_low[place[open_]] == low[open_]
-        found[open_[same]] = positions[place[open_[same]]]
-        open_ = open_[~same]
-        place[open_] += 1
-    return found
+            before_use(place[unknown])
+        unknown = unknown[sorted_high[place[unknown]] == high[unknown]]
+        same = sorted_low[place[unknown]] == low[unknown]
+        positions_found[unknown[same]] = positions[place[unknown[same]]]
+        unknown = unknown[~same]
+        place[unknown] += 1
+    return positions_found
 
 
 def _halves(keys: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Split keys, uint8 (M, 16), into two numbers each, uint64 (M,)."""
     both = np.ascontiguousarray(keys).view(">u8")
     return both[:, 0].astype(np.uint64), both[:, 1].astype(np.uint64)

@@ -212,6 +212,12 @@ def dtype_of(kind: str) -> np.dtype[Any]:
 def block_size(head: bytes) -> int:
     """Read the size U from the first 32 bytes.
 
+    Args:
+        head: The first 32 bytes of a file.
+
+    Returns:
+        The size of its user block, in bytes.
+
     Raises:
         MalformedError: They are not those of a shard.
     """
@@ -227,6 +233,12 @@ def block_size(head: bytes) -> int:
 
 def parse(block: bytes) -> Header:
     """Read a whole user block; `rules.check` then holds what it says to the rules of the format.
+
+    Args:
+        block: The user block, or more of the file.
+
+    Returns:
+        The header.
 
     Raises:
         MalformedError: A rule is broken; the message says the first.

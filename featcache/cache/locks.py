@@ -17,10 +17,20 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 
 def try_lock(handle: int, where: Path, *, shared: bool = False) -> bool:
-    """Take a lock, or change the one that is held, without waiting. Returns whether it is held now.
+    """Take a lock, or change the one that is held, without waiting.
 
-    Where a change fails, the lock that was held is gone, too: so does flock.
-    Raises MachineError where the file system has no such locks.
+    A change that fails also loses the lock that was held before; that is how flock works.
+
+    Args:
+        handle: The open lock file.
+        where: Its path, for the message.
+        shared: Whether others may hold the lock at the same time.
+
+    Returns:
+        True if the lock is held now.
+
+    Raises:
+        MachineError: The file system has no such locks.
     """
     import fcntl  # not on Windows, where a cache can be read
 
@@ -51,24 +61,31 @@ def locked(
     waiting: Callable[[], None] = lambda: None,
     when_alone: Callable[[], None] = lambda: None,
 ) -> Iterator[int]:
-    """Hold a lock file, made where it is missing; waits while others hold it. Yields its handle.
+    """Hold the lock of a file, which is made if it is missing; wait while others hold it.
 
-    waiting: called once if the wait is more than a moment.  when_alone: called first if nobody
-    holds the lock.
-    Raises MachineError where the folder cannot be written, or is removed during the wait.
+    Args:
+        path: The lock file.
+        shared: Whether others may hold the lock at the same time.
+        waiting: Called once if the wait is more than a moment.
+        when_alone: Called first if nobody else holds the lock.
+
+    Yields:
+        int: The handle of the lock file.
+
+    Raises:
+        MachineError: The folder cannot be written, or is removed during the wait.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         msg = f"{path.parent} cannot be written: {error.strerror}"
-        raise MachineError(
-            msg, cure="Reading needs no such right; to add rows, choose another --cache."
-        ) from error
+        cure = "Reading needs no such right; to add rows, choose another --cache."
+        raise MachineError(msg, cure=cure) from error
     try:
         if try_lock(handle, path):
             when_alone()
-        # Changing a lock gives up the old one first: somebody may come between, so this can wait in
-        # any case.
+        # Changing a lock gives up the old one first and another process may come between, so this
+        # may have to wait even if nobody held the lock.
         n_tries = 1
         while not try_lock(handle, path, shared=shared):
             if n_tries == 2:
@@ -84,7 +101,7 @@ def locked(
 
 
 def _is_still(handle: int, path: Path) -> bool:
-    """Whether the file that was opened is the one that has the name now."""
+    """Return True if the file that was opened still has its name."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle), path.stat())
     return False

@@ -88,6 +88,9 @@ def ragged_checksums(values: NDArray[Any], offsets: NDArray[Any]) -> NDArray[np.
     Args:
         values: The vectors of all rows, (T, H), C-contiguous.
         offsets: Where each row begins in them, (rows + 1,).
+
+    Returns:
+        uint64 (rows,).
     """
     data, width = values.reshape(-1).view(np.uint8).data, values.strides[0]
     places = [int(offset) * width for offset in offsets]

@@ -34,6 +34,12 @@ class BackboneOrigin:
     def from_json(cls, data: bytes) -> BackboneOrigin:
         """Read what `to_json` wrote.
 
+        Args:
+            data: The bytes of the file.
+
+        Returns:
+            The origin.
+
         Raises:
             SchemaError: It is something else.
         """

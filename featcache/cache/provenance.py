@@ -54,6 +54,12 @@ class Provenance:
     def of(cls, fields: Mapping[str, Any]) -> Provenance:
         """Read the JSON object of a shard's header.
 
+        Args:
+            fields: The object.
+
+        Returns:
+            The provenance.
+
         Raises:
             SchemaError: A known key has a value that it cannot have.
         """

@@ -10,7 +10,7 @@ from featcache.cache.claims import FOLDER as CLAIMS
 from featcache.cache.claims import LOCK as CLAIMS_LOCK
 from featcache.cache.identity import CONTRACT, ORIGIN
 from featcache.cache.locks import LOCK, try_lock
-from featcache.cache.shard import shard_files
+from featcache.cache.naming import shard_files
 from featcache.durable import remove
 from featcache.errors import MachineError
 
@@ -35,6 +35,9 @@ def give_up(path: Path) -> None:
 
 def remove_if_empty(path: Path) -> None:
     """Remove a space's folder that holds no shard, and the cache's folder if nothing else is in it.
+
+    Args:
+        path: The folder of the space.
 
     Raises:
         MachineError: The disk refuses.

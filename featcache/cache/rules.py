@@ -102,17 +102,24 @@ def check(header: Header, *, places: bool = True) -> None:
 
 
 def _check_views(header: Header) -> None:
-    """Each view has a name that the format knows, and vectors; in format 1 all of one width."""
-    views = {name: view_of(name) for name in header.views}
-    for name, view in views.items():
-        first = header.version == FIRST_FORMAT
-        if view is None or (first and view.pooling not in POOLINGS):
+    """Refuse views without a known name or without vectors; in format 1 all have one width."""
+    for name in header.views:
+        if not _is_known_view(name, header.version):
             msg = f"its header has an unexpected {name[:40]!a}"
             raise MalformedError(msg)
-    widths = {header.datasets[name].shape[1:] for name in views}
-    if not widths or () in widths or (header.version == FIRST_FORMAT and len(widths) > 1):
+    widths = {header.datasets[name].shape[1:] for name in header.views}
+    has_widths = bool(widths) and () not in widths
+    if not has_widths or (header.version == FIRST_FORMAT and len(widths) > 1):
         msg = "its header gives no width, or several, to its states"
         raise MalformedError(msg)
+
+
+def _is_known_view(name: str, version: int) -> bool:
+    """Return True if a format has a view of this name."""
+    view = view_of(name)
+    if view is None:
+        return False
+    return version > FIRST_FORMAT or view.pooling in POOLINGS
 
 
 def _expected_datasets(header: Header) -> Expected:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,62 +20,16 @@ import xxhash
 from numpy.typing import NDArray
 
 from featcache.cache import layout, rules
-from featcache.cache.columns import CachedRows, RaggedRows, write_shard_file
-from featcache.cache.contract import FORMAT, Contract
+from featcache.cache.columns import RaggedRows
+from featcache.cache.contract import FORMAT
+from featcache.cache.datasets import STEP, offsets_fit, read_pieces, read_rows
 from featcache.cache.files import CopiedFile, FileBytes, MappedFile, damaged, opened
 from featcache.cache.index import SealedIndex
 from featcache.cache.layout import CHECKSUMS, FACTS, INDEX, OFFSETS, ROW_CHECKSUMS, Extent, Header
 from featcache.cache.numbers import ragged_checksums, row_checksums, widen
 from featcache.errors import CacheMissError, DamageError, FormatError
 
-SUFFIX = ".h5"
-SEALED = "features.h5"
-# Bytes read and hashed together: they are still in the processor's cache when they are hashed
-STEP = 1 << 20
 _WHOLE = 4  # from a quarter of a dataset's rows on, one hash of it all costs less than one a row
-
-
-def shard_name() -> str:
-    """Make a name that no other shard has, so that no writer can replace a file of another."""
-    return f"shard-{uuid.uuid4().hex}{SUFFIX}"
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """List the files of a folder that are shards by their names, sorted, without hidden ones."""
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
-
-
-def write_shard(
-    folder: Path,
-    rows: CachedRows,
-    *,
-    contract: Contract,
-    provenance: Mapping[str, Any],
-    role: layout.Role = "rows",
-) -> Path:
-    """Write one shard so that it is either whole under its final name or not there at all.
-
-    Args:
-        folder: The folder of the space.
-        rows: What to write.
-        contract: That of the space.
-        provenance: What made the rows: versions, device.
-        role: `addition` where the rows are in other files already.
-
-    Returns:
-        The shard's path; when it returns, the rows are on the disk.
-
-    Raises:
-        MachineError: The disk is full or fails; no file is left behind.
-    """
-    return write_shard_file(
-        folder,
-        shard_name(),
-        rows.columns(),
-        contract=contract,
-        provenance=provenance,
-        role=role,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +96,9 @@ class Shard:
             mapped: Read it through a memory map; else by copies, which a file that is cut short
                 meanwhile cannot end with SIGBUS.
 
+        Returns:
+            The shard.
+
         Raises:
             DamageError: Anything does not fit.
             FormatError: A later featcache wrote the file.
@@ -165,6 +121,12 @@ class Shard:
     @classmethod
     def open_damaged(cls, path: Path) -> Shard:
         """Open what may be a damaged shard, by its header or the copy, to see what of it is sound.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The shard, of which only the header and the keys' places are known to be right.
 
         Raises:
             DamageError: Neither header can be used, or not even the keys are there.
@@ -191,6 +153,12 @@ class Shard:
     def read(self, name: str) -> NDArray[Any]:
         """Give a whole dataset, mapped where the shard is, and held to its hash.
 
+        Args:
+            name: The dataset.
+
+        Returns:
+            The array, as it is stored.
+
         Raises:
             DamageError: It differs.
         """
@@ -208,6 +176,9 @@ class Shard:
             name: The dataset.
             verify: Hold it to its hash.
             into: An array of its shape and dtype to be filled, instead of a new one.
+
+        Returns:
+            The array.
 
         Raises:
             DamageError: It differs.
@@ -228,6 +199,13 @@ class Shard:
     def gather(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Give rows of a view as float32 (len(rows), H), each held to a checksum.
 
+        Args:
+            name: The view.
+            rows: Numbers of rows, int64 (M,).
+
+        Returns:
+            float32 (M, H).
+
         Raises:
             DamageError: A row differs; the message names the first.
         """
@@ -247,6 +225,13 @@ class Shard:
 
     def gather_ragged(self, name: str, rows: NDArray[np.int64]) -> RaggedRows:
         """Give rows of a ragged view, their values float32 (T, H), each held to a checksum.
+
+        Args:
+            name: The view.
+            rows: Numbers of rows, int64 (M,).
+
+        Returns:
+            M rows, in the order of `rows`.
 
         Raises:
             DamageError: A row differs, or the offsets do.
@@ -274,6 +259,12 @@ class Shard:
     def offsets(self, name: str) -> NDArray[np.int64]:
         """Where each row begins in a ragged view, and the end of the last; int64 (n_rows + 1,).
 
+        Args:
+            name: The view.
+
+        Returns:
+            int64 (n_rows + 1,).
+
         Raises:
             DamageError: They do not match their hash, or lead out of the view.
         """
@@ -283,6 +274,10 @@ class Shard:
 
     def check_offsets(self, name: str, offsets: NDArray[np.uint64]) -> None:
         """Refuse offsets that do not lead through a ragged view from its beginning to its end.
+
+        Args:
+            name: The view.
+            offsets: As they are stored, (n_rows + 1,).
 
         Raises:
             DamageError: They do not.
@@ -294,7 +289,7 @@ class Shard:
     def some(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Give rows of any dataset as they are stored, not checked; read and not mapped."""
         with opened(self.path) as (handle, _):
-            return _picked(CopiedFile(self.path, handle), self.extent(name), rows)
+            return read_rows(CopiedFile(self.path, handle), self.extent(name), rows)
 
     def index(self) -> SealedIndex:
         """Open the index of a sealed file; its blocks are checked when they are used."""
@@ -309,6 +304,12 @@ class Shard:
     def extent(self, name: str) -> Extent:
         """Where a dataset lies.
 
+        Args:
+            name: The dataset.
+
+        Returns:
+            Its place, shape and kind.
+
         Raises:
             DamageError: The file has no such dataset.
         """
@@ -319,6 +320,12 @@ class Shard:
     def pieces(self, name: str) -> Iterator[NDArray[Any]]:
         """Read a dataset from its first row to its last in pieces of about 1 MiB, not checked.
 
+        Args:
+            name: The dataset.
+
+        Yields:
+            NDArray[Any]: Some rows, as they are stored.
+
         Raises:
             MachineError: The disk fails.
         """
@@ -327,6 +334,9 @@ class Shard:
 
     def gap_bytes(self) -> Iterator[bytes]:
         """Read what lies between the datasets, as it is on the disk.
+
+        Yields:
+            bytes: The bytes of one gap, as far as the file reaches.
 
         Raises:
             MachineError: The disk fails.
@@ -341,7 +351,7 @@ class Shard:
             raise damaged(self.path, f"its index leads to row {rows.max()} of {self.n_rows}")
 
     def _rows(self, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
-        return _picked(self._bytes(), extent, rows)
+        return read_rows(self._bytes(), extent, rows)
 
     def _view(self, name: str) -> NDArray[Any]:
         extent = self.extent(name)
@@ -357,38 +367,11 @@ class Shard:
             return self._file
         with contextlib.suppress(FileNotFoundError):
             again = Shard.open(self.path, mapped=self.mapped)
-            if again.header == self.header and again._file is not None:  # noqa: SLF001 - of this class
-                return again._file  # noqa: SLF001 - of this class
+            file = again._file  # noqa: SLF001 - a field of this class
+            if again.header == self.header and file is not None:
+                return file
         msg = f"{self.path} was removed while it was being read, by a merge, repair or gc"
         raise CacheMissError(msg, cure="Run the same command again.")
-
-
-def offsets_fit(offsets: NDArray[np.uint64], values: Extent) -> bool:
-    """Return True if offsets lead through a ragged dataset from its beginning to its end."""
-    ascending = bool((offsets[1:] >= offsets[:-1]).all())
-    return ascending and int(offsets[0]) == 0 and int(offsets[-1]) == values.shape[0]
-
-
-def read_pieces(handle: int, extent: Extent) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Read a dataset in pieces, each with the number of its first row.
-
-    Where the file has ended there are zeros.
-    """
-    n_rows = extent.shape[0]
-    width = extent.n_bytes // n_rows
-    step = max(STEP // width, 1)
-    for start in range(0, n_rows, step):
-        count = min(step, n_rows - start)
-        data = os.pread(handle, count * width, extent.offset + start * width)
-        data = data.ljust(count * width, b"\0")
-        yield start, np.frombuffer(data, extent.dtype).reshape(count, *extent.shape[1:])
-
-
-def _picked(file: FileBytes, extent: Extent, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of a dataset as they are stored, in the order in which they are wanted."""
-    width = extent.n_bytes // extent.shape[0]
-    data = np.ascontiguousarray(file.rows(extent.offset, width, rows))
-    return data.reshape(-1).view(extent.dtype).reshape(len(rows), *extent.shape[1:])
 
 
 def _read_header(path: Path, handle: int, place: int) -> Header:

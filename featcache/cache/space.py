@@ -21,18 +21,19 @@ from numpy.typing import NDArray
 from featcache.cache.additions import AddedView, added_views, split_by_shard
 from featcache.cache.belonging import check_belongs, check_widths, open_files
 from featcache.cache.claims import Claims
-from featcache.cache.columns import CachedRows, RaggedRows
+from featcache.cache.columns import CachedRows, RaggedRows, write_shard
 from featcache.cache.contract import Contract, dataset_name
-from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origin
-from featcache.cache.index import KeyIndex, SealedIndex
-from featcache.cache.layout import BFLOAT16, KEYS, N_TOKENS, TRUNCATED, dtype_of
+from featcache.cache.creation import check_same_contract, make_space_folder
+from featcache.cache.identity import CONTRACT, read_contract, read_origin
+from featcache.cache.layout import BFLOAT16, dtype_of
 from featcache.cache.locks import LOCK, locked
 from featcache.cache.numbers import as_kind, common_kind
 from featcache.cache.origin import BackboneOrigin
 from featcache.cache.provenance import ORIGIN_FIELD, environments
 from featcache.cache.removal import give_up
-from featcache.cache.shard import Shard, write_shard
-from featcache.durable import TEMPORARY, make_folder, remove, settle, write_durably
+from featcache.cache.rows import RowTable
+from featcache.cache.shard import Shard
+from featcache.durable import TEMPORARY, remove, settle
 from featcache.errors import CacheMissError, ContractError
 
 
@@ -92,6 +93,9 @@ class Space:
             mapped: Read through memory maps; else by copies, for file systems that others may
                 write to: a mapped file that is cut short ends its reader with SIGBUS.
 
+        Returns:
+            The space.
+
         Raises:
             CacheMissError: There is no space.
             DamageError: A header is damaged, or a file is of another contract.
@@ -117,30 +121,18 @@ class Space:
             contract: What determines its features.
             origin: Where its backbone is.
 
+        Returns:
+            The space.
+
         Raises:
             ContractError: A folder of that name holds another contract.
             MachineError: The folder cannot be written.
         """
         path = cache / f"{name}-{contract.digest[:12]}"
         if not (path / CONTRACT).exists():
-            make_folder(path)
-            try:
-                # Under the lock: else a writer takes these files for a dead one's.
-                with locked(path / LOCK, shared=True):
-                    write_durably(path, ORIGIN, origin.to_json().encode())
-                    write_durably(path, CONTRACT, contract.to_file())
-            except BaseException:
-                give_up(path)
-                raise
+            make_space_folder(path, contract, origin)
         space = cls.open(path)
-        if space.contract != contract:
-            fields = space.contract.differences(contract)
-            differences = [
-                f"{field} is {there!r} there and {here!r} here"
-                for field, (there, here) in fields.items()
-            ]
-            msg = f"{path} holds another contract: {', '.join(differences)}"
-            raise ContractError(msg, cure="Move that folder away, or choose another --cache.")
+        check_same_contract(path, space.contract, contract)
         return space
 
     def reopened(self) -> Space:
@@ -148,29 +140,22 @@ class Space:
         return Space.open(self.path, mapped=self.mapped)
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Find the positions of keys in this space.
+        """Find the positions of keys (M, 16), -1 where a row is absent; see `RowTable.find`."""
+        return self._rows.find(keys)
 
-        Memory grows with the keys, and with the rows of shards that are not sealed.
+    def keys_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read the keys, uint8 (M, 16), of rows at positions (M,)."""
+        return self._rows.keys_at(positions)
 
-        Args:
-            keys: uint8 (M, 16).
+    def token_counts(
+        self, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Read how many tokens rows have, and which were cut off; see `RowTable.token_counts`."""
+        return self._rows.token_counts(positions)
 
-        Returns:
-            int64 (M,); -1 where a row is not there.
-
-        Raises:
-            DamageError: A key is damaged.
-        """
-        if not self._sealed_indexes:
-            return self._index.find(keys)
-        positions = np.full(len(keys), -1, dtype=np.int64)
-        for start, index in self._sealed_indexes:
-            open_ = np.flatnonzero(positions < 0)
-            rows = index.find(keys[open_])
-            positions[open_] = np.where(rows < 0, rows, rows + start)
-        open_ = np.flatnonzero(positions < 0)
-        positions[open_] = self._index.find(keys[open_])
-        return positions
+    def first_positions(self) -> NDArray[np.int64]:
+        """List the positions of all rows, ascending, without those that repeat a key."""
+        return self._rows.first_positions()
 
     def gather(
         self, positions: NDArray[np.int64], *, layer: int, pooling: str
@@ -229,6 +214,10 @@ class Space:
     def check_view(self, layer: int, pooling: str) -> None:
         """Refuse a view that the space does not have.
 
+        Args:
+            layer: The layer's number.
+            pooling: The pooling's name.
+
         Raises:
             ContractError: The space lacks the layer or the pooling.
         """
@@ -274,7 +263,7 @@ class Space:
             features = self.gather(np.arange(self.n_rows), layer=layer, pooling=pooling)
             return features.astype(dtype, copy=False)
         features = np.empty((self.n_rows, self.width_of(layer, pooling)), dtype)
-        for start, shard in zip(self._starts, self.shards, strict=False):
+        for start, shard in zip(self._rows.starts, self.shards, strict=False):
             part = features[start : start + shard.n_rows]
             if shard.extent(name).kind == dtype.name:
                 shard.load(name, verify=verify, into=part)
@@ -282,46 +271,11 @@ class Space:
                 part[...] = as_kind(shard.load(name, verify=verify), "float32")
         return features
 
-    def token_counts(
-        self, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Give the tokens that the backbone was given for rows, and whether some were cut off.
-
-        Args:
-            positions: int64 (M,).
-
-        Returns:
-            Two arrays, each (M,).
-        """
-        counts = np.empty(len(positions), dtype=np.int64)
-        truncated = np.empty(len(positions), dtype=np.bool_)
-        for shard, places, rows in split_by_shard(self.shards, positions):
-            counts[places] = shard.read(N_TOKENS)[rows]
-            truncated[places] = shard.read(TRUNCATED)[rows] != 0
-        return counts, truncated
-
-    def keys_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Give the keys of rows at positions, uint8 (M, 16)."""
-        keys = np.empty((len(positions), 16), dtype=np.uint8)
-        for shard, places, rows in split_by_shard(self.shards, positions):
-            keys[places] = shard.read(KEYS)[rows]
-        return keys
-
     def dtype_of(self, layer: int, pooling: str) -> np.dtype[Any]:
         """The type that holds all rows of a view: float16, or float32 where some need it."""
         name = dataset_name(layer, pooling)
         kind = common_kind([shard.extent(name).kind for shard in self._files_with(name)])
         return dtype_of("float32" if kind == BFLOAT16 else kind)
-
-    def first_positions(self) -> NDArray[np.int64]:
-        """Give the positions of all rows that differ, ascending.
-
-        A text that two processes wrote at once is in it once.
-        """
-        keys = np.concatenate(
-            [np.empty((0, 16), np.uint8), *(shard.read(KEYS) for shard in self.shards)]
-        )
-        return np.flatnonzero(KeyIndex.build(keys).find(keys) == np.arange(len(keys)))
 
     def add(self, rows: CachedRows, provenance: Mapping[str, Any]) -> Path:
         """Write rows as one new shard; when this returns they survive a power cut.
@@ -380,7 +334,7 @@ class Space:
 
     @contextlib.contextmanager
     def writing(self, waiting: Callable[[], None] = lambda: None) -> Iterator[tuple[Space, Claims]]:
-        """Be one of the space's writers.
+        """Join the space's writers.
 
         Merge, repair and gc wait for writers, and writers for them. What killed writers left is
         removed, and so is a space that got no row because the body raised.
@@ -389,7 +343,7 @@ class Space:
             waiting: Called once if others have to end first.
 
         Yields:
-            The space as it is then, and what it takes to share its rows.
+            tuple[Space, Claims]: The space as it is then, and the writer's claims on its rows.
 
         Raises:
             MachineError: The folder cannot be written or locked.
@@ -411,7 +365,17 @@ class Space:
 
     @contextlib.contextmanager
     def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[Space]:
-        """Keep writers away; yields the space as it is then. Raises MachineError as `writing`."""
+        """Keep writers away, once they are done.
+
+        Args:
+            waiting: Called once if writers have to end first.
+
+        Yields:
+            Space: The space as it is then.
+
+        Raises:
+            MachineError: The folder cannot be written or locked.
+        """
         with locked(self.path / LOCK, shared=False, waiting=waiting):
             yield self.reopened()
 
@@ -421,27 +385,8 @@ class Space:
         return added_views(self.additions)
 
     @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """The position of each shard's first row, and the number of rows at the end."""
-        return np.cumsum([0, *(shard.n_rows for shard in self.shards)])
-
-    @cached_property
-    def _sealed_indexes(self) -> list[tuple[int, SealedIndex]]:
-        return [
-            (int(start), shard.index())
-            for start, shard in zip(self._starts, self.shards, strict=False)
-            if shard.sealed
-        ]
-
-    @cached_property
-    def _index(self) -> KeyIndex:
-        """Of the shards that are not sealed."""
-        keys, positions = [np.empty((0, 16), dtype=np.uint8)], [np.empty(0, dtype=np.int64)]
-        for start, shard in zip(self._starts, self.shards, strict=False):
-            if not shard.sealed:
-                keys.append(shard.read(KEYS))
-                positions.append(np.arange(start, start + shard.n_rows))
-        return KeyIndex.build(np.concatenate(keys), np.concatenate(positions))
+    def _rows(self) -> RowTable:
+        return RowTable(self.shards)
 
     def _files_with(self, name: str) -> tuple[Shard, ...]:
         return self.added[name].shards if name in self.added else self.shards

@@ -22,10 +22,13 @@ _Part = tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.bool_], NDArray[
 
 @dataclass
 class ShardWriter:
-    """Buffers rows of a space and writes them as shards. Rows count as done only once `n_written`
-    has them.
+    """A buffer of rows that become shards of a space; only rows in `n_written` count as done.
 
-    shard_rows: rows of each shard, or None for the size and time above.
+    Attributes:
+        space: The space.
+        provenance: What makes the rows: versions, device.
+        shard_rows: Rows of each shard; None for `SHARD_BYTES` or what `SHARD_SECONDS` brought.
+        n_written: Rows that are in shards, safe on the disk.
     """
 
     space: Space
@@ -42,8 +45,16 @@ class ShardWriter:
         truncated: NDArray[np.bool_],
         states: NDArray[np.floating[Any]],
     ) -> int:
-        """Take B rows; states: (B, layers, poolings, H) in the contract's order. Returns the rows
-        written now.
+        """Take rows, and write them where they fill a shard.
+
+        Args:
+            keys: uint8 (B, 16).
+            n_tokens: Tokens of each row, (B,).
+            truncated: Whether a row's text was cut off, (B,).
+            states: (B, layers, poolings, H) in the contract's order.
+
+        Returns:
+            The number of rows that were written now.
         """
         self._waiting.append((keys, n_tokens, truncated, states))
         n_waiting = sum(len(part[0]) for part in self._waiting)
@@ -54,12 +65,13 @@ class ShardWriter:
         return self._write(n_waiting) if full else 0
 
     def flush(self) -> int:
-        """Write what is waiting. Returns the rows written now."""
+        """Write all rows that wait, and return their number."""
         return self._write(sum(len(part[0]) for part in self._waiting))
 
     def _write(self, n_rows: int) -> int:
-        """Write the first `n_rows` that wait, shard by shard; what is on the disk waits no longer,
-        even on Ctrl-C.
+        """Write the first `n_rows` that wait, shard by shard.
+
+        Rows leave the buffer as soon as they are on the disk, so Ctrl-C writes none twice.
         """
         step = self.shard_rows or max(n_rows, 1)
         for start in range(0, n_rows, step):
@@ -84,16 +96,13 @@ class ShardWriter:
 
 
 def _split(parts: list[_Part], count: int) -> tuple[list[_Part], list[_Part]]:
-    """The first `count` rows of some parts, and the others."""
+    """Split parts into their first `count` rows and the others."""
     before: list[_Part] = []
     for number, (keys, n_tokens, truncated, states) in enumerate(parts):
         if count < len(keys):
             after = (keys[count:], n_tokens[count:], truncated[count:], states[count:])
-            before += (
-                [(keys[:count], n_tokens[:count], truncated[:count], states[:count])]
-                if count
-                else []
-            )
+            if count:
+                before.append((keys[:count], n_tokens[:count], truncated[:count], states[:count]))
             return before, [after, *parts[number + 1 :]]
         before.append(parts[number])
         count -= len(keys)

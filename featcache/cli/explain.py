@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def explain_miss(
     """
     from featcache.verbs.explain_miss import explain_miss as verb
 
-    told = verb(
+    explanation = verb(
         sources(data),
         backbone=backbone,
         cache=cache,
@@ -70,113 +71,129 @@ def explain_miss(
         trust_remote_code=trust_remote_code,
     )
     if as_json:
-        print_json(told)
+        print_json(explanation)
         return
-    _say("texts", f"{told.rows:,} rows, {told.unique:,} different")
-    if told.space is not None:
-        _print_new(told, told.space)
+    _say("texts", f"{explanation.rows:,} rows, {explanation.unique:,} different")
+    if explanation.space is not None:
+        _print_new(explanation, explanation.space)
     else:
-        _print_no_space(told)
-    for number, what in enumerate(told.damaged):
+        _print_no_space(explanation)
+    for number, what in enumerate(explanation.damaged):
         _say("" if number else "damaged", f"{what} (left out here)")
 
 
-def _print_new(told: Explanation, space: str) -> None:
-    if not told.new:
+def _print_new(explanation: Explanation, space: str) -> None:
+    if not explanation.new:
         _say("cache", f"all of them are in {space}: nothing misses")
         return
-    _say("cache", f"{space} serves this; {told.hits:,} texts found, {told.new:,} new")
-    for number, one in enumerate(told.examples):
-        _say("" if number else "new", f"{one.source}, row {one.row}: {_short(repr(one.text))}")
-    if told.new > len(told.examples):
-        _say("", f"and {told.new - len(told.examples):,} more")
-    if told.stripped:
-        verb = "is" if told.stripped == 1 else "are"
+    _say("cache", f"{space} serves this; {explanation.hits:,} texts found, {explanation.new:,} new")
+    heading = "new"
+    for example in explanation.examples:
+        _say(heading, f"{example.source}, row {example.row}: {_short(repr(example.text))}")
+        heading = ""
+    if explanation.new > len(explanation.examples):
+        _say("", f"and {explanation.new - len(explanation.examples):,} more")
+    if explanation.stripped:
+        verb = "is" if explanation.stripped == 1 else "are"
         without = "cached without the white space around it: strip the texts"
-        _say("", f"{told.stripped:,} of them {verb} {without}")
-    better = [one for one in told.others if one.held > told.hits]
+        _say("", f"{explanation.stripped:,} of them {verb} {without}")
+    better = [neighbour for neighbour in explanation.others if neighbour.held > explanation.hits]
     if better:
-        _print_spaces("elsewhere", better, told.unique)
-    _print_cure(told, better)
+        _print_spaces("elsewhere", better, explanation.unique)
+    _print_cure(explanation, better)
 
 
-def _print_no_space(told: Explanation) -> None:
-    if told.serving_damaged:
+def _print_no_space(explanation: Explanation) -> None:
+    if explanation.serving_damaged:
         _say("cache", "the space that serves this is damaged (below)")
-    elif told.others:
-        _say("cache", f"no space in {told.cache} was made with this model and these options")
-    elif told.damaged:
-        _say("cache", f"no space in {told.cache} can be read")
-    elif Path(told.cache).is_dir():
-        _say("cache", f"no feature space in {told.cache} yet")
+    elif explanation.others:
+        _say("cache", f"no space in {explanation.cache} was made with this model and these options")
+    elif explanation.damaged:
+        _say("cache", f"no space in {explanation.cache} can be read")
+    elif Path(explanation.cache).is_dir():
+        _say("cache", f"no feature space in {explanation.cache} yet")
     else:
-        _say("cache", f"there is no folder {told.cache} yet")
-    if told.others:
-        _print_spaces("nearest", told.others, told.unique)
-    if not told.serving_damaged:
-        _print_cure(told, told.others)
+        _say("cache", f"there is no folder {explanation.cache} yet")
+    if explanation.others:
+        _print_spaces("nearest", explanation.others, explanation.unique)
+    if not explanation.serving_damaged:
+        _print_cure(explanation, explanation.others)
 
 
-def _print_spaces(head: str, spaces: tuple[Neighbour, ...] | list[Neighbour], n_texts: int) -> None:
-    for number, one in enumerate(spaces[:_SPACES_SHOWN]):
-        held = f"all {n_texts:,}" if one.held == n_texts else f"{one.held:,} of {n_texts:,}"
-        how = "differs in" if number else "differs (there → asked) in"
-        _say("" if number else head, f"{one.space} · holds {held} texts{_kind(one)} · {how}")
-        # Names of a model's own configuration come last: where the model is another one they tell
-        # little.
-        fields = sorted(one.differences, key=lambda each: each.field.startswith("config."))
-        shown = fields if len(fields) <= _FIELDS_SHOWN + 1 else fields[:_FIELDS_SHOWN]
-        width = max(len(each.field) for each in shown)
-        for each in shown:
-            _say(
-                "",
-                f"  {each.field:<{width}}  {_value(each, each.there)} → {_value(each, each.asked)}",
-            )
-        if len(fields) > len(shown):
-            _say("", f"  and {len(fields) - len(shown)} more fields (--json has them all)")
+def _print_spaces(heading: str, spaces: Sequence[Neighbour], n_texts: int) -> None:
+    how = "differs (there → asked) in"
+    for space in spaces[:_SPACES_SHOWN]:
+        n_held = f"{space.held:,} of {n_texts:,}"
+        if space.held == n_texts:
+            n_held = f"all {n_texts:,}"
+        _say(heading, f"{space.space} · holds {n_held} texts{_kind(space)} · {how}")
+        _print_differences(space.differences)
+        heading, how = "", "differs in"
     if len(spaces) > _SPACES_SHOWN:
         _say("", f"and {len(spaces) - _SPACES_SHOWN} more spaces (--json has them all)")
 
 
-def _kind(one: Neighbour) -> str:
-    """What the differing fields mean, where they are more than options."""
-    if one.options is not None:
+def _print_differences(differences: Sequence[FieldDifference]) -> None:
+    # Names of a model's own configuration come last: for another model they tell little.
+    differences = sorted(differences, key=lambda each: each.field.startswith("config."))
+    shown = differences
+    if len(differences) > _FIELDS_SHOWN + 1:
+        shown = differences[:_FIELDS_SHOWN]
+    width = max(len(each.field) for each in shown)
+    for each in shown:
+        _say(
+            "", f"  {each.field:<{width}}  {_value(each, each.there)} → {_value(each, each.asked)}"
+        )
+    if len(differences) > len(shown):
+        n_more = len(differences) - len(shown)
+        _say("", f"  and {n_more} more fields (--json has them all)")
+
+
+def _kind(space: Neighbour) -> str:
+    """Say what the differing fields mean, if they are more than options."""
+    if space.options is not None:
         return ""
-    fields = {each.field.partition(".")[0] for each in one.differences}
+    fields = {each.field.partition(".")[0] for each in space.differences}
     if "weights" not in fields:
         parts = [name for name in ("tokenizer", "config", "code") if name in fields]
         return f" · same weights, other {' and '.join(parts)}" if parts else ""
-    if one.same_place:
+    if space.same_place:
         return " · same name, other weights: the files in that place have changed"
-    return " · same name, other weights" if one.same_name else " · another model"
+    return " · same name, other weights" if space.same_name else " · another model"
 
 
-def _print_cure(told: Explanation, spaces: tuple[Neighbour, ...] | list[Neighbour]) -> None:
-    by_option = next(
-        (one for one in spaces if one.command is not None and one.held > told.hits), None
-    )
-    anew = "add them" if told.space is not None else "compute them"
+def _print_cure(explanation: Explanation, spaces: Sequence[Neighbour]) -> None:
+    anew = "compute them" if explanation.space is None else "add them"
+    heading = "cure"
+    by_option = _found_by_options(spaces, explanation.hits)
     if by_option is not None and by_option.options is not None:
-        _say(
-            "cure",
-            f"{' '.join(by_option.options)} finds {by_option.held:,} texts in {by_option.space}:",
-        )
+        options = " ".join(by_option.options)
+        _say(heading, f"{options} finds {by_option.held:,} texts in {by_option.space}:")
         _say("", str(by_option.command))
-        anew = f"or {anew}"
-    elif spaces and spaces[0].options is None and told.space is None:
-        weights = any(each.field == "weights" for each in spaces[0].differences)
-        reason = (
-            "it is another model, or its files have changed"
-            if weights
-            else "the model's files differ"
-        )
-        anew = f"{reason}; {anew}"
-    _say("" if by_option else "cure", f"{anew}:")
-    _say("", told.command)
+        anew, heading = f"or {anew}", ""
+    elif spaces and spaces[0].options is None and explanation.space is None:
+        anew = f"{_reason(spaces[0])}; {anew}"
+    _say(heading, f"{anew}:")
+    _say("", explanation.command)
+
+
+def _found_by_options(spaces: Sequence[Neighbour], n_hits: int) -> Neighbour | None:
+    """Return the first space that other options would find, if it has more of the texts."""
+    for space in spaces:
+        if space.command is not None and space.held > n_hits:
+            return space
+    return None
+
+
+def _reason(space: Neighbour) -> str:
+    """Say why the nearest space is not found, where options are not the reason."""
+    if any(each.field == "weights" for each in space.differences):
+        return "it is another model, or its files have changed"
+    return "the model's files differ"
 
 
 def _value(difference: FieldDifference, value: Any) -> str:
-    """One side of a difference, short enough for a line."""
+    """Write one side of a difference, short enough for a line."""
     if difference.field == "layers":
         return layer_range(value)
     if difference.field == "poolings":
@@ -190,5 +207,5 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
-def _say(head: str, text: str) -> None:
-    echo(f"{head:<10} {text}")
+def _say(heading: str, text: str) -> None:
+    echo(f"{heading:<10} {text}")

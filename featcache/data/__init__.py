@@ -1,3 +1,1 @@
-"""Texts and labels: reading files, rendering templates, naming rows by content, splitting. No torch
-here.
-"""
+"""Texts and labels: read files, render templates, name rows by content, split. No torch here."""

@@ -29,10 +29,19 @@ _MARK = "\ufeff"
 
 
 def file_tables(path: Path, encoding: str, rows: int) -> Iterator[Table]:
-    """The rows of a file in tables of at most `rows`.
+    """Read the rows of a file in tables of at most `rows`.
 
-    Raises DataFileError, with the line where there is one, for a file that is of another format or
-    encoding, malformed or empty.
+    Args:
+        path: The file; its ending says its format.
+        encoding: The encoding of a text file.
+        rows: Rows of each table, at most.
+
+    Returns:
+        The tables, read as they are asked for.
+
+    Raises:
+        DataFileError: The file is of another format or encoding, malformed or empty. The message
+            has the line where there is one.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -65,9 +74,7 @@ def _text_tables(path: Path, suffix: str, encoding: str, rows: int) -> Iterator[
 
 
 def decode(raw: bytes, encoding: str, source: str) -> str:
-    """Bytes as text, without a byte-order mark. Raises DataFileError with the line of the first
-    wrong byte.
-    """
+    """Decode bytes without their byte-order mark; raise DataFileError at a wrong byte."""
     try:
         return raw.decode(encoding).removeprefix(_MARK)
     except UnicodeError as error:
@@ -77,7 +84,7 @@ def decode(raw: bytes, encoding: str, source: str) -> str:
 
 
 def read_text(path: Path, encoding: str) -> str:
-    """A whole file as text. Raises DataFileError as `decode`, and where it cannot be read."""
+    """Read a whole file as text; raise DataFileError if it cannot be read or decoded."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -110,9 +117,7 @@ def _codec_known(encoding: str) -> Iterator[None]:
 
 
 def _byte_order(raw: BinaryIO, encoding: str) -> str:
-    """The encoding; without a mark, UTF-16 and UTF-32 are in this machine's order, as
-    `bytes.decode` has it.
-    """
+    """Return the encoding, with this machine's byte order if UTF-16 or UTF-32 have no mark."""
     name = codecs.lookup(encoding).name
     head = raw.read(4)
     raw.seek(0)
@@ -121,12 +126,13 @@ def _byte_order(raw: BinaryIO, encoding: str) -> str:
         "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     }
     if name in marks and not head.startswith(marks[name]):
-        return f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
+        order = "le" if sys.byteorder == "little" else "be"  # as `bytes.decode` has it
+        return f"{name}-{order}"
     return encoding
 
 
 def _not_encoded(source: str, raw: BinaryIO, encoding: str) -> DataFileError:
-    """The error for a file, read again up to its first wrong byte."""
+    """Make the error for a file, which is read again up to its first wrong byte."""
     head = raw.read(2)
     raw.seek(0)
     place = _first_wrong(raw, _byte_order(raw, encoding))
@@ -137,22 +143,23 @@ def _not_encoded(source: str, raw: BinaryIO, encoding: str) -> DataFileError:
         left -= len(block)
     wrong = raw.read(1)
     byte = f"byte 0x{wrong[0]:02x}" if wrong else "the end"
-    marked = head in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} and "16" not in encoding
-    cure = f"Name the file's encoding, for example --encoding {'utf-16' if marked else 'windows-1252'}."
+    likely = "windows-1252"
+    if head in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} and "16" not in encoding:
+        likely = "utf-16"
+    cure = f"Name the file's encoding, for example --encoding {likely}."
     return DataFileError(f"{source}, line {line}: {byte} is not {encoding}", cure=cure)
 
 
 def _first_wrong(raw: BinaryIO, encoding: str) -> int:
-    """The place of the first byte that cannot be decoded; 0 where the codec does not tell."""
+    """Find the place of the first byte that cannot be decoded; 0 if the codec does not say."""
     decoder, n_before = codecs.getincrementaldecoder(encoding)(), 0
     while True:
         block = raw.read(_STEP)
         try:
             decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            n_kept = len(error.object) - len(
-                block
-            )  # the beginning of a character, from the block before
+            # The decoder keeps the beginning of a character from the block before.
+            n_kept = len(error.object) - len(block)
             return n_before - n_kept + error.start
         except UnicodeError:
             return 0
@@ -172,7 +179,7 @@ def _unreadable(path: Path, error: OSError) -> DataFileError:
 
 
 def _first_sign(file: TextIO) -> str:
-    """The first character that is no white space, or nothing."""
+    """Return the first character that is no white space, or an empty string."""
     piece = file.read(_STEP).removeprefix(_MARK)
     while piece:
         if sign := piece.lstrip()[:1]:
@@ -195,16 +202,16 @@ def _csv_tables(path: Path, lines: Iterable[str], delimiter: str, rows: int) -> 
     records = _records(path, lines, delimiter)
     header = next(records)
     start = 0
-    while some := list(islice(records, rows)):
-        columns = {
-            name: list(values) for name, values in zip(header, zip(*some, strict=True), strict=True)
-        }
+    while batch := list(islice(records, rows)):
+        columns: dict[str, list[str]] = {}
+        for name, values in zip(header, zip(*batch, strict=True), strict=True):
+            columns[name] = list(values)
         yield table_of(columns, str(path), textual=True, start=start)
-        start += len(some)
+        start += len(batch)
 
 
 def _records(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    """The header and then every row."""
+    """Yield the header and then every row."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
@@ -223,7 +230,10 @@ def _records(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[
     except csv.Error as error:
         reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
         msg = f"{path}, line {line}: {reason}"
-        cure = 'Close the quote, and write a double quote inside a quoted field twice (""); JSON lines avoid this.'
+        cure = (
+            'Close the quote, and write a double quote inside a quoted field twice (""); '
+            "JSON lines avoid this."
+        )
         raise DataFileError(msg, cure=cure) from error
 
 
@@ -234,23 +244,18 @@ def _checked_header(path: Path, names: list[str], line: int, delimiter: str) -> 
 
 
 def _refuse_other_separator(path: Path, names: list[str], line: int, delimiter: str) -> None:
-    """One column with another separator in its name is a file of that separator: labels would end
-    up in texts.
-    """
-    strange = [
-        sign
-        for sign in (";", "\t", "|", ",")
-        if sign != delimiter and len(names) == 1 and sign in names[0]
-    ]
-    if strange:
-        msg = (
-            f"{path}, line {line}: one column, {names[0]!r}, that looks separated by {strange[0]!r}"
-        )
-        raise DataFileError(msg, cure="Save it with commas (.csv) or with tabs (.tsv).")
+    """Raise DataFileError if the only column has another separator in its name."""
+    # Such a file is separated by that sign, and labels would end up in texts.
+    if len(names) != 1:
+        return
+    for sign in (";", "\t", "|", ","):
+        if sign != delimiter and sign in names[0]:
+            msg = f"{path}, line {line}: one column, {names[0]!r}, that looks separated by {sign!r}"
+            raise DataFileError(msg, cure="Save it with commas (.csv) or with tabs (.tsv).")
 
 
 def refuse_twice(where: str, names: list[str]) -> None:
-    """Raises DataFileError where a column's name is there more than once."""
+    """Raise DataFileError if two columns have the same name."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         msg = f"{where}: the column {twice[0]!r} is there {names.count(twice[0])} times"
@@ -262,11 +267,11 @@ def refuse_twice(where: str, names: list[str]) -> None:
 
 def _json_tables(path: Path, records: Iterator[Mapping[str, Any]], rows: int) -> Iterator[Table]:
     start = 0
-    while some := list(islice(records, rows)):
-        names = dict.fromkeys(name for record in some for name in record)
-        columns = {name: [record.get(name) for record in some] for name in names}
-        yield table_of(columns, str(path), start=start, n_rows=len(some))
-        start += len(some)
+    while batch := list(islice(records, rows)):
+        names = dict.fromkeys(chain.from_iterable(batch))
+        columns = {name: [record.get(name) for record in batch] for name in names}
+        yield table_of(columns, str(path), start=start, n_rows=len(batch))
+        start += len(batch)
 
 
 def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
@@ -283,7 +288,7 @@ def _json_list(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _parsed(path: Path, number: int, piece: str, cure: str) -> Any:
-    """The value of a piece of JSON that begins in line `number`."""
+    """Return the value of a piece of JSON that begins in line `number`."""
     try:
         return json.loads(piece)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
@@ -296,9 +301,8 @@ def _object(value: object, place: str) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     msg = f"{place}: {type(value).__name__} where an object with columns is expected"
-    raise DataFileError(
-        msg, cure='Write each row as an object, for example {"text": "…", "label": "…"}.'
-    )
+    cure = 'Write each row as an object, for example {"text": "…", "label": "…"}.'
+    raise DataFileError(msg, cure=cure)
 
 
 # -- Parquet ---------------------------------------------------------------------------------------

@@ -17,25 +17,25 @@ KEY_BYTES = 16
 
 
 def row_key(text: str) -> bytes:
-    """The 16-byte key of one rendered text.
-
-    Raises UnicodeEncodeError for a text with lone surrogates; readers refuse such texts before.
-    """
+    """Return the 16-byte key of one rendered text, which holds no lone surrogates."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=KEY_BYTES).digest()
 
 
 def row_keys(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Keys of N texts as uint8 of shape (N, 16), in the order of `texts`."""
+    """Return the keys of N texts as uint8 of shape (N, 16), in the order of `texts`."""
     joined = b"".join(row_key(text) for text in texts)
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(texts), KEY_BYTES)
 
 
 def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows are the first with their text, and for every row the place of its text among
-    those.
+    """Find the first row with each text, and for every row the place of its text among those.
 
-    keys: uint8 (N, 16).  Returns (first, group): `first` (U,) ascending row numbers of the U
-    distinct texts; `group` (N,) numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
+    Args:
+        keys: uint8 (N, 16), the row keys.
+
+    Returns:
+        (first, group). `first` (U,) holds the ascending row numbers of the U distinct texts;
+        `group` (N,) holds numbers in 0..U-1, so that `keys[first][group]` equals `keys`.
     """
     order, opens = _sorted(keys)
     heads = order[opens]  # of each text its first row, by key
@@ -48,17 +48,13 @@ def first_of_each(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def first_rows(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """`first` of `first_of_each`, in half the memory: 32 bytes a row, most of it only while it is
-    made.
-    """
+    """Return `first` of `first_of_each` in half the memory, which is 32 bytes a row."""
     order, opens = _sorted(keys)
     return np.sort(order[opens])
 
 
 def _sorted(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Row numbers sorted by key, equal keys in their order, and where in these a new key begins;
-    each (N,).
-    """
+    """Sort row numbers (N,) by key, equal keys in their order, and mark (N,) where a key begins."""
     halves = np.ascontiguousarray(keys).view(np.uint64).reshape(len(keys), 2)
     order = np.argsort(halves[:, 0], kind="stable")
     opens = np.ones(len(keys), dtype=np.bool_)

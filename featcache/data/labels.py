@@ -34,7 +34,12 @@ _BOOLEANS = {
 
 @dataclass(frozen=True)
 class _Cell:
-    """A label as it was read. untyped: it was written as text, so that its type is a guess."""
+    """A label as it was read.
+
+    Attributes:
+        value: The label.
+        untyped: Whether it was written as text, so that its type is a guess.
+    """
 
     value: Label
     untyped: bool
@@ -59,7 +64,9 @@ def labels_of(
     """
     cells = [_cells(table, column, numbers) for table, numbers in zip(tables, rows, strict=True)]
     types = _types_of([cell for part in cells for cell in part])
-    labels = [[_typed(cell, types) for cell in part] for part in cells]
+    labels: list[list[Label]] = []
+    for part in cells:
+        labels.append([_typed(cell, types) for cell in part])
     kinds = sorted({type(label).__name__ for part in labels for label in part})
     if len(kinds) > 1:
         msg = f"column {column!r} mixes labels of the types {' and '.join(kinds)}"
@@ -68,24 +75,23 @@ def labels_of(
 
 
 def check_column(table: Table, column: str) -> None:
-    """Check that a table has the column of the labels.
-
-    Raises:
-        ColumnError: It has not; the message names the columns that it has.
-    """
+    """Raise ColumnError, naming the columns of the table, if it lacks that of the labels."""
     if column not in table.columns:
-        names = ", ".join(repr(name) for name in table.columns)
+        names = ", ".join(map(repr, table.columns))
         msg = f"{table.sources} has no column {column!r}; its columns are {names}"
         raise ColumnError(msg, cure="Name the labels' column with --label.")
 
 
 def _types_of(cells: Sequence[_Cell]) -> dict[str, Label]:
-    """What each label that was written as text means; empty where all of them are strings."""
-    written = {cell.value for cell in cells if cell.untyped and isinstance(cell.value, str)}
-    typed_string = any(isinstance(cell.value, str) and not cell.untyped for cell in cells)
-    if typed_string:  # a file with types says that the labels are strings
-        return {}
-    if all(_INTEGER.fullmatch(value) for value in written):
+    """Say what each label that was written as text means; empty where all of them are strings."""
+    written: set[str] = set()
+    for cell in cells:
+        if not isinstance(cell.value, str):
+            continue
+        if not cell.untyped:  # a file with types says that the labels are strings
+            return {}
+        written.add(cell.value)
+    if all(map(_INTEGER.fullmatch, written)):
         return {value: int(value) for value in written}
     if written <= _BOOLEANS.keys():
         return {value: _BOOLEANS[value] for value in written}
@@ -110,7 +116,7 @@ def _cells(table: Table, column: str, rows: Sequence[int]) -> list[_Cell]:
 
 
 def _plain(table: Table, column: str, row: int) -> Label:
-    """A label as Python's own str, int or bool; data frames turn whole numbers into floats."""
+    """Return a label as Python's own str, int or bool; data frames make whole numbers floats."""
     value: Any = table.columns[column][row]
     if isinstance(value, str):
         return str(value)

@@ -28,9 +28,14 @@ SPLIT_BESIDE_TEST = "0.8/0.2"
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """N texts with their keys (N, 16), labels, and the file (or other source) that each came from.
+    """N texts with their keys, their labels and where each came from.
 
-    numbers: of each row in its file, counted from 1; None where nobody knows them.
+    Attributes:
+        origins: The file, or other source, of each row.
+        texts: The rendered texts.
+        keys: uint8 (N, 16), the row keys.
+        labels: The labels.
+        numbers: Of each row in its file, counted from 1; None where nobody knows them.
     """
 
     origins: list[str]
@@ -54,30 +59,33 @@ class LabelledRows:
         )
 
     def followed_by(self, other: LabelledRows) -> LabelledRows:
-        """These rows and the other ones behind them."""
-        known = self.numbers is not None and other.numbers is not None
+        """Return these rows and the other ones behind them."""
+        numbers: list[int] | None = None
+        if self.numbers is not None and other.numbers is not None:
+            numbers = [*self.numbers, *other.numbers]
         return LabelledRows(
             [*self.origins, *other.origins],
             [*self.texts, *other.texts],
             np.concatenate([self.keys, other.keys]),
             [*self.labels, *other.labels],
-            [*(self.numbers or ()), *(other.numbers or ())] if known else None,
+            numbers,
         )
 
     def without_texts_of(self, other: LabelledRows) -> LabelledRows:
         theirs = set(map(bytes, other.keys))
-        return self.take(
-            np.array(
-                [i for i, key in enumerate(map(bytes, self.keys)) if key not in theirs],
-                dtype=np.int64,
-            )
-        )
+        rows = [row for row, key in enumerate(map(bytes, self.keys)) if key not in theirs]
+        return self.take(np.array(rows, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """test is None where nothing is held back for it. dropped: rows left out for their text being
-    in a later part.
+    """The rows of training, validation and test.
+
+    Attributes:
+        train: The rows that heads are trained on.
+        validation: The rows that heads are compared on.
+        test: The rows that the final score is for; None where nothing is held back for it.
+        dropped: How many rows are left out because their text is in a later part.
     """
 
     train: LabelledRows
@@ -92,7 +100,7 @@ class Parts:
 
     @property
     def chosen_on_labels(self) -> list[Label]:
-        """Their labels."""
+        """Labels of the rows that a head is chosen on, in the same order."""
         return [*self.train.labels, *self.validation.labels]
 
     def present(self) -> list[LabelledRows]:
@@ -113,32 +121,31 @@ def read_parts(
 ) -> Parts:
     """Read the files of the parts, split what has no file of its own, and drop shared texts.
 
-    validation, test: None where they are to be split from `train`.  warn: is told of dropped texts.
-    Raises SplitError for shares that contradict the files, and, under `strict`, for shared texts.
+    Args:
+        train: The training data, as `read.read` takes them.
+        validation: The validation data; None splits them from `train`.
+        test: The test data; None splits them from `train` if the shares have a test share.
+        label: The column of the labels.
+        split: The shares as the user wrote them, or None for the usual ones.
+        reading: How rows become texts.
+        seed: The seed of the split.
+        strict: Whether texts in two parts are an error.
+        warn: Called with a line about each part that loses shared texts.
+
+    Returns:
+        The parts.
+
+    Raises:
+        SplitError: The shares contradict the files, or, under `strict`, parts share texts.
     """
     fractions = _fractions(split, has_validation=validation is not None, has_test=test is not None)
-    tables = [
-        read(data, encoding=reading.encoding)
-        for data in (train, validation, test)
-        if data is not None
-    ]
-    texts = [render(table, reading, label=label) for table in tables]
-    labels = labels_of(tables, label, [one.rows for one in texts])
-    read_in = [
-        _placed(table, part.rows, part.rendered, names)
-        for table, part, names in zip(tables, texts, labels, strict=True)
-    ]
-    whole = read_in[0]
-    held = read_in[1] if validation is not None else None
-    last = read_in[-1] if test is not None else None
+    data = [source for source in (train, validation, test) if source is not None]
+    rows = _labelled_rows(data, label, reading)
+    whole = rows[0]
+    held = rows[1] if validation is not None else None
+    last = rows[-1] if test is not None else None
     _check_two_classes(whole.labels, label)
-    n_before = len(whole.texts) + (len(held.texts) if held else 0)
-    if last is not None:
-        whole = _drop_shared(whole, last, strict=strict, warn=warn)
-        held = None if held is None else _drop_shared(held, last, strict=strict, warn=warn)
-    if held is not None:
-        whole = _drop_shared(whole, held, strict=strict, warn=warn)
-    n_dropped = n_before - len(whole.texts) - (len(held.texts) if held else 0)
+    whole, held, n_dropped = _without_later(whole, held, last, strict=strict, warn=warn)
     if fractions is not None:
         train_rows, held_rows, test_rows = split_rows(
             whole.keys, whole.labels, fractions, seed=seed
@@ -148,6 +155,37 @@ def read_parts(
         whole = whole.take(train_rows)
     assert held is not None
     return Parts(whole, held, last, n_dropped)
+
+
+def _labelled_rows(data: Sequence[Any], label: str, reading: TextOptions) -> list[LabelledRows]:
+    """Read the rows of each file, with labels that are of one type over all files."""
+    tables = [read(source, encoding=reading.encoding) for source in data]
+    texts = [render(table, reading, label=label) for table in tables]
+    labels = labels_of(tables, label, [part.rows for part in texts])
+    rows: list[LabelledRows] = []
+    for table, part, part_labels in zip(tables, texts, labels, strict=True):
+        rows.append(_placed(table, part.rows, part.rendered, part_labels))
+    return rows
+
+
+def _without_later(
+    train: LabelledRows,
+    validation: LabelledRows | None,
+    test: LabelledRows | None,
+    *,
+    strict: bool,
+    warn: Callable[[str], None],
+) -> tuple[LabelledRows, LabelledRows | None, int]:
+    """Drop from training and validation the texts of later parts, and count the dropped rows."""
+    n_before = len(train.texts) + (len(validation.texts) if validation else 0)
+    if test is not None:
+        train = _drop_shared(train, test, strict=strict, warn=warn)
+        if validation is not None:
+            validation = _drop_shared(validation, test, strict=strict, warn=warn)
+    if validation is not None:
+        train = _drop_shared(train, validation, strict=strict, warn=warn)
+    n_after = len(train.texts) + (len(validation.texts) if validation else 0)
+    return train, validation, n_before - n_after
 
 
 def _placed(
@@ -164,7 +202,7 @@ def _placed(
 
 
 def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fractions | None:
-    """The shares to split the training file in; None where validation has a file of its own."""
+    """Return the shares to split the training file in; None if validation has a file of its own."""
     if has_validation:
         if split is not None:
             msg = "--validation and --split both say which rows are for validation"
@@ -182,7 +220,7 @@ def _fractions(split: str | None, *, has_validation: bool, has_test: bool) -> Fr
 def _drop_shared(
     part: LabelledRows, later: LabelledRows, *, strict: bool, warn: Callable[[str], None]
 ) -> LabelledRows:
-    """`part` without the texts that `later` has too; under `strict` such texts are an error."""
+    """Return `part` without the texts that `later` has too; `strict` makes them an error."""
     kept = part.without_texts_of(later)
     n_shared = len(part.texts) - len(kept.texts)
     if not n_shared:
@@ -190,10 +228,8 @@ def _drop_shared(
     rows = "row of {} holds a text that is" if n_shared == 1 else "rows of {} hold texts that are"
     what = f"{n_shared:,} {rows.format(part.source)} in {later.source} too"
     if strict:
-        raise SplitError(
-            what,
-            cure="Take them out of one of the files, or leave out --strict to drop them from training.",
-        )
+        cure = "Take them out of one of the files, or drop them from training without --strict."
+        raise SplitError(what, cure=cure)
     if not kept.texts:
         msg = f"all rows of {part.source} are in {later.source} too, so none is left to train on"
         raise SplitError(msg, cure="Give different rows for training, validation and test.")
@@ -203,20 +239,23 @@ def _drop_shared(
 
 def _check_two_classes(labels: Sequence[Label], column: str) -> None:
     if len(set(labels)) < 2:
-        msg = f"column {column!r} has one class only ({labels[0]!r}), so there is nothing to tell apart"
-        raise LabelError(
-            msg, cure="Name the right column with --label, or add rows of another class."
-        )
+        msg = f"column {column!r} has one class only ({labels[0]!r}); a head needs at least two"
+        cure = "Name the right column with --label, or add rows of another class."
+        raise LabelError(msg, cure=cure)
 
 
 def classes_of(parts: Parts, column: str) -> list[Label]:
-    """The classes in their order. Every part's labels must occur in training."""
+    """Return the classes in their order; the labels of every part must occur in training."""
     _check_two_classes(parts.train.labels, column)
     classes = sorted(set(parts.train.labels))
     for part in parts.present()[1:]:
         strange = sorted(set(part.labels) - set(classes))
         if strange:
-            n_rows = sum(one in strange for one in part.labels)
-            msg = f"{n_rows:,} rows of {part.source} have the label {strange[0]!r}, which no training row has"
+            n_rows = sum(label in strange for label in part.labels)
+            noun = "row" if n_rows == 1 else "rows"
+            msg = (
+                f"{n_rows:,} {noun} of {part.source} have the label {strange[0]!r}, "
+                "which no training row has"
+            )
             raise LabelError(msg, cure="Add training rows of this class, or take it out.")
     return classes

@@ -32,8 +32,14 @@ class Fractions:
     def parse(cls, source: str) -> Fractions:
         """Read `0.7/0.1/0.2` or `0.8/0.2`; percentages such as 70/10/20 do as well.
 
-        Raises SplitError where there are not two or three positive numbers that add up to 1 (or
-        100).
+        Args:
+            source: The shares as the user wrote them.
+
+        Returns:
+            The shares, which add up to 1.
+
+        Raises:
+            SplitError: There are not two or three positive numbers that add up to 1 (or 100).
         """
         try:
             parts = [float(part) for part in source.split("/")]
@@ -44,10 +50,8 @@ class Fractions:
         positive = all(part > 0 for part in parts)  # false for NaN too
         if len(parts) not in {2, 3} or not positive or not abs(total - whole) <= _TOLERANCE * whole:
             msg = f"--split {source!r} is not two or three shares that add up to 1"
-            raise SplitError(
-                msg,
-                cure="Write train/validation/test, for example --split 0.7/0.1/0.2, or 0.8/0.2.",
-            )
+            cure = "Write train/validation/test, for example --split 0.7/0.1/0.2, or 0.8/0.2."
+            raise SplitError(msg, cure=cure)
         shares = [part / whole for part in parts]
         return cls(shares[0], shares[1], shares[2] if len(shares) == 3 else None)
 
@@ -55,18 +59,26 @@ class Fractions:
 def split_rows(
     keys: NDArray[np.uint8], labels: Sequence[Label], fractions: Fractions, *, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Row numbers of training, validation and test (None without a test share), each ascending.
+    """Share out rows to training, validation and test, so that every class is in every part.
 
-    Every class is in every part; beyond that its texts are shared out to the nearest whole number.
-    keys: uint8 (N, 16) row keys.  labels: N labels; a text with several is stratified by its first.
-    Raises LabelError where a class has fewer different texts than there are parts.
+    Beyond that, the texts of a class are shared out to the nearest whole number.
+
+    Args:
+        keys: uint8 (N, 16), the row keys.
+        labels: N labels; a text with several is stratified by its first.
+        fractions: The share of each part.
+        seed: The seed of the drawing.
+
+    Returns:
+        Row numbers of training, validation and test (None without a test share), each ascending.
+
+    Raises:
+        LabelError: A class has fewer different texts than there are parts.
     """
     first, group = first_of_each(keys)
-    shares = [
-        share
-        for share in (fractions.train, fractions.validation, fractions.test)
-        if share is not None
-    ]
+    shares = [fractions.train, fractions.validation]
+    if fractions.test is not None:
+        shares.append(fractions.test)
     by_class: dict[str, list[int]] = {}
     for text, row in enumerate(first.tolist()):
         by_class.setdefault(f"{type(labels[row]).__name__} {labels[row]}", []).append(text)
@@ -74,21 +86,19 @@ def split_rows(
     if len(rarest) < len(shares):
         raise _too_few(labels[int(first[rarest[0]])], len(rarest), len(shares))
     generator = np.random.default_rng(seed)
-    part_of = np.empty(len(first), dtype=np.int64)
+    part_of_text = np.empty(len(first), dtype=np.int64)
     for name in sorted(by_class):
         texts = by_class[name]
         sizes = _apportion(len(texts), shares)
-        part_of[generator.permutation(texts)] = np.repeat(np.arange(len(shares)), sizes)
-    parts = [np.flatnonzero(part_of[group] == part) for part in range(len(shares))]
+        part_of_text[generator.permutation(texts)] = np.repeat(np.arange(len(shares)), sizes)
+    parts = [np.flatnonzero(part_of_text[group] == part) for part in range(len(shares))]
     return parts[0], parts[1], parts[2] if fractions.test is not None else None
 
 
 def _apportion(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers near `total` times each share, at least 1, that add up: by largest remainder
-    (Hamilton).
-    """
+    """Split `total` by shares into whole numbers of at least 1, by largest remainder (Hamilton)."""
     exact = [total * share for share in shares]
-    sizes = [int(one + _TOLERANCE) for one in exact]
+    sizes = [int(size + _TOLERANCE) for size in exact]
     by_remainder = sorted(range(len(shares)), key=lambda part: sizes[part] - exact[part])
     for part in by_remainder[: total - sum(sizes)]:
         sizes[part] += 1
@@ -101,7 +111,9 @@ def _apportion(total: int, shares: Sequence[float]) -> list[int]:
 
 def _too_few(label: Label, count: int, n_parts: int) -> LabelError:
     texts = "text" if count == 1 else "different texts"
-    msg = f"the class {label!r} has {count} {texts}, and each of the {n_parts} parts of the split needs one"
-    return LabelError(
-        msg, cure="Add rows of this class, leave it out, or give files for the parts."
+    msg = (
+        f"the class {label!r} has {count} {texts}, "
+        f"and each of the {n_parts} parts of the split needs one"
     )
+    cure = "Add rows of this class, leave it out, or give files for the parts."
+    return LabelError(msg, cure=cure)

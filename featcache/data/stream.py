@@ -1,9 +1,8 @@
-"""Data that can be gone through again and again, in tables of bounded size, wherever they come
-from.
+"""Data that can be read again and again in tables of bounded size, wherever they come from.
 
 A source is a path, or `NAME`, `NAME@CONFIG`, `NAME:SPLIT` of a data set on the Hugging Face hub; a
-folder written by `Dataset.save_to_disk` takes `:SPLIT` too. What is in memory is cut into pieces as
-it is; files are read anew each time, so that data may be larger than memory.
+folder written by `Dataset.save_to_disk` takes `:SPLIT` too. Data in memory are cut into pieces as
+they are; files are read anew each time, so that data may be larger than memory.
 """
 
 from __future__ import annotations
@@ -27,21 +26,24 @@ Tables = Callable[[int], Iterable[Table]]
 
 
 def as_typed(sources: Iterable[str]) -> list[str]:
-    """Sources as a command names them, each once: their files; DATA for what only lives in memory."""
+    """Name each source once, as commands do; DATA stands for what only lives in memory."""
     return ["DATA" if name == _HERE else name for name in dict.fromkeys(sources)]
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """One thing the user gave. tables: called with a number of rows, gives its rows in tables of at
-    most so many.
+    """One thing that the user gave to be read.
+
+    Attributes:
+        name: How messages call it.
+        tables: Called with a number of rows, gives the rows in tables of at most that many.
     """
 
     name: str
     tables: Tables
 
     def numbered(self, rows: int) -> Iterator[Table]:
-        """The tables. Raises DataFileError when there was no row in them."""
+        """Yield the tables of the source; raise DataFileError at the end if they held no row."""
         n_rows = 0
         for table in self.tables(rows):
             n_rows += table.n_rows
@@ -61,15 +63,22 @@ class Stream:
     sources: tuple[DataSource, ...]
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Table]:
-        """All rows from the first one on, in tables of exactly `rows`, but for the last.
+        """Yield all rows from the first one on, in tables of exactly `rows`, except for the last.
 
-        Raises DataFileError where a source is missing, empty, malformed or in another encoding; in
-        text files when that place is reached.
+        Args:
+            rows: Rows of each table.
+
+        Yields:
+            The tables.
+
+        Raises:
+            DataFileError: A source is missing, empty, malformed or in another encoding; in text
+                files this shows when that place is reached.
         """
         waiting: list[Table] = []
         room = rows
-        for one in chain.from_iterable(source.numbered(rows) for source in self.sources):
-            rest = one
+        for table in chain.from_iterable(source.numbered(rows) for source in self.sources):
+            rest = table
             while rest.n_rows >= room:
                 head, rest = rest.split(room) if rest.n_rows > room else (rest, Table({}, ()))
                 yield concatenate([*waiting, head])
@@ -82,11 +91,17 @@ class Stream:
 
 
 def stream(data: Any, *, encoding: str = "utf-8") -> Stream:
-    """Whatever holds the user's rows, ready to be gone through; see `read.read` for what that may
-    be.
+    """Make a stream of whatever holds the user's rows; what is wrong inside a file shows later.
 
-    Raises DataFileError where `data` is of no known kind, or a folder or name is no data set; what
-    is wrong inside a file shows when it is read.
+    Args:
+        data: The rows, or where they are; see `read.read` for what that may be.
+        encoding: The encoding of text files.
+
+    Returns:
+        The stream, of which nothing has been read yet.
+
+    Raises:
+        DataFileError: `data` is of no known kind, or a folder or name is no data set.
     """
     if isinstance(data, str | Path):
         return Stream((source_of(str(data), encoding=encoding),))
@@ -96,16 +111,35 @@ def stream(data: Any, *, encoding: str = "utf-8") -> Stream:
     if not isinstance(data, Iterable):
         msg = f"data of type {type(data).__name__} cannot be read as rows"
         raise DataFileError(msg, cure=f"Give {READABLE}, or texts, columns or a data frame.")
-    items = (
-        data if isinstance(data, list) else data.tolist() if hasattr(data, "tolist") else list(data)
-    )
-    if items and all(isinstance(item, str | Path) and _like_source(item) for item in items):
+    items = _as_list(data)
+    if items and all(map(_is_source, items)):
         return Stream(tuple(source_of(str(item), encoding=encoding) for item in items))
     return Stream((DataSource(_HERE, _columns({"text": items})),))
 
 
+def _as_list(data: Iterable[Any]) -> list[Any]:
+    """Return the items as Python's own values; arrays and series convert theirs in `tolist`."""
+    if isinstance(data, list):
+        return data
+    if hasattr(data, "tolist"):
+        items: list[Any] = data.tolist()
+        return items
+    return list(data)
+
+
 def source_of(source: str, *, encoding: str = "utf-8") -> DataSource:
-    """One file, folder or hub data set. Raises DataFileError where it is none of these."""
+    """Make a source of one file, folder or data set of the hub.
+
+    Args:
+        source: A path, or the name of a data set.
+        encoding: The encoding of text files.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataFileError: It is none of these.
+    """
     path = Path(source)
     if not _exists(source):
         return DataSource(source, _elsewhere(source))
@@ -123,79 +157,85 @@ def source_of(source: str, *, encoding: str = "utf-8") -> DataSource:
     return DataSource(source, once)
 
 
-def _like_source(item: str | Path) -> bool:
-    if isinstance(item, Path) or item.lower().endswith(SUFFIXES):
+def _is_source(item: Any) -> bool:
+    """Return True if an item of a list is or looks like a path rather than a text."""
+    if isinstance(item, Path):
+        return True
+    if not isinstance(item, str):
+        return False
+    if item.lower().endswith(SUFFIXES):
         return True
     return _exists(item) or (":" in item and _exists(item.partition(":")[0]))
 
 
 def _exists(item: str) -> bool:
-    """Whether a string is a path; a long text is none, and asking the file system would raise
-    ENAMETOOLONG.
-    """
-    return (
-        bool(item)
-        and len(Path(item).name) <= _LONGEST_NAME
-        and "\0" not in item
-        and Path(item).exists()
-    )
+    """Return True if a string is an existing path; a long text never is."""
+    # Asking the file system about a long name would raise ENAMETOOLONG.
+    if not item or "\0" in item or len(Path(item).name) > _LONGEST_NAME:
+        return False
+    return Path(item).exists()
 
 
 # -- in memory -------------------------------------------------------------------------------------
 
 
 def _in_memory(data: Any) -> Tables | None:
-    """Of a mapping, data frame, Arrow table, or what `datasets` has."""
-    if (
-        isinstance(data, dict)
-        and data
-        and all(hasattr(part, "column_names") for part in data.values())
-    ):
+    """Return the tables of a mapping, data frame, Arrow table, or what `datasets` has, or None."""
+    if _is_dict_of_data_sets(data):
         return _splits(data, _HERE, None)  # datasets.DatasetDict, datasets.IterableDatasetDict
     if isinstance(data, Mapping):
         return _columns(data)
-    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):  # pyarrow.Table
-        refuse_twice(_HERE, list(data.column_names))
-        return _sliced(
-            lambda start, stop: {
-                name: data[name].slice(start, stop - start).to_pylist()
-                for name in data.column_names
-            },
-            data.num_rows,
-            _HERE,
-        )
-    if hasattr(data, "column_names") and hasattr(
-        data, "features"
-    ):  # datasets.Dataset, datasets.IterableDataset
-        return _data_set(data, _HERE)
-    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
-        refuse_twice(_HERE, [str(name) for name in data.columns])
-        return _sliced(
-            lambda start, stop: {
-                str(name): data[name].iloc[start:stop].tolist() for name in data.columns
-            },
-            len(data),
-            _HERE,
-        )
+    if hasattr(data, "to_pylist") and hasattr(data, "column_names"):
+        return _arrow(data)
+    if hasattr(data, "column_names") and hasattr(data, "features"):
+        return _data_set(data, _HERE)  # datasets.Dataset, datasets.IterableDataset
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):
+        return _data_frame(data)
     return None
 
 
+def _is_dict_of_data_sets(data: Any) -> bool:
+    if not isinstance(data, dict) or not data:
+        return False
+    return all(hasattr(part, "column_names") for part in data.values())
+
+
+def _arrow(data: Any) -> Tables:
+    """Return the tables of a `pyarrow.Table`."""
+    refuse_twice(_HERE, list(data.column_names))
+
+    def pick(start: int, stop: int) -> dict[str, list[Any]]:
+        length = stop - start
+        return {name: data[name].slice(start, length).to_pylist() for name in data.column_names}
+
+    return _sliced(pick, data.num_rows, _HERE)
+
+
+def _data_frame(data: Any) -> Tables:
+    """Return the tables of a `pandas.DataFrame`."""
+    refuse_twice(_HERE, [str(name) for name in data.columns])
+
+    def pick(start: int, stop: int) -> dict[str, list[Any]]:
+        return {str(name): data[name].iloc[start:stop].tolist() for name in data.columns}
+
+    return _sliced(pick, len(data), _HERE)
+
+
 def _columns(columns: Mapping[str, Any]) -> Tables:
-    """Of columns by name. Raises DataFileError where they differ in length."""
-    lists: dict[str, Any] = {
-        str(name): values if isinstance(values, list | tuple | np.ndarray) else list(values)
-        for name, values in columns.items()
-    }
+    """Return the tables of columns by name; raise DataFileError where they differ in length."""
+    lists: dict[str, Any] = {}
+    for name, values in columns.items():
+        sliceable = isinstance(values, list | tuple | np.ndarray)
+        lists[str(name)] = values if sliceable else list(values)
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         msg = f"the data cannot be read as rows: columns differ in length: {lengths}"
         raise DataFileError(msg, cure="Give columns of one length.")
-    n_rows = next(iter(lengths.values()), 0)
-    return _sliced(
-        lambda start, stop: {name: values[start:stop] for name, values in lists.items()},
-        n_rows,
-        _HERE,
-    )
+
+    def pick(start: int, stop: int) -> dict[str, Any]:
+        return {name: values[start:stop] for name, values in lists.items()}
+
+    return _sliced(pick, next(iter(lengths.values()), 0), _HERE)
 
 
 def _sliced(
@@ -213,41 +253,53 @@ def _sliced(
 
 
 def _folder(path: Path, split: str | None, encoding: str) -> Tables:
+    """Return the tables of a saved data set, or of folders of text files, one for each class."""
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        import datasets
-
-        try:
-            loaded = datasets.load_from_disk(str(path))
-        except (OSError, ValueError) as error:
-            msg = f"{path} is not a data set that can be read: {first_line(error)}"
-            raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
-        return _splits(loaded, str(path), split)
-    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    files = [(folder.name, file) for folder in classes for file in sorted(folder.glob("*.txt"))]
-    if split is None and files:
-        return _sliced(
-            lambda start, stop: {
-                "text": [read_text(file, encoding) for _, file in files[start:stop]],
-                "label": [name for name, _ in files[start:stop]],
-            },
-            len(files),
-            str(path),
+        return _saved(path, split)
+    files = _class_files(path)
+    if split is not None or not files:
+        msg = (
+            f"{path} is a folder, but neither a saved data set nor folders of .txt files, "
+            "one for each class"
         )
-    msg = f"{path} is a folder, but neither a saved data set nor folders of .txt files, one for each class"
-    raise DataFileError(msg, cure=f"Give {READABLE}.")
+        raise DataFileError(msg, cure=f"Give {READABLE}.")
+
+    def pick(start: int, stop: int) -> dict[str, list[str]]:
+        return {
+            "text": [read_text(file, encoding) for file in files[start:stop]],
+            "label": [file.parent.name for file in files[start:stop]],
+        }
+
+    return _sliced(pick, len(files), str(path))
+
+
+def _class_files(path: Path) -> list[Path]:
+    """List the text files of each class's folder, in the order of classes and names."""
+    files: list[Path] = []
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir():
+            files += sorted(folder.glob("*.txt"))
+    return files
+
+
+def _saved(path: Path, split: str | None) -> Tables:
+    """Return the tables of what `Dataset.save_to_disk` wrote."""
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        msg = f"{path} is not a data set that can be read: {first_line(error)}"
+        raise DataFileError(msg, cure="Write it again with Dataset.save_to_disk.") from error
+    return _splits(loaded, str(path), split)
 
 
 def _elsewhere(source: str) -> Tables:
-    """A saved data set with `:SPLIT`, or a data set of the hub."""
+    """Return the tables of a saved data set with `:SPLIT`, or of a data set of the hub."""
     name, _, split = source.partition(":")
     if split and _exists(name) and Path(name).is_dir():
         return _folder(Path(name), split, "utf-8")
-    if (
-        source.lower().endswith(SUFFIXES)
-        or source.startswith((".", "/", "~"))
-        or source.count("/") > 1
-        or len(source) > _LONGEST_NAME
-    ):
+    if _looks_like_path(source):
         msg = f"{source[:_LONGEST_NAME]} does not exist"
         raise DataFileError(msg, cure="Check the path (and the folder you are in).")
     import datasets
@@ -259,10 +311,16 @@ def _elsewhere(source: str) -> Tables:
         # Of `datasets`' many exceptions here (connection, missing, gated, malformed, scripts) all
         # mean the same to the user: this name gave no data, and the first line says why.
         msg = f"{source} is no file here, and the hub gave no such data set: {first_line(error)}"
-        raise DataFileError(
-            msg, cure="Check the path; data sets by name need a network."
-        ) from error
+        cure = "Check the path; data sets by name need a network."
+        raise DataFileError(msg, cure=cure) from error
     return _splits(loaded, name, split or None)
+
+
+def _looks_like_path(source: str) -> bool:
+    """Return True if a source cannot be the name of a data set on the hub."""
+    if source.startswith((".", "/", "~")) or source.lower().endswith(SUFFIXES):
+        return True
+    return source.count("/") > 1 or len(source) > _LONGEST_NAME
 
 
 def _splits(loaded: Any, source: str, split: str | None) -> Tables:
@@ -281,7 +339,7 @@ def _splits(loaded: Any, source: str, split: str | None) -> Tables:
 
 
 def _data_set(data: Any, source: str) -> Tables:
-    """By slices of the memory-mapped data; what streams is asked for batch by batch."""
+    """Slice the memory-mapped rows of a data set; one that streams is read batch by batch."""
     features = dict(data.features or {})  # a stream may not know its own
 
     def named(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -303,17 +361,15 @@ def _data_set(data: Any, source: str) -> Tables:
 def _batches(data: Any, rows: int, source: str) -> Iterator[Mapping[str, Sequence[Any]]]:
     try:
         yield from data.iter(batch_size=rows)
-    except (
-        Exception
-    ) as error:  # of `datasets`, of what downloads for it, or of the user's own generator
+    except Exception as error:
+        # From `datasets`, from what downloads for it, or from the user's own generator.
         msg = f"{source} could not be read to its end: {type(error).__name__}: {first_line(error)}"
-        raise DataFileError(
-            msg, cure="Run the same command again; what was computed before is kept."
-        ) from error
+        cure = "Run the same command again; what was computed before is kept."
+        raise DataFileError(msg, cure=cure) from error
 
 
 def _class_names(feature: Any, values: Sequence[Any]) -> list[Any]:
-    """The values; of a ClassLabel its names, which say more than numbers. -1 means unlabelled."""
+    """Return the values; of a ClassLabel the names of its classes, and None for -1 (unlabelled)."""
     if not hasattr(feature, "int2str"):
         return list(values)
     return [None if value is None or value < 0 else feature.int2str(value) for value in values]

@@ -1,9 +1,8 @@
-"""A first pass over data: every row is read, rendered and checked, and only its 16-byte key is
-kept.
+"""A first pass over data: read, render and check every row, and keep only its 16-byte key.
 
 So bad data are found before anything is computed, and what is kept does not grow with the texts. A
-second pass (`Cursor`) gives the texts that are wanted and holds each to its key: data that changed
-in between are an error, never features of another text.
+second pass (`Cursor`) gives the texts that are needed and compares each with its key: data that
+changed in between are an error, never features of another text.
 """
 
 from __future__ import annotations
@@ -24,7 +23,13 @@ from featcache.errors import DataFileError
 
 @dataclass(frozen=True)
 class Chunk:
-    """One table of the first pass. rows: of each text, (n_texts,); None where every row is one."""
+    """One table of the first pass.
+
+    Attributes:
+        parts: The sources of its rows.
+        n_texts: How many of its rows are not empty.
+        rows: int32 (n_texts,), the row of each text; None where every row is one.
+    """
 
     parts: tuple[TablePart, ...]
     n_texts: int
@@ -33,11 +38,19 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found. Texts are known by their place among the U different ones.
+    """What the first pass found; texts are known by their place among the U different ones.
 
-    n_texts: rows that are not empty; n_empty: the others.  keys: uint8 (U, 16).  first: (U,) places
-    of the different texts among all.  head: the texts of the first chunk, which need not be read
-    again.
+    Attributes:
+        keys: uint8 (U, 16), the keys of the different texts.
+        first: (U,) places of the different texts among all.
+        n_texts: Rows that are not empty.
+        n_empty: Rows that are empty.
+        sources: The sources, each once.
+        head: The texts of the first chunk, which need not be read again.
+        stream: The data.
+        fields: Which column fills which field of the template.
+        chunks: The tables of the first pass, in order.
+        chunk_rows: Rows of each table.
     """
 
     keys: NDArray[np.uint8]
@@ -53,30 +66,34 @@ class Survey:
 
     @classmethod
     def of(cls, stream: Stream, reading: TextOptions, *, chunk_rows: int = CHUNK_ROWS) -> Survey:
-        """Go through all rows. Which column is the text is decided on the first `chunk_rows` of
-        them.
+        """Read all rows; the first `chunk_rows` of them decide which column is the text.
 
-        Raises DataFileError for data that cannot be read; ColumnError and TextError as
-        `texts.render`.
+        Args:
+            stream: The data.
+            reading: How rows become texts.
+            chunk_rows: Rows of each table.
+
+        Returns:
+            What was found.
+
+        Raises:
+            DataFileError: Data cannot be read.
+            ColumnError: As for `texts.render`.
+            TextError: As for `texts.render`.
         """
-        tables = stream.chunks(chunk_rows)
         head: Sequence[str] = ()
         fields: Fields | None = None
         chunks: list[Chunk] = []
         keys: list[NDArray[np.uint8]] = []
         shown: list[tuple[str, int]] = []
         n_empty = 0
-        for table in tables:
+        for table in stream.chunks(chunk_rows):
             fields = fields or Fields.of(table, reading)
             texts, empty = render_rows(table, fields)
-            head = head if chunks else texts.rendered
-            chunks.append(
-                Chunk(
-                    table.parts,
-                    len(texts.rendered),
-                    np.array(texts.rows, dtype=np.int32) if empty else None,
-                )
-            )
+            if not chunks:
+                head = texts.rendered
+            rows = np.array(texts.rows, dtype=np.int32) if empty else None
+            chunks.append(Chunk(table.parts, len(texts.rendered), rows))
             keys.append(row_keys(texts.rendered))
             shown += [table.place(row) for row in empty[: SHOWN - len(shown)]]
             n_empty += len(empty)
@@ -87,24 +104,21 @@ class Survey:
         check_empty(shown, n_empty, n_rows, ", ".join(sources), skip_empty=reading.skip_empty)
         assert fields is not None
         first = first_rows(all_keys)
-        distinct = all_keys if len(first) == len(all_keys) else all_keys[first]
         return cls(
-            distinct,
-            first,
-            len(all_keys),
-            n_empty,
-            sources,
-            head,
-            stream,
-            fields,
-            tuple(chunks),
-            chunk_rows,
+            keys=all_keys if len(first) == len(all_keys) else all_keys[first],
+            first=first,
+            n_texts=len(all_keys),
+            n_empty=n_empty,
+            sources=sources,
+            head=head,
+            stream=stream,
+            fields=fields,
+            chunks=tuple(chunks),
+            chunk_rows=chunk_rows,
         )
 
     def place(self, unique: int) -> tuple[str, int]:
-        """The source of one of the different texts, and its row there, counted from 1: where it is
-        first.
-        """
+        """Return the source and row (from 1) where one of the different texts is first."""
         text = int(self.first[unique])
         for chunk in self.chunks:
             if text < chunk.n_texts:
@@ -114,60 +128,66 @@ class Survey:
         raise IndexError(msg)
 
     def texts(self, uniques: NDArray[np.int64]) -> list[str]:
-        """Some of the different texts, in the order of `uniques`, which must ascend. Raises as
-        `Cursor.take`.
-        """
+        """Read some of the different texts, in the order of `uniques`, as `Cursor.take` does."""
         return Cursor(self).take(uniques)
 
 
-def _go_on() -> None:
-    """Nobody wants the reading to stop."""
+def _keep_going() -> None:
+    """Let the reading go on; this is the check of a cursor that nothing stops."""
 
 
 class Cursor:
-    """The second pass: gives texts, and reads on from where it is. Only a step back begins anew."""
+    """The second pass: gives texts and reads on from where it is; only a step back starts again."""
 
-    def __init__(self, survey: Survey, check: Callable[[], None] = _go_on) -> None:
-        """check: called before each table is read; may raise, to end a long search."""
+    def __init__(self, survey: Survey, check: Callable[[], None] = _keep_going) -> None:
+        """Start before the first chunk.
+
+        Args:
+            survey: What the first pass found.
+            check: Called before each table is read; may raise, to end a long search.
+        """
         self._survey, self._check = survey, check
-        self._number, self._start, self._texts = (
-            0,
-            0,
-            survey.head,
-        )  # the chunk at hand, and its first text
         self._tables: Iterator[Table] | None = None
         self._table: Table | None = None
+        # The chunk at hand, the place of its first text, and its texts.
+        self._number, self._start, self._texts = 0, 0, survey.head
 
     def take(self, uniques: NDArray[np.int64]) -> list[str]:
-        """The texts of `uniques`, ascending places among the different ones.
+        """Read some of the different texts.
 
-        Raises DataFileError where the data are no longer what the first pass saw.
+        Args:
+            uniques: Ascending places among the different texts.
+
+        Returns:
+            The texts, in the order of `uniques`.
+
+        Raises:
+            DataFileError: The data are no longer what the first pass saw.
         """
-        wanted = self._survey.first[uniques]
-        if len(wanted) and wanted[0] < self._start:
+        places = self._survey.first[uniques]
+        if len(places) and places[0] < self._start:
             self._number, self._start, self._texts, self._tables = 0, 0, self._survey.head, None
         texts: list[str] = []
-        while len(texts) < len(wanted):
+        while len(texts) < len(places):
             end = self._start + self._survey.chunks[self._number].n_texts
-            stop = int(np.searchsorted(wanted, end))
+            stop = int(np.searchsorted(places, end))
             if stop > len(texts):
                 here = self._rendered()
-                texts += [here[place - self._start] for place in wanted[len(texts) : stop].tolist()]
-            if len(texts) < len(wanted):
+                texts += [here[place - self._start] for place in places[len(texts) : stop].tolist()]
+            if len(texts) < len(places):
                 self._next(end)
         self._hold_to_keys(texts, uniques)
         return texts
 
     def _next(self, start: int) -> None:
-        """Read the next table; it is rendered only if a text of it is wanted."""
+        """Read the next table; it is rendered only if a text of it is needed."""
         self._check()
         if self._tables is None:
             self._tables = islice(self._survey.stream.chunks(self._survey.chunk_rows), 1, None)
         self._number, self._start, self._texts = self._number + 1, start, ()
         table = next(self._tables, None)
-        if table is None or table.n_rows != sum(
-            part.n_rows for part in self._survey.chunks[self._number].parts
-        ):
+        n_rows = sum(part.n_rows for part in self._survey.chunks[self._number].parts)
+        if table is None or table.n_rows != n_rows:
             what = "it has another number of rows"
             raise self._changed(what)
         self._table = table
@@ -187,8 +207,8 @@ class Cursor:
             raise self._changed(f"row {row} holds another text", source)
 
     def _changed(self, what: str, source: str | None = None) -> DataFileError:
-        where = source or ", ".join(
-            dict.fromkeys(part.source for part in self._survey.chunks[self._number].parts)
-        )
-        msg = f"{where} changed while it was read: {what}"
+        if source is None:
+            parts = self._survey.chunks[self._number].parts
+            source = ", ".join(dict.fromkeys(part.source for part in parts))
+        msg = f"{source} changed while it was read: {what}"
         return DataFileError(msg, cure="Run the same command again when nobody writes to it.")

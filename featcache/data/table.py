@@ -18,8 +18,11 @@ SHOWN = 5  # row numbers named in a message; a file can have thousands
 class TablePart:
     """One source's share of a table.
 
-    textual: every value was written as text (CSV), so types are guesses.  start: rows of the source
-    before these.
+    Attributes:
+        source: The file, or other source, that the rows come from.
+        n_rows: How many rows of the table they are.
+        textual: Whether every value was written as text (CSV), so that types are guesses.
+        start: Rows of the source before these.
     """
 
     source: str
@@ -41,7 +44,7 @@ class Table:
 
     @property
     def sources(self) -> str:
-        """The sources as a phrase for messages."""
+        """The sources as messages list them."""
         return ", ".join(dict.fromkeys(part.source for part in self.parts))
 
     def place(self, row: int) -> tuple[str, int]:
@@ -49,18 +52,22 @@ class Table:
         return place_in(self.parts, row)
 
     def places(self, rows: Sequence[int]) -> str:
-        """Where the first few of some rows are, for messages: `train.csv, rows 3, 8, …`."""
+        """Say where the first few of these rows are, for messages: `train.csv, rows 3, 8, …`."""
         return phrase([self.place(row) for row in rows[:SHOWN]], len(rows))
 
     def split(self, n_rows: int) -> tuple[Table, Table]:
-        """The first `n_rows` rows, and the others."""
+        """Return the first `n_rows` rows, and the others."""
         before: list[TablePart] = []
         after: list[TablePart] = []
+        left = n_rows
         for part in self.parts:
-            count = min(part.n_rows, n_rows - sum(one.n_rows for one in before))
-            before += [replace(part, n_rows=count)] if count else []
+            count = min(part.n_rows, left)
             rest = part.n_rows - count
-            after += [replace(part, n_rows=rest, start=part.start + count)] if rest else []
+            left -= count
+            if count:
+                before.append(replace(part, n_rows=count))
+            if rest:
+                after.append(replace(part, n_rows=rest, start=part.start + count))
         return (
             Table({name: values[:n_rows] for name, values in self.columns.items()}, tuple(before)),
             Table({name: values[n_rows:] for name, values in self.columns.items()}, tuple(after)),
@@ -79,14 +86,24 @@ def table_of(
     start: int = 0,
     n_rows: int | None = None,
 ) -> Table:
-    """A table of one part. n_rows: needed where there may be rows without columns.
+    """Make a table of one part.
 
-    Raises ValueError where the columns differ in length.
+    Args:
+        columns: The values of each column.
+        source: The file, or other source, that the rows come from.
+        textual: Whether every value was written as text.
+        start: Rows of the source before these.
+        n_rows: How many rows there are; needed where there may be rows without columns.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: The columns differ in length.
     """
-    lists = {
-        str(name): values if isinstance(values, list) else list(values)
-        for name, values in columns.items()
-    }
+    lists: dict[str, list[Any]] = {}
+    for name, values in columns.items():
+        lists[str(name)] = values if isinstance(values, list) else list(values)
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         msg = f"columns differ in length: {lengths}"
@@ -96,33 +113,31 @@ def table_of(
 
 
 def concatenate(tables: Sequence[Table]) -> Table:
-    """Rows of all tables, one after the other; a column that one of them lacks is None there."""
+    """Join the rows of all tables in order; a column that one of them lacks is None there."""
     if len(tables) == 1:
         return tables[0]
-    names = dict.fromkeys(name for table in tables for name in table.columns)
-    columns = {
-        name: [
-            value for table in tables for value in table.columns.get(name, [None] * table.n_rows)
-        ]
-        for name in names
-    }
-    parts: list[TablePart] = []
-    for part in (part for table in tables for part in table.parts):
-        if parts and part == replace(
-            parts[-1], n_rows=part.n_rows, start=parts[-1].start + parts[-1].n_rows
-        ):
-            parts[-1] = replace(
-                parts[-1], n_rows=parts[-1].n_rows + part.n_rows
-            )  # it goes on where that one ends
+    columns: dict[str, list[Any]] = {name: [] for table in tables for name in table.columns}
+    for table in tables:
+        absent = [None] * table.n_rows
+        for name, values in columns.items():
+            values.extend(table.columns.get(name, absent))
+    return Table(columns, _joined([part for table in tables for part in table.parts]))
+
+
+def _joined(parts: Sequence[TablePart]) -> tuple[TablePart, ...]:
+    """Merge each part into the one before where it goes on in the same source."""
+    joined: list[TablePart] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if last and part == replace(last, n_rows=part.n_rows, start=last.start + last.n_rows):
+            joined[-1] = replace(last, n_rows=last.n_rows + part.n_rows)
         else:
-            parts.append(part)
-    return Table(columns, tuple(parts))
+            joined.append(part)
+    return tuple(joined)
 
 
 def place_in(parts: Sequence[TablePart], row: int) -> tuple[str, int]:
-    """The source of a row of some parts laid end to end, and its number there, counting data rows
-    from 1.
-    """
+    """Return the source of a row of parts laid end to end, and its number there, counted from 1."""
     left = row
     for part in parts:
         if left < part.n_rows:
@@ -133,11 +148,13 @@ def place_in(parts: Sequence[TablePart], row: int) -> tuple[str, int]:
 
 
 def phrase(shown: Sequence[tuple[str, int]], total: int) -> str:
-    """Places for messages, the first few of `total`: `train.csv, rows 3, 8, …`."""
-    sources = dict.fromkeys(source for source, _ in shown)
-    numbers = {one: [str(number) for source, number in shown if source == one] for one in sources}
-    phrases = [
-        f"{one}, row{'s' if len(found) > 1 else ''} {', '.join(found)}"
-        for one, found in numbers.items()
-    ]
-    return "; ".join(phrases) + (", …" if total > len(shown) else "")
+    """Write places for messages, the first few of `total`: `train.csv, rows 3, 8, …`."""
+    numbers: dict[str, list[str]] = {}
+    for source, number in shown:
+        numbers.setdefault(source, []).append(str(number))
+    phrases = []
+    for source, rows in numbers.items():
+        noun = "row" if len(rows) == 1 else "rows"
+        phrases.append(f"{source}, {noun} {', '.join(rows)}")
+    more = ", …" if total > len(shown) else ""
+    return "; ".join(phrases) + more

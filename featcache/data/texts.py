@@ -1,6 +1,4 @@
-"""From a table to the exact strings a backbone is given: which column, which template, which rows
-are empty.
-"""
+"""From a table to the exact strings a backbone is given: which column, template and rows."""
 
 from __future__ import annotations
 
@@ -17,22 +15,19 @@ from featcache.data.templates import Template
 from featcache.errors import ColumnError, TextError
 
 _MISSING_IN_PANDAS = {"NAType", "NaTType"}  # by name, without importing pandas
-_PRINTABLE = (
-    bool,
-    int,
-    float,
-    np.number,
-    np.bool_,
-    Decimal,
-    date,
-    time,
-)  # what a template may write out; bytes and lists it may not
+# What a template may write out; bytes and lists it may not.
+_PRINTABLE = (bool, int, float, np.number, np.bool_, Decimal, date, time)
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """How rows become texts: the texts' column (None: find it), a template, the files' encoding,
-    empty rows.
+    """How rows become texts.
+
+    Attributes:
+        text: The column of the texts; None finds it.
+        template: How columns become one text; None takes the column of the texts as it is.
+        encoding: The encoding of text files.
+        skip_empty: Whether rows without a text are left out rather than refused.
     """
 
     text: str | None = None
@@ -41,13 +36,17 @@ class TextOptions:
     skip_empty: bool = False
 
     def options(self) -> list[str]:
-        """The options of the command line that read the same texts, for commands that are to be
-        pasted.
-        """
-        options = ["--text", self.text] if self.text else []
-        options += ["--template", self.template] if self.template else []
-        options += ["--encoding", self.encoding] if self.encoding != "utf-8" else []
-        return options + (["--skip-empty"] if self.skip_empty else [])
+        """Write the options with which a pasted command line reads the same texts."""
+        options: list[str] = []
+        if self.text:
+            options += ["--text", self.text]
+        if self.template:
+            options += ["--template", self.template]
+        if self.encoding != "utf-8":
+            options += ["--encoding", self.encoding]
+        if self.skip_empty:
+            options.append("--skip-empty")
+        return options
 
 
 @dataclass(frozen=True)
@@ -59,46 +58,65 @@ class Texts:
     n_empty: int
 
 
-def text_column(table: Table, wanted: str | None, label: str | None) -> str:
-    """The column of the texts: the one wanted, else `text`, else `sentence`, else the only text
-    column.
+def text_column(table: Table, name: str | None, label: str | None) -> str:
+    """Find the column of the texts: `name`, `text`, `sentence`, or else the only text column.
 
-    Raises ColumnError, naming the columns there are, where that leaves none or several.
+    Args:
+        table: The data.
+        name: The column that the user named, or None.
+        label: The label's column, which is never the text.
+
+    Returns:
+        The name of the column.
+
+    Raises:
+        ColumnError: That leaves no column or several; the message names the columns there are.
     """
-    names = list(table.columns)
-    if wanted is not None and wanted == label:
-        msg = f"the column {wanted!r} is asked for as text and as label, so every label would be in its text"
-        raise ColumnError(
-            msg, cure="Name the texts' column with --text and the labels' with --label."
-        )
-    if wanted is not None:
-        if wanted not in table.columns:
-            msg = f"{table.sources} has no column {wanted!r}; its columns are {_listed(names)}"
-            raise ColumnError(msg, cure="Name one of these with --text.")
-        return wanted
+    if name is not None:
+        return _named_column(table, name, label)
     for usual in ("text", "sentence"):
         if usual in table.columns and usual != label:
             return usual
+    return _only_text_column(table, label)
+
+
+def _named_column(table: Table, name: str, label: str | None) -> str:
+    """Return `name`, or raise ColumnError if the table lacks it or it holds the labels."""
+    if name == label:
+        msg = f"the column {name!r} is named for the texts and for the labels"
+        cure = "Name the texts' column with --text and the labels' with --label."
+        raise ColumnError(msg, cure=cure)
+    if name not in table.columns:
+        names = _listed(list(table.columns))
+        msg = f"{table.sources} has no column {name!r}; its columns are {names}"
+        raise ColumnError(msg, cure="Name one of these with --text.")
+    return name
+
+
+def _only_text_column(table: Table, label: str | None) -> str:
+    """Return the one column that holds text, or raise ColumnError if there is none or several."""
     # By the rows that a pass over large data sees first, so that every verb takes the same column.
     textual = table.textual_rows()[:CHUNK_ROWS]
-    candidates = [
-        name
-        for name in names
-        if name not in {label, "label"} and _holds_text(table.columns[name][:CHUNK_ROWS], textual)
-    ]
+    candidates: list[str] = []
+    for name, values in table.columns.items():
+        if name not in {label, "label"} and _holds_text(values[:CHUNK_ROWS], textual):
+            candidates.append(name)
     if len(candidates) == 1:
         return candidates[0]
-    which = (
-        "none of them is text" if not candidates else f"{_listed(candidates)} could all be the text"
-    )
-    msg = f"{table.sources} has the columns {_listed(names)}, and {which}"
+    which = "none of them is text"
+    if candidates:
+        which = f"{_listed(candidates)} could all be the text"
+    msg = f"{table.sources} has the columns {_listed(list(table.columns))}, and {which}"
     raise ColumnError(msg, cure="Say which one with --text COLUMN.")
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Which column fills which field of the template; without a template there is the one field
-    `text`.
+    """Which column fills which field of the template.
+
+    Attributes:
+        columns: The column of each field; without a template there is the one field `text`.
+        template: The template, or None.
     """
 
     columns: Mapping[str, str]
@@ -106,24 +124,41 @@ class Fields:
 
     @classmethod
     def of(cls, table: Table, reading: TextOptions, *, label: str | None = None) -> Fields:
-        """What a reading means for data with the columns of a table.
+        """Work out what a reading means for data with the columns of a table.
 
         In a template (see `templates.Template`) `{text}` is the text column, unless a column has
         that very name.
-        label: the label's column, which is never the text.
-        Raises ColumnError for missing columns, or where it cannot be told which one is the text.
+
+        Args:
+            table: Rows with the columns of the data.
+            reading: How rows become texts.
+            label: The label's column, which is never the text.
+
+        Returns:
+            The fields.
+
+        Raises:
+            ColumnError: A column is missing, or it is not clear which one is the text.
         """
         template = None if reading.template is None else Template.parse(reading.template)
         return cls(_field_columns(table, template, reading.text, label), template)
 
 
 def render(table: Table, reading: TextOptions, *, label: str | None = None) -> Texts:
-    """The string of every row that is not empty.
+    """Render the string of every row that is not empty.
 
-    label: the label's column, which is never the text.
-    Raises ColumnError for missing columns (see `Fields.of`); TextError, with row numbers, for empty
-    or missing texts (unless `skip_empty` is set), for values that are not text, and for strings
-    that do not encode to UTF-8.
+    Args:
+        table: The data.
+        reading: How rows become texts.
+        label: The label's column, which is never the text.
+
+    Returns:
+        The strings and their rows.
+
+    Raises:
+        ColumnError: A column is missing (see `Fields.of`).
+        TextError: Texts are empty or missing (unless `skip_empty` is set), values are not text, or
+            strings do not encode to UTF-8. The message has the row numbers.
     """
     texts, empty = render_rows(table, Fields.of(table, reading, label=label))
     shown = [table.place(row) for row in empty[:SHOWN]]
@@ -132,33 +167,33 @@ def render(table: Table, reading: TextOptions, *, label: str | None = None) -> T
 
 
 def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
-    """The string of every row that is not empty, and which rows are; a column that is not there is
-    empty.
+    """Render every row that is not empty, and say which rows are; an absent column is empty.
 
-    Raises TextError, with row numbers, for values that are not text, and for strings that do not
-    encode to UTF-8.
+    Args:
+        table: The data.
+        fields: Which column fills which field.
+
+    Returns:
+        The strings with their rows, and the numbers of the empty rows.
+
+    Raises:
+        TextError: Values are not text, or strings do not encode to UTF-8. The message has the row
+            numbers.
     """
     rendered: list[str] = []
     rows: list[int] = []
     empty: list[int] = []
     template, absent = fields.template, [None] * table.n_rows
-    names = list(fields.columns)
-    columns = [table.columns.get(name, absent) for name in fields.columns.values()]
+    names, sources = list(fields.columns), list(fields.columns.values())
+    columns = [table.columns.get(source, absent) for source in sources]
     for row, values in enumerate(zip(*columns, strict=True)):
-        strings = [
-            value
-            if type(value) is str
-            else _string(table, fields.columns[name], row, value, strict=template is None)
-            for name, value in zip(names, values, strict=True)
-        ]
-        if not any(value.strip() for value in strings):
+        strings = _strings(table, sources, row, values, strict=template is None)
+        if not any(map(str.strip, strings)):
             empty.append(row)
             continue
-        string = (
-            strings[0]
-            if template is None
-            else template.render(dict(zip(names, strings, strict=True)))
-        )
+        string = strings[0]
+        if template is not None:
+            string = template.render(dict(zip(names, strings, strict=True)))
         if not string.isascii():
             _check_encodes(string, table, row)
         rendered.append(string)
@@ -166,11 +201,30 @@ def render_rows(table: Table, fields: Fields) -> tuple[Texts, list[int]]:
     return Texts(rendered, rows, len(empty)), empty
 
 
+def _strings(
+    table: Table, columns: Sequence[str], row: int, values: Sequence[Any], *, strict: bool
+) -> list[str]:
+    """Return the values of one row as strings."""
+    strings: list[str] = []
+    for column, value in zip(columns, values, strict=True):
+        if type(value) is str:
+            strings.append(value)
+        else:
+            strings.append(_string(table, column, row, value, strict=strict))
+    return strings
+
+
 def check_empty(
     shown: Sequence[tuple[str, int]], n_empty: int, n_rows: int, sources: str, *, skip_empty: bool
 ) -> None:
-    """Raises TextError where rows are empty that may not be, or all are. shown: places of the first
-    few of them.
+    """Raise TextError where rows are empty that may not be, or where all of them are.
+
+    Args:
+        shown: Places of the first few empty rows.
+        n_empty: How many rows are empty.
+        n_rows: How many rows there are.
+        sources: The sources as messages list them.
+        skip_empty: Whether rows may be empty.
     """
     if n_empty and not skip_empty:
         noun = "text is" if n_empty == 1 else "texts are"
@@ -189,7 +243,10 @@ def _field_columns(
     columns: dict[str, str] = {}
     for field in template.fields:
         if field == label:
-            msg = f"the template puts the label's column {label!r} into the text, which would give every label away"
+            msg = (
+                f"the template puts the label's column {label!r} into the text, "
+                "which would give every label away"
+            )
             raise ColumnError(msg, cure="Take it out of the template.")
         if field in table.columns:
             columns[field] = field
@@ -210,31 +267,34 @@ def _check_encodes(string: str, table: Table, row: int) -> None:
     except UnicodeEncodeError as error:
         source, number = table.place(row)
         msg = f"{source}, row {number}: the text holds half a surrogate pair, which is no character"
-        raise TextError(
-            msg, cure="Repair the text; such strings come from cut-off UTF-16."
-        ) from error
+        cure = "Repair the text; such strings come from cut-off UTF-16."
+        raise TextError(msg, cure=cure) from error
 
 
 def _string(table: Table, column: str, row: int, value: Any, *, strict: bool) -> str:
+    """Return one value as a string; `strict` refuses numbers, dates and the like."""
     if isinstance(value, str):
         return str(value)  # NumPy's strings become Python's
     if is_missing(value):
         return ""
-    if strict or not (isinstance(value, _PRINTABLE)):
+    if strict or not isinstance(value, _PRINTABLE):
         source, number = table.place(row)
-        msg = f"{source}, row {number}: column {column!r} holds {type(value).__name__} {value!r}, not text"
-        raise TextError(
-            msg, cure="Give the column of the texts with --text, or write its values as strings."
-        )
+        kind = type(value).__name__
+        msg = f"{source}, row {number}: column {column!r} holds {kind} {value!r}, not text"
+        cure = "Give the column of the texts with --text, or write its values as strings."
+        raise TextError(msg, cure=cure)
     return str(value)
 
 
 def is_missing(value: Any, *, blank: bool = False) -> bool:
-    """Whether a cell is empty: None, or the NaN, NA or NaT that data frames use for it.
+    """Return True if a cell is empty: None, or the NaN, NA or NaT that data frames use for it.
 
     Args:
         value: What the cell holds.
         blank: Whether a string of white space counts as empty, too.
+
+    Returns:
+        True if it is empty.
     """
     if value is None or type(value).__name__ in _MISSING_IN_PANDAS:
         return True
@@ -244,19 +304,16 @@ def is_missing(value: Any, *, blank: bool = False) -> bool:
 
 
 def _holds_text(values: list[Any], textual: list[bool]) -> bool:
-    """Whether a column is text; where a file has no types, whether some value is not a plain
-    number.
-    """
-    present = [
-        (value, written)
-        for value, written in zip(values, textual, strict=True)
-        if not is_missing(value)
-    ]
-    if not present or not all(isinstance(value, str) for value, _ in present):
-        return False
-    return any(
-        not written or (value.strip() and not _is_number(value)) for value, written in present
-    )
+    """Return True if a column is text; in a file without types, if a value is no plain number."""
+    holds_text = False
+    for value, written in zip(values, textual, strict=True):
+        if is_missing(value):
+            continue
+        if not isinstance(value, str):
+            return False
+        if not written or (value.strip() and not _is_number(value)):
+            holds_text = True
+    return holds_text
 
 
 def _is_number(value: str) -> bool:

@@ -50,6 +50,9 @@ def test_name(keys: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     Args:
         keys: uint8 (N, 16).
         labels: Class numbers, (N,).
+
+    Returns:
+        The name.
     """
     rows = sorted(
         bytes(key) + int(label).to_bytes(8, "little")
@@ -66,6 +69,9 @@ def earlier_choices(space: Path, entry: LedgerEntry) -> list[LedgerEntry]:
     Args:
         space: The folder of the space.
         entry: The choice that is about to be scored.
+
+    Returns:
+        The choices.
     """
     choices: dict[str, LedgerEntry] = {}
     with contextlib.suppress(OSError, ValueError):

@@ -1,5 +1,4 @@
-"""Verb: what more labels, and a larger head, would give: score against training rows and against
-capacity.
+"""Verb: what more labels, or a larger head, would give, as curves of scores.
 
 Reads as `fit-heads` does, trains the linear reference and the best simple head on parts of the
 training rows, fits learning curves, and trains heads of every size on the best view. Nothing is
@@ -156,14 +155,68 @@ def curves(
     started = time.perf_counter()
     pooling = pooling_named(pooling, pool)
     progress = progress or Silent()
-    heads_asked_for(
-        ["mlp"], depths, widths, HeadShape("mlp", 1, 1)
-    )  # depths and widths that there cannot be
-    shapes, _ = heads_asked_for(heads, _SEARCHED_DEPTHS, _SEARCHED_WIDTHS, HeadShape("mlp", 1, 1))
-    wanted = SearchOptions(
+    mlp = HeadShape("mlp", 1, 1)
+    heads_asked_for(["mlp"], depths, widths, mlp)  # refuses impossible depths and widths
+    shapes, _ = heads_asked_for(heads, _SEARCHED_DEPTHS, _SEARCHED_WIDTHS, mlp)
+    options = _options(shapes, listed(views), metric, balance, seed)
+    reading = TextOptions(text, template, encoding, skip_empty)
+    if split is None and validation is None:
+        split = SPLIT
+    parts = read_parts(
+        train,
+        validation,
+        test,
+        label=label,
+        split=split,
+        reading=reading,
+        seed=seed,
+        strict=strict,
+        warn=progress.note,
+    )
+    chosen_space = find_space(
+        Path(cache),
+        [parts.train, parts.validation],
+        backbone=backbone,
+        name=space,
+        layers=layers,
+        pool=pooling,
+        reading=reading.options(),
+    )
+    tried = views_asked_for(chosen_space, layers, pooling, options)
+    from featcache.features.budget import MemoryBudget
+    from featcache.features.cached import CachedStates
+
+    with MemoryBudget() as room, memory_told():
+        rows = [chosen_space.find(part.keys) for part in (parts.train, parts.validation)]
+        states = CachedStates(chosen_space, np.concatenate(rows), room)
+        is_split = validation is None
+        problem = LabelProblem.of(
+            label, parts, chosen_space, states, options, tried, split=is_split
+        )
+        best = _best(problem, progress)
+        learning_curves = _learning_curves(problem, best, progress)
+        capacity = _capacity(problem, best, depths, widths, progress)
+    return Curves(
+        label=label,
+        metric=metric,
+        space=chosen_space.name,
+        rows=(len(parts.train.texts), len(parts.validation.texts)),
+        classes=tuple(problem.classes),
+        learning_curves=learning_curves,
+        view=str(best.view),
+        capacity=capacity,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _options(
+    shapes: tuple[HeadShape, ...], views: tuple[str, ...], metric: str, balance: str, seed: int
+) -> SearchOptions:
+    """Return options for a search of simple heads: by halving, without limits, with one seed."""
+    return SearchOptions(
         heads=shapes,
         factories=(),
-        views=listed(views),
+        views=views,
         metric=metric,
         search="halving",
         trials=None,
@@ -174,90 +227,39 @@ def curves(
         focal=0.0,
         thresholds=False,
     )
-    reading = TextOptions(text, template, encoding, skip_empty)
-    shares = split if split is not None or validation is not None else SPLIT
-    parts = read_parts(
-        train,
-        validation,
-        test,
-        label=label,
-        split=shares,
-        reading=reading,
-        seed=seed,
-        strict=strict,
-        warn=progress.note,
-    )
-    found = find_space(
-        Path(cache),
-        [parts.train, parts.validation],
-        backbone=backbone,
-        name=space,
-        layers=layers,
-        pool=pooling,
-        reading=reading.options(),
-    )
-    there = views_asked_for(found, layers, pooling, wanted)
-    from featcache.features.budget import MemoryBudget
-    from featcache.features.cached import CachedStates
-
-    with MemoryBudget() as room, memory_told():
-        rows = np.concatenate([found.find(part.keys) for part in (parts.train, parts.validation)])
-        task = LabelProblem.of(
-            label,
-            parts,
-            found,
-            CachedStates(found, rows, room),
-            wanted,
-            there,
-            split=validation is None,
-        )
-        best = _best(task, progress)
-        learning_curves = _learning_curves(task, best, progress)
-        capacity = _capacity(task, best, depths, widths, progress)
-    return Curves(
-        label=label,
-        metric=metric,
-        space=found.name,
-        rows=(len(parts.train.texts), len(parts.validation.texts)),
-        classes=tuple(task.classes),
-        learning_curves=learning_curves,
-        view=str(best.view),
-        capacity=capacity,
-        seconds=time.perf_counter() - started,
-    )
 
 
-def _best(task: LabelProblem, progress: Progress) -> Candidate:
-    """The simplest of the best simple heads on validation rows."""
+def _best(problem: LabelProblem, progress: Progress) -> Candidate:
+    """Choose the simplest of the best simple heads on validation rows."""
     from featcache.features.budget import MemoryBudget
     from featcache.search.search import Search
     from featcache.search.selection import choose
 
-    sweep, balance = task.sweep, task.wanted.balance
+    sweep, balance = problem.sweep, problem.wanted.balance
     n_rows = sweep.task.epoch_size(sweep.part.labels[sweep.folds[0].train], balance)
     recipe = base_recipe(n_rows, seed=sweep.seed, balanced=balance == "weights")
-    candidates = Candidates(tuple(task.views), task.wanted.heads, recipe).grid()
+    candidates = Candidates(tuple(problem.views), problem.wanted.heads, recipe).grid()
     with Stage(progress, "heads", len(candidates)) as stage, MemoryBudget() as room:
         search = Search(
-            task.sweep,
+            problem.sweep,
             room=room,
             watch=lambda best: stage.reach(best.n_done, str(best)),
             out_of_time=lambda: False,
         )
-        return choose(search.run(candidates, halving=True), task.sweep).candidate
+        return choose(search.run(candidates, halving=True), problem.sweep).candidate
 
 
 def _learning_curves(
-    task: LabelProblem, best: Candidate, progress: Progress
+    problem: LabelProblem, best: Candidate, progress: Progress
 ) -> tuple[MeasuredCurve, ...]:
     from featcache.evidence.curves import curve_sizes, measure_learning_curve
 
     measured = []
-    n_sizes = len(curve_sizes(len(task.sweep.folds[0].train), task.task.fewest_rows))
-    for candidate in dict.fromkeys([task.reference, best]):
+    n_sizes = len(curve_sizes(len(problem.sweep.folds[0].train), problem.task.fewest_rows))
+    for candidate in dict.fromkeys([problem.reference, best]):
         with Stage(progress, "rows", n_sizes) as stage:
             watch = partial(_show_rows, stage, candidate)
-            measured.append(measure_learning_curve(candidate, task.sweep, watch=watch))
+            measured.append(measure_learning_curve(candidate, problem.sweep, watch=watch))
     return tuple(measured)
 
 
@@ -266,7 +268,7 @@ def _show_rows(stage: Stage, candidate: Candidate, n_rows: int) -> None:
 
 
 def _capacity(
-    task: LabelProblem,
+    problem: LabelProblem,
     best: Candidate,
     depths: Sequence[int],
     widths: Sequence[int],
@@ -278,7 +280,7 @@ def _capacity(
     with Stage(progress, "capacity", n_heads) as stage:
         points = measure_capacity(
             best.view,
-            task.sweep,
+            problem.sweep,
             depths=depths,
             widths=widths,
             watch=lambda n_done: stage.reach(n_done, f"on {best.view}"),

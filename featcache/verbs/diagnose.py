@@ -25,10 +25,11 @@ from featcache.features.views import View, reference_view, views_of
 from featcache.heads.candidate import Candidate
 from featcache.heads.setup import LabelledPositions, TrainingSetup
 from featcache.heads.shape import HeadShape
+from featcache.runs.cures import cures_of_arrays
 from featcache.search.candidates import MAX_DEPTH, base_recipe
 from featcache.tasks.metrics import METRICS
 from featcache.tasks.single_label import SingleLabel
-from featcache.verbs.cures import CURES
+from featcache.verbs.options import BY_NAME
 
 if TYPE_CHECKING:
     from featcache.heads.recipe import Recipe
@@ -103,7 +104,8 @@ def diagnose(
     views = _all_views(list(arrays), arrays[own_view].shape[1])
     with MemoryBudget() as room:
         evidence = run_experiments(subject, setup, views, room=room, texts=texts)
-    return judge(evidence, CURES, subject=f"{shape} head on {subject.view}")
+    cures = cures_of_arrays(BY_NAME)
+    return judge(evidence, cures, subject=f"{shape} head on {subject.view}")
 
 
 # -- features --------------------------------------------------------------------------------------

@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.cache.space import Space
 from featcache.data.checks import Finding
-from featcache.data.parts import read_parts
+from featcache.data.parts import Parts, read_parts
 from featcache.data.texts import TextOptions
 from featcache.features.commands import DEFAULT_CACHE
 from featcache.features.find import find_space
 from featcache.features.request import pooling_named
-from featcache.features.views import VIEWS
+from featcache.features.views import VIEWS, View
 from featcache.heads.shape import HeadShape
 from featcache.progress import Progress, Silent
 from featcache.report.card import model_card
 from featcache.report.page import write_page
 from featcache.report.text.fit import report_text
+from featcache.runs.cures import cures_of_fit
 from featcache.runs.folder import check_out, run_folders, write_run
 from featcache.runs.result import FitResult
 from featcache.search.candidates import HEADS
 from featcache.search.options import SearchOptions, heads_asked_for, listed, seeds_from
 from featcache.search.problem import LabelProblem, memory_told, unique_labels, views_asked_for
-from featcache.verbs.cures import cures_of_fit
-from featcache.verbs.options import FIT_HEADS
+from featcache.verbs.options import BY_NAME, FIT_HEADS
 
 if TYPE_CHECKING:
     from featcache.heads.module import Factory
@@ -280,34 +281,46 @@ def fit_labels(
     )
     tried = views_asked_for(chosen_space, layers, pooling, options)
     folders = run_folders(out, parts[labels[0]].train.source, labels)
+    return _fit_all(parts, folders, chosen_space, tried, options, reading, values, progress)
+
+
+def _fit_all(
+    parts: Mapping[str, Parts],
+    folders: Sequence[Path],
+    space: Space,
+    views: Sequence[View],
+    options: SearchOptions,
+    reading: TextOptions,
+    values: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, FitResult]:
+    """Fit the labels one after the other; `values` are the arguments of the call."""
     from featcache.evidence.label import findings_of
     from featcache.features.budget import MemoryBudget
     from featcache.features.cached import CachedStates
 
     results = {}
     with MemoryBudget() as budget, memory_told():
-        rows = [chosen_space.find(part.keys) for label in labels for part in parts[label].present()]
-        states = CachedStates(chosen_space, np.concatenate(rows), budget)
+        rows = [space.find(part.keys) for each in parts.values() for part in each.present()]
+        states = CachedStates(space, np.concatenate(rows), budget)
         # All labels before the first is fitted, so that what is wrong with one is known before
         # anything is written.
+        split = values["validation"] is None
         problems = [
-            LabelProblem.of(
-                label, parts[label], chosen_space, states, options, tried, split=validation is None
-            )
-            for label in labels
+            LabelProblem.of(label, each, space, states, options, views, split=split)
+            for label, each in parts.items()
         ]
+        strict = values["strict"]
         findings = [findings_of(problem, progress, strict=strict) for problem in problems]
-        command = FIT_HEADS.line(train, values)
-        has_depth = any(shape.depth for shape in shapes)
+        command = FIT_HEADS.line(values["train"], values)
+        has_depth = any(shape.depth for shape in options.heads)
         for problem, of_label, folder in zip(problems, findings, folders, strict=True):
-            if len(labels) > 1:
-                progress.note(f"label      {problem.label}")
-            cures = None
-            if evidence:
-                cures = cures_of_fit(values, problem.label, folder, has_depth=has_depth)
-            results[problem.label] = _fit(
-                problem, of_label, command, cures, reading, folder, progress
-            )
+            label, cures = problem.label, None
+            if len(problems) > 1:
+                progress.note(f"label      {label}")
+            if values["evidence"]:
+                cures = cures_of_fit(BY_NAME, values, label, folder, has_depth=has_depth)
+            results[label] = _fit(problem, of_label, command, cures, reading, folder, progress)
     return results
 
 

@@ -385,3 +385,4 @@ COMMANDS = (
     GC,
     EXPORT,
 )
+BY_NAME = {command.name: command for command in COMMANDS}

@@ -17,36 +17,47 @@ def write_report(
     *,
     out: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write one self-contained HTML page about run folders, beside one another where there are
-    several; its place.
+    """Write one self-contained HTML page about a run, or about several runs side by side.
 
-    out: the file; by default report.html, in the folder of a single run, in the current folder
-    otherwise.
-    Raises InputError where a folder is no run or `out` cannot be a file, DamageError where a run's
-    file is damaged, MachineError where the page cannot be written. Nothing is written then.
+    Nothing is written if an error is raised.
+
+    Args:
+        runs: The run's folder, or several folders; repeated ones count once.
+        out: The file; by default report.html, in the folder of a single run, or in the current
+            folder for several.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: A folder is not a run, or `out` cannot be a file.
+        DamageError: A file of a run is damaged.
+        MachineError: The page cannot be written.
     """
-    given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(one) for one in runs]
-    folders = list(dict.fromkeys(given))
+    paths = [runs] if isinstance(runs, str | os.PathLike) else runs
+    folders = list(dict.fromkeys(map(Path, paths)))
     if not folders:
         msg = "no run is named"
-        raise InputError(
-            msg, cure="Name one or several run folders: featcache report runs/reviews-stars."
-        )
-    place = (
-        Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
-    )
-    found = [read_run(folder) for folder in folders]
-    _check_place(place)
-    return write_report_page(found, place)
+        cure = "Name one or several run folders: featcache report runs/reviews-stars."
+        raise InputError(msg, cure=cure)
+    page = Path(REPORT)
+    if out is not None:
+        page = Path(out)
+    elif len(folders) == 1:
+        page = folders[0] / REPORT
+    contents = [read_run(folder) for folder in folders]
+    _check_page(page)
+    return write_report_page(contents, page)
 
 
-def _check_place(place: Path) -> None:
-    if place.is_dir() or not place.name:
-        msg = f"{place} is a folder, so the page cannot be written there"
-        raise InputError(msg, cure=f"Name a file: --out {place / REPORT}.")
-    if not place.parent.is_dir():
-        msg = f"the folder {place.parent} is not there"
+def _check_page(page: Path) -> None:
+    """Refuse a place where the page cannot be written."""
+    if page.is_dir() or not page.name:
+        msg = f"{page} is a folder, so the page cannot be written there"
+        raise InputError(msg, cure=f"Name a file: --out {page / REPORT}.")
+    if not page.parent.is_dir():
+        msg = f"the folder {page.parent} is not there"
         raise InputError(msg, cure="Make it first, or choose another place: --out FILE.")
-    if not os.access(place.parent, os.W_OK):
-        msg = f"the folder {place.parent} cannot be written"
+    if not os.access(page.parent, os.W_OK):
+        msg = f"the folder {page.parent} cannot be written"
         raise MachineError(msg, cure="Choose a place that can be written: --out FILE.")

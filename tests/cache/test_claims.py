@@ -36,8 +36,8 @@ def test_a_writer_alone_gets_every_row_once_in_slices(tmp_path: Path) -> None:
             assert elsewhere == 0
             got.append(mine.tolist())
             now.add(pick(part, mine), {"written": "x"})
-    assert [len(one) for one in got] == [10, 10, 3]
-    assert sorted(row for one in got for row in one) == list(range(23))
+    assert [len(numbers) for numbers in got] == [10, 10, 3]
+    assert sorted(row for numbers in got for row in numbers) == list(range(23))
     assert served(space.path, truth_of(part)) == set(truth_of(part))
     assert [path.name for path in (space.path / "claims").iterdir()] == ["lock"]
 
@@ -107,7 +107,7 @@ def test_a_writer_may_claim_ahead_and_rows_stay_claimed_until_they_are_on_the_di
     with space.writing() as (now, first), space.writing() as (_, second):
         ahead = first.slices(part.keys, 6, quiet, first=2, on_disk=lambda: len(written))
         taken = [next(ahead)[0] for _ in range(3)]
-        assert [one.tolist() for one in taken] == [
+        assert [numbers.tolist() for numbers in taken] == [
             [0, 1],
             [2, 3, 4, 5, 6, 7],
             [8, 9, 10, 11, 12, 13],

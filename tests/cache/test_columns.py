@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.cache.columns import write_shard
+from featcache.cache.naming import shard_files
 from featcache.cache.numbers import narrow, widen
-from featcache.cache.shard import shard_files, write_shard
 from tests.cache.test_shard import contract, rows
 
 

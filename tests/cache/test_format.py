@@ -19,7 +19,8 @@ import xxhash
 
 from featcache.cache.columns import CachedRows
 from featcache.cache.layout import USER_BLOCKS
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.naming import SEALED
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.data.keys import row_keys
@@ -90,7 +91,7 @@ def check_all(file: Any) -> None:
         )
     if index:
         keys = [arrays["keys"][row].tobytes() for row in arrays["index/entries"][:, 2]]
-        assert all(one < other for one, other in pairwise(keys))
+        assert all(key < other for key, other in pairwise(keys))
         halves = [struct.unpack(">QQ", key) for key in keys]
         assert arrays["index/entries"][:, :2].tolist() == [list(pair) for pair in halves]
         assert arrays["index/first"].tolist() == [pair[0] for pair in halves[::512]]
@@ -164,7 +165,7 @@ def test_it_reads_what_featcache_writes(
         expected = space.gather(positions, layer=layer, pooling=pooling)
         for key, position, states in zip(keys[order], positions, expected, strict=True):
             found = [(number, file.find(key.tobytes())) for number, file in enumerate(files)]
-            ((number, row),) = [one for one in found if one[1] is not None]
+            ((number, row),) = [finding for finding in found if finding[1] is not None]
             assert starts[number] + row == position
             np.testing.assert_array_equal(
                 files[number].state(f"layer_{layer:02d}/{pooling}", row), states
@@ -251,7 +252,7 @@ def test_the_hexdump_is_the_golden_file() -> None:
         offset, *octets, text = line.split(maxsplit=17)
         piece = bytes.fromhex("".join(octets))
         assert int(offset, 16) == len(shown)
-        assert text == "|" + "".join(chr(one) if 32 <= one < 127 else "." for one in piece) + "|"
+        assert text == "|" + "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece) + "|"
         shown += piece
     assert len(shown) == 64
     assert data.startswith(shown)
@@ -286,7 +287,7 @@ def test_the_numbers_of_the_example_are_the_golden_files() -> None:
     header = Shard.open(GOLDEN_SHARD).header
     assert [(int(start), int(end)) for start, end in gaps] == list(header.gaps())
     assert xxhash.xxh3_64_hexdigest(joined) == header.rest
-    covered = sum(prod(one.shape) * one.dtype.itemsize for one in header.datasets.values())
+    covered = sum(prod(extent.shape) * extent.dtype.itemsize for extent in header.datasets.values())
     assert len(joined) + covered + 2 * header.user_block == len(data)
 
 

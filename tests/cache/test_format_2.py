@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from featcache.cache.columns import CachedRows, RaggedRows
 from featcache.cache.contract import Contract
 from featcache.cache.folder import contracts_in
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.naming import SEALED
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.gc import collect, unused_rows
 from featcache.cache.upkeep.merge import merge

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.cache.checking import verify_shard
-from featcache.cache.columns import CachedRows
+from featcache.cache.columns import CachedRows, write_shard
 from featcache.cache.contract import Contract
-from featcache.cache.shard import Shard, write_shard
+from featcache.cache.shard import Shard
 from featcache.errors import DamageError, FormatError, MachineError
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,7 +166,7 @@ def test_a_garbled_contract_is_damage(tmp_path: Path, text: str) -> None:
     assert caught.value.exit_code == 4
     healthy = make(tmp_path, contract(max_length=47))
     spaces, damaged = spaces_in(tmp_path)
-    assert [one.name for one in spaces] == [healthy.name]
+    assert [space.name for space in spaces] == [healthy.name]
     assert [str(space.path) in error.what for error in damaged] == [True]
     assert list(contracts_in(tmp_path)) == [healthy.path]
 
@@ -189,19 +191,37 @@ def test_a_missing_space_is_named(tmp_path: Path) -> None:
         Space.open(tmp_path / "nothing")
 
 
-def hold(space: Space, what: str, seconds: float) -> subprocess.Popen[bytes]:
-    """Another process that is in `space.writing()` or `space.alone()` for a while."""
-    code = (
-        "import sys, time, pathlib\n"
-        "from featcache.cache.space import Space\n"
-        f"with Space.open(pathlib.Path(sys.argv[1])).{what}():\n"
-        f"    print('held', flush=True); time.sleep({seconds})"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(space.path)], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    holder.stdout.close()
-    return holder
+HOLDER = """
+import sys, time, pathlib
+from featcache.cache.space import Space
+space, released = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+with getattr(Space.open(space), sys.argv[3])():
+    print("held", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.1)
+    released.touch()
+"""
+
+
+@contextlib.contextmanager
+def hold(space: Space, what: str, released: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run another process inside `space.writing()` or `space.alone()` until it reads a line.
+
+    It makes the file `released` while it still holds the lock: whoever has to wait for the lock
+    finds that file, however busy the machine is.
+    """
+    command = [sys.executable, "-c", HOLDER, str(space.path), str(released), what]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield holder
+
+
+def let_go(holder: subprocess.Popen[bytes]) -> None:
+    """Tell a process of `hold` to leave the space."""
+    assert holder.stdin is not None
+    holder.stdin.write(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -217,23 +237,31 @@ def test_writers_work_side_by_side_and_upkeep_alone(
     tmp_path: Path, first: str, second: str, waits: bool
 ) -> None:
     space = make(tmp_path)
-    holder = hold(space, first, 0.7)
-    told: list[str] = []
-    with getattr(space, second)(lambda: told.append("waiting")):
-        assert (told == ["waiting"]) is waits
-        assert (holder.poll() is not None) is waits
-    assert holder.wait(timeout=5) == 0
+    released = tmp_path / "released"
+    n_calls = 0
+    with hold(space, first, released) as holder:
+
+        def waiting() -> None:
+            nonlocal n_calls
+            n_calls += 1
+            let_go(holder)
+
+        with getattr(space, second)(waiting):
+            assert n_calls == int(waits)
+            assert released.exists() is waits
+        if not waits:
+            let_go(holder)
+    assert holder.returncode == 0
 
 
 def test_a_killed_writer_leaves_no_lock_and_its_leftovers_are_removed(tmp_path: Path) -> None:
     space = make(tmp_path)
     space.add(rows(), {"written": "x"})
-    holder = hold(space, "writing", 60)
-    (space.path / "shard-dead.h5-1.partial").write_bytes(b"half")
-    with space.writing():
-        assert list(space.path.glob("*.partial")), "a living writer's unfinished file stays"
-    holder.kill()
-    holder.wait()
+    with hold(space, "writing", tmp_path / "released") as holder:
+        (space.path / "shard-dead.h5-1.partial").write_bytes(b"half")
+        with space.writing():
+            assert list(space.path.glob("*.partial")), "a living writer's unfinished file stays"
+        holder.kill()
     with space.writing():
         assert not list(space.path.glob("*.partial"))
     assert space.reopened().n_rows == 7

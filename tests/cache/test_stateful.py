@@ -231,8 +231,8 @@ class CacheLife(RuleBasedStateMachine):
             then = time.time() - 4000
             for path in self.path.glob("*.partial"):
                 os.utime(path, (then, then))
-        for one in leftovers(self.cache):
-            collect(one, progress=quiet)
+        for removal in leftovers(self.cache):
+            collect(removal, progress=quiet)
         assert not age or not list(self.path.glob("*.partial"))
 
     # -- what happens to files ---------------------------------------------------------------------
@@ -251,7 +251,7 @@ class CacheLife(RuleBasedStateMachine):
         if path.suffix == ".h5":
             damage = self.damages.of(path)
             parts = [
-                (one.offset, one.end) for one in damage.header.datasets.values()
+                (extent.offset, extent.end) for extent in damage.header.datasets.values()
             ]  # else most flips hit headers
             start, end = data.draw(st.sampled_from([(0, len(content)), *parts]))
             start, end = min(start, len(content) - 1), min(end, len(content))

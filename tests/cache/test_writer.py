@@ -37,11 +37,11 @@ def test_shards_have_the_asked_size_and_hold_every_row_once(
     space = make(tmp_path)
     writer = ShardWriter(space, {"written": "x"}, shard_rows)
     batches = [batch(n, seed) for seed, n in enumerate((7, 1, 12, 3))]
-    written = sum(writer.add(*one) for one in batches) + writer.flush()
+    written = sum(writer.add(*batch) for batch in batches) + writer.flush()
     assert written == writer.n_written == 23
     assert shard_sizes(space) == sizes
-    keys = np.concatenate([one[0] for one in batches])
-    expected = np.concatenate([one[3] for one in batches])[:, 1, 0].astype(np.float16)
+    keys = np.concatenate([batch[0] for batch in batches])
+    expected = np.concatenate([batch[3] for batch in batches])[:, 1, 0].astype(np.float16)
     space = space.reopened()
     np.testing.assert_array_equal(space.gather(space.find(keys), layer=2, pooling="mean"), expected)
 

@@ -17,7 +17,7 @@ from tests.data import refused
 
 
 def _labels(*data: Any, column: str = "label") -> list[list[Any]]:
-    tables = [read(one) for one in data]
+    tables = [read(source) for source in data]
     return [
         list(part) for part in labels_of(tables, column, [range(table.n_rows) for table in tables])
     ]
@@ -31,8 +31,8 @@ def _csv(folder: Path, *labels: str, name: str = "a.csv") -> Path:
 
 def _same(found: list[list[Any]], *expected: list[Any]) -> None:
     assert found == list(expected)
-    assert [[type(one) for one in part] for part in found] == [
-        [type(one) for one in part] for part in expected
+    assert [[type(label) for label in part] for part in found] == [
+        [type(label) for label in part] for part in expected
     ]
 
 

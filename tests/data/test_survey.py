@@ -21,7 +21,7 @@ from tests.data import refused
 
 
 def survey(data: object, size: int = 3, **how: object) -> Survey:
-    return Survey.of(stream(data), TextOptions(**how), chunk_rows=size)  # type: ignore[arg-type]  # one field each
+    return Survey.of(stream(data), TextOptions(**how), chunk_rows=size)  # type: ignore[arg-type]
 
 
 def save(path: Path, texts: list[str]) -> Path:
@@ -45,16 +45,16 @@ def test_any_of_the_different_texts_are_found_again(
     different = list(dict.fromkeys(full))
     assert (found.n_texts, found.n_empty) == (len(full), len(texts) - len(full))
     np.testing.assert_array_equal(found.keys, row_keys(different))
-    assert [found.place(one) for one in range(len(different))] == [
-        ("the data", texts.index(one) + 1) for one in different
+    assert [found.place(unique) for unique in range(len(different))] == [
+        ("the data", texts.index(text) + 1) for text in different
     ]
     cursor = Cursor(found)
     for _ in range(3):  # forwards and back
         chosen = np.array(
             sorted(data.draw(st.sets(st.sampled_from(range(len(different)))))), dtype=np.int64
         )
-        assert cursor.take(chosen) == [different[one] for one in chosen]
-        assert found.texts(chosen) == [different[one] for one in chosen]
+        assert cursor.take(chosen) == [different[unique] for unique in chosen]
+        assert found.texts(chosen) == [different[unique] for unique in chosen]
 
 
 @settings(deadline=None)
@@ -141,7 +141,7 @@ def test_pieces_without_a_wanted_text_are_passed_over_and_a_search_can_be_ended(
         if len(asked) > 3:
             raise TimeoutError
 
-    cursor = Cursor(survey({"text": [str(one) for one in range(30)]}), check)
+    cursor = Cursor(survey({"text": [str(number) for number in range(30)]}), check)
     assert cursor.take(np.array([0, 10])) == ["0", "10"]
     assert len(asked) == 3
     with pytest.raises(TimeoutError):

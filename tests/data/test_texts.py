@@ -170,7 +170,9 @@ def test_half_a_surrogate_pair_is_refused_with_its_row(
     tmp_path: Path, text: str, template: str | None
 ) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": one}) + "\n" for one in ["fine", text]), "ascii")
+    path.write_text(
+        "".join(json.dumps({"text": value}) + "\n" for value in ["fine", text]), "ascii"
+    )
     with refused(TextError, f"{path}, row 2", "surrogate", cure="Repair"):
         _render(path, template=template)
 

@@ -212,7 +212,7 @@ class _Trial:
         if bool(failed) != strikes:
             self.wrong(f"struck {failed}, which the calls of an undisturbed run do not explain")
         harmless = (
-            not failed or self.fault.code in _HARMLESS or all(_UNWATCHED in one for one in failed)
+            not failed or self.fault.code in _HARMLESS or all(_UNWATCHED in text for text in failed)
         )
         self.tally.notes[
             "no such call" if not failed else "harmless" if harmless else "failing"

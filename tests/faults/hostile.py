@@ -23,7 +23,8 @@ from pathlib import Path
 from featcache.cache.checking import verify_shard
 from featcache.cache.folder import contracts_in, spaces_in
 from featcache.cache.memo import Memo
-from featcache.cache.shard import SUFFIX, Shard
+from featcache.cache.naming import SUFFIX
+from featcache.cache.shard import Shard
 from featcache.cache.upkeep.repair import repair
 from featcache.cache.upkeep.verify import verify
 from featcache.errors import FeatcacheError

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from featcache.cache.checking import verify_shard
 from featcache.cache.identity import CONTRACT, ORIGIN
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.naming import SEALED
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.merge import merge
 from featcache.cache.upkeep.repair import repair

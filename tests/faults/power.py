@@ -147,7 +147,7 @@ def campaign(trials: int = 10_000, seed: int = 0) -> Result:
     tally, chance = Tally(), random.Random(seed)
     with scratch_folder() as scratch:
         whole = _Story.record(Path(scratch) / "whole", seed, None)
-        n_calls = sum(1 for one in whole.disk.journal.operations if not one.said)
+        n_calls = sum(1 for operation in whole.disk.journal.operations if not operation.said)
         tally.notes["calls"] = n_calls
         # Making the space is where a second process meets what a first one has begun.
         kills = [*range(1, 25), *chance.sample(range(25, n_calls), 16)][: trials // 50]
@@ -171,7 +171,7 @@ def _cut(story: _Story, state: Path, chance: random.Random, tally: Tally) -> Non
     )
     state.mkdir()
     lay_down(story.disk.after(cut, chance, keep), state)
-    said = sorted({number for one in operations[:cut] for number in one.said})
+    said = sorted({number for operation in operations[:cut] for number in operation.said})
     _check(story, state / "cache", np.array(said, dtype=np.int64), where, tally)
     shutil.rmtree(state)
 

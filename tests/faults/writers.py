@@ -108,7 +108,13 @@ class _Round:
         now = time.monotonic()
         timeout = max(0.0, min([LIMIT, *(due - now for due in dues)]))
         ready = wait(
-            [one for writer in running if writer.child for one in writer.child.waitables()], timeout
+            [
+                waitable
+                for writer in running
+                if writer.child
+                for waitable in writer.child.waitables()
+            ],
+            timeout,
         )
         if not ready and not dues:
             self.tally.hang(f"{self.where}: no writer has moved for {LIMIT:.0f} s")

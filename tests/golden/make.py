@@ -23,9 +23,10 @@ import numpy as np
 
 from featcache.cache.columns import CachedRows, write_shard_file
 from featcache.cache.contract import FORMAT, Contract
+from featcache.cache.naming import SEALED
 from featcache.cache.origin import BackboneOrigin
 from featcache.cache.provenance import ORIGIN_FIELD, merged
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep.rewrite import RowSource, write_rows
 from featcache.data.keys import row_keys
@@ -139,7 +140,7 @@ def make(cache: Path) -> Path:
 
 
 def expected(space: Path) -> dict[str, Any]:
-    """What reading the cache has to give, from the arrays that were written and not from the files."""
+    """What reading the cache has to give, from the arrays that were written, not the files."""
     served: dict[str, Any] = {}
     # features.h5 comes first by name: of a text in both files its row is served.
     for file, texts, rows in (

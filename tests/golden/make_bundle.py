@@ -61,11 +61,11 @@ def probabilities(hidden: list[float]) -> list[float]:
     for number, (matrix, bias) in enumerate(weights()):
         columns = zip(*matrix, strict=True)
         sums = [math.fsum(x * w for x, w in zip(hidden, column, strict=True)) for column in columns]
-        hidden = [one + b for one, b in zip(sums, bias, strict=True)]
+        hidden = [total + b for total, b in zip(sums, bias, strict=True)]
         if number < len(WIDTHS) - 2:
             hidden = [x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in hidden]
-    raised = [math.exp(one - max(hidden)) for one in hidden]
-    return [one / sum(raised) for one in raised]
+    raised = [math.exp(logit - max(hidden)) for logit in hidden]
+    return [power / sum(raised) for power in raised]
 
 
 def main() -> None:

@@ -52,15 +52,15 @@ def test_it_is_read_as_what_it_was() -> None:
 def test_it_says_what_it_said(run: Run) -> None:
     """From Python and from the command line; every class is somewhere the most probable one."""
     told = featcache.load_bundle(BUNDLE, cache=CACHE).predict(TEXTS)
-    assert {one.label for one in told} == set(EXPECTED["classes"])
-    for one, expected in zip(told, EXPECTED["probabilities"].values(), strict=True):
-        np.testing.assert_allclose(list(one.probabilities.values()), expected, atol=1e-6)
-        assert list(one.probabilities) == EXPECTED["classes"]
-        assert one.label == EXPECTED["classes"][int(np.argmax(expected))]
-        assert type(one.label) is type(EXPECTED["classes"][int(np.argmax(expected))])
+    assert {prediction.label for prediction in told} == set(EXPECTED["classes"])
+    for prediction, expected in zip(told, EXPECTED["probabilities"].values(), strict=True):
+        np.testing.assert_allclose(list(prediction.probabilities.values()), expected, atol=1e-6)
+        assert list(prediction.probabilities) == EXPECTED["classes"]
+        assert prediction.label == EXPECTED["classes"][int(np.argmax(expected))]
+        assert type(prediction.label) is type(EXPECTED["classes"][int(np.argmax(expected))])
     written = run("predict", BUNDLE, "--cache", CACHE, "--text", TEXTS[0], "--text", TEXTS[1])
     assert [json.loads(line) for line in written.stdout.splitlines()] == [
-        one.to_json() for one in told[:2]
+        prediction.to_json() for prediction in told[:2]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What format 1 wrote is read to the bit, and what a later format will have written is left alone."""
+"""What format 1 wrote is read to the bit, and what a later format has written is left alone."""
 
 from __future__ import annotations
 
@@ -68,20 +68,21 @@ def test_it_is_read_to_the_bit() -> None:
     for layer in space.layers:
         for pooling in space.poolings:
             expected = [
-                one["states"][f"layer_{layer:02d}/{pooling}"] for one in EXPECTED["texts"].values()
+                fields["states"][f"layer_{layer:02d}/{pooling}"]
+                for fields in EXPECTED["texts"].values()
             ]
             got = space.features(TEXTS, layer=layer, pooling=pooling)
             np.testing.assert_array_equal(
                 got.view(np.uint32), np.array(expected, np.float32).view(np.uint32)
             )
     tokens, truncated = space.space.token_counts(space.space.find(row_keys(TEXTS)))
-    assert tokens.tolist() == [one["n_tokens"] for one in EXPECTED["texts"].values()]
-    assert truncated.tolist() == [one["truncated"] for one in EXPECTED["texts"].values()]
+    assert tokens.tolist() == [fields["n_tokens"] for fields in EXPECTED["texts"].values()]
+    assert truncated.tolist() == [fields["truncated"] for fields in EXPECTED["texts"].values()]
 
 
 def test_keys_are_what_they_were() -> None:
     assert [bytes(key).hex() for key in row_keys(TEXTS)] == [
-        one["key"] for one in EXPECTED["texts"].values()
+        fields["key"] for fields in EXPECTED["texts"].values()
     ]
 
 
@@ -91,12 +92,12 @@ def test_verify_finds_nothing(run: Run) -> None:
 
 
 def test_plain_h5py_reads_it() -> None:
-    for text, one in EXPECTED["texts"].items():
-        with h5py.File(SPACE / one["file"], "r") as file:
+    for text, fields in EXPECTED["texts"].items():
+        with h5py.File(SPACE / fields["file"], "r") as file:
             assert json.loads(file.attrs["contract"])["format"] == 1
-            assert file["keys"][one["row"]].tobytes().hex() == one["key"], text
-            for view, states in one["states"].items():
-                np.testing.assert_array_equal(file[view][one["row"]], states)
+            assert file["keys"][fields["row"]].tobytes().hex() == fields["key"], text
+            for view, states in fields["states"].items():
+                np.testing.assert_array_equal(file[view][fields["row"]], states)
 
 
 def test_it_can_be_merged(cache: Path, run: Run) -> None:
@@ -105,7 +106,7 @@ def test_it_can_be_merged(cache: Path, run: Run) -> None:
     (shard,) = Space.open(cache / SPACE.name).shards
     assert (shard.n_rows, shard.sealed) == (11, True)
     space = open_space("golden", cache=cache)
-    expected = [one["states"]["layer_02/mean"] for one in EXPECTED["texts"].values()]
+    expected = [fields["states"]["layer_02/mean"] for fields in EXPECTED["texts"].values()]
     np.testing.assert_array_equal(
         space.features(TEXTS, layer=2, pooling="mean"), np.array(expected, np.float32)
     )
@@ -140,7 +141,7 @@ def test_other_spaces_of_the_cache_still_work(cache: Path, run: Run) -> None:
     assert space.n_rows == 7
     assert (space.space.find(rows().keys) >= 0).all()
     listed = json.loads(run("ls", "--cache", cache, "--json").stdout)
-    assert [one["space"] for one in spaces_of(listed)] == [space.name]
+    assert [fields["space"] for fields in spaces_of(listed)] == [space.name]
     assert NEWER in " ".join(listed["damaged"])
     told = run("merge", space.name, "--cache", cache)
     assert told.exit_code == 0, told.stderr

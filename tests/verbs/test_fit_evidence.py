@@ -20,8 +20,9 @@ import featcache
 from featcache.data.keys import row_keys
 from featcache.errors import LeakError
 from featcache.evidence.verdict import KINDS
+from featcache.runs.cures import cures_of_fit
 from featcache.runs.result import FitResult
-from featcache.verbs.cures import cures_of_fit
+from featcache.verbs.options import BY_NAME
 from tests.cli.test_commands import write_csv
 from tests.conftest import Run
 from tests.verbs.test_fit_predict import rated
@@ -173,6 +174,7 @@ def test_cures_are_commands_that_read_the_same_rows(
         name: one.default for name, one in inspect.signature(featcache.fit_heads).parameters.items()
     }
     cures = cures_of_fit(
+        BY_NAME,
         {**asked, "train": [Path("my data.csv")], **reading},
         "my label",
         Path("my run"),
@@ -192,7 +194,7 @@ def test_cures_are_commands_that_read_the_same_rows(
     told = run(*words[1:], "--dtype", "float32", "--json")
     assert json.loads(told.stdout)["hits"] == 150, told.stderr
     assert (
-        cures_of_fit({**asked, "train": data}, "y", Path("r"), has_depth=True)["no-signal"]
+        cures_of_fit(BY_NAME, {**asked, "train": data}, "y", Path("r"), has_depth=True)["no-signal"]
         == "featcache check DATA --label y"
     )
 

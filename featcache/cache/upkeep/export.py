@@ -1,6 +1,4 @@
-"""Export: features as NumPy files or as a plain HDF5 file, for tools that know nothing of
-featcache.
-"""
+"""Features as NumPy files or as a plain HDF5 file, for tools that know nothing of featcache."""
 
 from __future__ import annotations
 
@@ -29,10 +27,16 @@ def columns_of(
     views: Sequence[tuple[int, str]],
     progress: Callable[[int], None],
 ) -> list[Column]:
-    """The datasets of an export: rows at `positions` (M,), in that order; views: (layer, pooling)
-    pairs.
+    """Make the datasets of an export.
 
-    progress: called with the rows of a view that were read since the last call.
+    Args:
+        space: The space.
+        positions: Of the rows, (M,), in the order in which they are written.
+        views: Pairs of a layer and a pooling.
+        progress: Called with the rows of a view that were read since the last call.
+
+    Returns:
+        The columns: keys, token counts, truncation marks, and one for each view.
     """
     tokens, truncated = space.token_counts(positions)
     columns = [
@@ -42,14 +46,9 @@ def columns_of(
     ]
     for layer, pooling in views:
         shape = (len(positions), space.width_of(layer, pooling))
-        columns.append(
-            Column(
-                dataset_name(layer, pooling),
-                shape,
-                space.dtype_of(layer, pooling).name,
-                _gatherer(space, positions, layer, pooling, progress),
-            )
-        )
+        kind = space.dtype_of(layer, pooling).name
+        gather = _gatherer(space, positions, layer, pooling, progress)
+        columns.append(Column(dataset_name(layer, pooling), shape, kind, gather))
     return columns
 
 
@@ -62,30 +61,48 @@ def _gatherer(
 ) -> Callable[[], Iterator[NDArray[Any]]]:
     def gather() -> Iterator[NDArray[Any]]:
         for start in range(0, len(positions), _STEP):
-            some = positions[start : start + _STEP]
-            yield space.gather(some, layer=layer, pooling=pooling)
-            progress(len(some))
+            part = positions[start : start + _STEP]
+            yield space.gather(part, layer=layer, pooling=pooling)
+            progress(len(part))
 
     return gather
 
 
 def export_hdf5(path: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
-    """One HDF5 file with a dataset for each column, and the contract as attribute. Returns the
-    files written.
+    """Write one HDF5 file with a dataset for each column, and the contract as an attribute.
 
-    Raises MachineError where the disk refuses; nothing is left half-written.
+    Args:
+        path: The file.
+        space: The space, for its contract.
+        columns: The datasets.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        MachineError: The disk refuses; nothing is left half-written.
     """
     make_folder(path.parent)
     return [write_hdf5(path.parent, path.name, columns, {"contract": space.contract.to_json()})]
 
 
 def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[Path]:
-    """A folder with one .npy a column (`layer_06-mean.npy`), which `np.load` can map, and
-    contract.json.
+    """Write a folder with one .npy file a column (`layer_06-mean.npy`), and contract.json.
 
-    Raises MachineError where the disk refuses; what was written is removed then.
+    `np.load` can map the files.
+
+    Args:
+        folder: The folder; it is made if it is missing.
+        space: The space, for its contract.
+        columns: The arrays.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        MachineError: The disk refuses; what was written is removed then.
     """
-    there = folder.exists()
+    existed = folder.exists()
     make_folder(folder)
     written: list[Path] = []
     try:
@@ -95,13 +112,14 @@ def export_numpy(folder: Path, space: Space, columns: Sequence[Column]) -> list[
     except BaseException:
         with contextlib.suppress(OSError, MachineError):
             remove(written)
-            if not there:
+            if not existed:
                 folder.rmdir()
         raise
     return written
 
 
 def _write_arrays(folder: Path, columns: Sequence[Column], written: list[Path]) -> None:
+    """Write one .npy file a column; each joins `written` before its first byte is."""
     for column in columns:
         head = io.BytesIO()
         facts = {"descr": column.dtype.str, "fortran_order": False, "shape": column.shape}

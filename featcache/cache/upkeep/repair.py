@@ -24,9 +24,10 @@ from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origi
 from featcache.cache.index import KeyIndex
 from featcache.cache.layout import KEYS
 from featcache.cache.locks import LOCK, locked
+from featcache.cache.naming import shard_files
 from featcache.cache.origin import BackboneOrigin
 from featcache.cache.provenance import Provenance
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.shard import Shard
 from featcache.cache.upkeep.rewrite import RowSource, put_in_place
 from featcache.cache.upkeep.verify import (
     SpaceFault,
@@ -166,25 +167,35 @@ def _examine(work: _Work) -> list[_Examined]:
 
 def _repair_files(work: _Work, contract: Contract, examined: list[_Examined]) -> None:
     """Repair the files of a space whose contract is known."""
+    ours = _belonging(work, contract, examined)
+    origin = _origin(work, contract, [shard for shard, _ in ours])
+    if origin is not None:
+        work.backbone = origin.backbone
+    elif not work.left:
+        _set_identity_aside(work)
+    sound = [shard for shard, shard_faults in ours if not shard_faults]
+    for shard, shard_faults in ours:
+        if shard_faults:
+            twins = [other for other in sound if set(other.views) == set(shard.views)]
+            _mend(work, shard, shard_faults, twins, contract)
+
+
+def _set_identity_aside(work: _Work) -> None:
+    """Set contract and origin aside where no row is left, so that `extract` begins anew."""
+    for name in (CONTRACT, ORIGIN):
+        if (work.folder / name).exists():
+            work.set_aside(work.folder / name)
+
+
+def _belonging(work: _Work, contract: Contract, examined: list[_Examined]) -> list[_Examined]:
+    """Keep the shards of a contract; others are set aside."""
     ours: list[_Examined] = []
     for shard, shard_faults in examined:
         if fits_contract(shard, contract):
             ours.append((shard, shard_faults))
         else:
             work.set_aside(shard.path)
-    origin = _origin(work, contract, [shard for shard, _ in ours])
-    if origin is not None:
-        work.backbone = origin.backbone
-    elif not work.left:
-        # No row is left, and nothing to make it from: `extract` begins anew.
-        for name in (CONTRACT, ORIGIN):
-            if (work.folder / name).exists():
-                work.set_aside(work.folder / name)
-    sound = [shard for shard, shard_faults in ours if not shard_faults]
-    for shard, shard_faults in ours:
-        if shard_faults:
-            twins = [other for other in sound if set(other.views) == set(shard.views)]
-            _mend(work, shard, shard_faults, twins, contract)
+    return ours
 
 
 def _mend(

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from featcache.cache.columns import Column, write_shard_file
 from featcache.cache.contract import Contract
+from featcache.cache.datasets import STEP
 from featcache.cache.files import damaged, opened
 from featcache.cache.index import sealed_arrays
 from featcache.cache.layout import CHECKSUMS, FACTS, INDEX, OFFSETS, ROW_CHECKSUMS, Role
+from featcache.cache.naming import shard_name
 from featcache.cache.numbers import (
     as_kind,
     common_kind,
@@ -28,7 +30,7 @@ from featcache.cache.numbers import (
     ragged_checksums,
     row_checksums,
 )
-from featcache.cache.shard import STEP, Shard, shard_name
+from featcache.cache.shard import Shard
 from featcache.durable import remove
 
 Progress = Callable[[int], None]
@@ -56,6 +58,12 @@ class RowSource:
         """Read the kept rows of a dataset, piece by piece; of a ragged view their vectors.
 
         A sound dataset is held to its hash, a faulty one row by row to the rows' checksums.
+
+        Args:
+            name: The dataset.
+
+        Yields:
+            NDArray[Any]: Kept rows of one piece, as they are stored.
 
         Raises:
             DamageError: The rows are not what they should be.

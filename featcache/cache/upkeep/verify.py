@@ -16,8 +16,9 @@ from featcache.cache.checking import Fault, faults
 from featcache.cache.contract import Contract
 from featcache.cache.identity import CONTRACT, ORIGIN, read_contract, read_origin
 from featcache.cache.layout import CHECKSUMS, FACTS, KEYS, OFFSETS
+from featcache.cache.naming import shard_files
 from featcache.cache.numbers import fact_checksums, row_checksums
-from featcache.cache.shard import Shard, shard_files
+from featcache.cache.shard import Shard
 from featcache.durable import TEMPORARY
 from featcache.errors import CacheMissError, DamageError, FeatcacheError, FormatError, MachineError
 
@@ -73,6 +74,9 @@ def verify(folder: Path, *, sample: float | None = None, progress: Progress) -> 
         sample: None for every byte; else headers, HDF5 metadata, and rows of each shard drawn at
             random: a share of them up to 1, a number of them above.
         progress: Called with the bytes read since the last call.
+
+    Returns:
+        The state of the space, with all that is wrong.
     """
     findings: list[SpaceFault] = []
     shards: list[Shard] = []
@@ -224,6 +228,9 @@ def sampled(shard: Shard, sample: float, progress: Progress) -> list[Fault]:
         shard: The shard.
         sample: As in `verify`.
         progress: Called with the bytes read since the last call.
+
+    Returns:
+        One fault for each dataset with a wrong row.
     """
     count = round(sample * shard.n_rows) if sample <= 1 else round(sample)
     rows = np.sort(np.random.default_rng().permutation(shard.n_rows)[: max(count, 1)])

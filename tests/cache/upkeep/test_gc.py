@@ -132,13 +132,13 @@ def test_only_old_leftovers_of_our_own_naming_go(tmp_path: Path) -> None:
         if path.parent != space.path:
             aged(path, 9999)
     found = leftovers(tmp_path)
-    assert {(one.path, one.reason, one.bytes) for one in found} == {
+    assert {(removal.path, removal.reason, removal.bytes) for removal in found} == {
         (tmp_path, "1 unfinished file of a killed writer", 4),
         (space.path, "1 unfinished file of a killed writer", 4),
         (space.path, "1 file set aside by repair", 10),
     }
-    for one in found:
-        take(one)
+    for removal in found:
+        take(removal)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in others)
     assert not list(space.path.glob("*.damaged"))
@@ -151,8 +151,8 @@ def test_a_folder_of_which_all_was_set_aside_goes_with_it(tmp_path: Path) -> Non
     for path in (*space.path.glob("*.h5"), space.path / CONTRACT):
         path.write_bytes(b"nothing")
     repair(space.path, progress=quiet)
-    for one in leftovers(tmp_path / "cache"):
-        take(one)
+    for removal in leftovers(tmp_path / "cache"):
+        take(removal)
     assert not (tmp_path / "cache").exists()
 
 
@@ -232,7 +232,7 @@ def test_without_a_condition_only_leftovers_are_shown(tmp_path: Path) -> None:
     assert removals(cache=tmp_path) == []
     (space.path / PARTIAL).write_bytes(b"half")
     aged(space.path / PARTIAL, 9999)
-    assert [one.what for one in removals(cache=tmp_path)] == ["leftovers"]
+    assert [removal.what for removal in removals(cache=tmp_path)] == ["leftovers"]
     assert removals(cache=tmp_path / "nothing") == []
 
 
@@ -242,11 +242,16 @@ def test_spaces_are_chosen_by_name_and_by_age(tmp_path: Path) -> None:
     new.add(rows(), {"written": "2999-01-01T00:00:00+00:00"})
     bare = make(tmp_path, contract(max_length=46))
     bare.add(rows(), {"written": "2026-01-01"})  # no time zone: written by other hands
-    assert [one.path for one in removals([new.name], cache=tmp_path)] == [new.path]
-    assert [one.path for one in removals([new.name, new.name], cache=tmp_path)] == [new.path]
+    assert [removal.path for removal in removals([new.name], cache=tmp_path)] == [new.path]
+    assert [removal.path for removal in removals([new.name, new.name], cache=tmp_path)] == [
+        new.path
+    ]
     by_age = removals(cache=tmp_path, older_than_days=1)
-    assert {one.path for one in by_age} == {old.path, bare.path}
-    assert {one.reason for one in by_age} == {"last written 2026-01-03", "last written 2026-01-01"}
+    assert {removal.path for removal in by_age} == {old.path, bare.path}
+    assert {removal.reason for removal in by_age} == {
+        "last written 2026-01-03",
+        "last written 2026-01-01",
+    }
     assert removals([new.name], cache=tmp_path, older_than_days=1) == []
     assert removals(cache=tmp_path, older_than_days=1e15) == []
     with pytest.raises(InputError, match="--older-than nan"):
@@ -260,5 +265,5 @@ def test_a_damaged_space_keeps_nobody_from_clearing_up_the_others(tmp_path: Path
     other = make(tmp_path, contract(max_length=47))
     other.add(rows(), {"written": "2026-01-01T00:00:00+00:00"})
     (space.path / CONTRACT).write_text("{")
-    assert [one.path for one in removals(cache=tmp_path, older_than_days=1)] == [other.path]
+    assert [removal.path for removal in removals(cache=tmp_path, older_than_days=1)] == [other.path]
     assert featcache.verify(other.name, cache=tmp_path)[0].findings == ()

@@ -17,8 +17,9 @@ from featcache.cache import belonging
 from featcache.cache import index as index_module
 from featcache.cache.columns import CachedRows
 from featcache.cache.index import SealedIndex, sealed_arrays
+from featcache.cache.naming import SEALED
 from featcache.cache.origin import BackboneOrigin
-from featcache.cache.shard import SEALED, Shard
+from featcache.cache.shard import Shard
 from featcache.cache.space import Space
 from featcache.cache.upkeep import merge as merge_module
 from featcache.cache.upkeep import rewrite

@@ -282,10 +282,10 @@ def test_a_shard_of_a_later_version_is_left_and_the_others_are_repaired(tmp_path
     before = newer.read_bytes()
     flip(damaged, places_of(damaged, "keys")[0])
     done = repair(space.path, progress=quiet)
-    assert [(one.kind, one.file) for one in done.left] == [("newer", str(newer))]
+    assert [(finding.kind, finding.file) for finding in done.left] == [("newer", str(newer))]
     assert done.dropped == 1
     assert newer.read_bytes() == before
-    assert {one.kind for one in findings(space.path)} == {"newer"}
+    assert {finding.kind for finding in findings(space.path)} == {"newer"}
 
 
 def test_a_space_of_a_later_version_is_left_alone_and_the_others_are_repaired(
@@ -302,7 +302,7 @@ def test_a_space_of_a_later_version_is_left_alone_and_the_others_are_repaired(
     flip(first_of(damaged), 40)
     before = everything_below(path)
     done = featcache.repair(cache=tmp_path)
-    assert [[one.kind for one in each.left] for each in done] == [["newer"], []]
+    assert [[finding.kind for finding in each.left] for each in done] == [["newer"], []]
     assert everything_below(path) == before
     assert served(damaged.path, truth) == set(truth)
 

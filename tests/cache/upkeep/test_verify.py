@@ -277,8 +277,13 @@ def test_unfinished_files_are_counted_and_no_damage(tmp_path: Path) -> None:
 def test_spaces_are_named_by_the_beginning_of_their_name(tmp_path: Path) -> None:
     first, _ = filled(tmp_path)
     second = make(tmp_path, contract(max_length=47))
-    assert {one.space for one in featcache.verify(cache=tmp_path)} == {first.name, second.name}
-    assert [one.space for one in featcache.verify(first.name[:-3], cache=tmp_path)] == [first.name]
+    assert {verified.space for verified in featcache.verify(cache=tmp_path)} == {
+        first.name,
+        second.name,
+    }
+    assert [verified.space for verified in featcache.verify(first.name[:-3], cache=tmp_path)] == [
+        first.name
+    ]
     with pytest.raises(SpaceChoiceError, match="several spaces begin with 'tiny'"):
         featcache.verify("tiny", cache=tmp_path)
     with pytest.raises(SpaceChoiceError, match="has no space 'huge'"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from featcache.cache.space import Space
 
 
-_MANY = 128  # files of a space, from which on opening it is worth a word
+_MANY = 128  # files of a space; above this number, merging it is suggested
 
 
 @click.command("ls")
@@ -152,7 +152,9 @@ def _ago(written: str | None) -> str:
         days = (datetime.now(tz=UTC) - datetime.fromisoformat(written)).days
     except (ValueError, TypeError):  # written by other hands
         return written
-    return "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
+    if days <= 0:
+        return "today"
+    return "yesterday" if days == 1 else f"{days} days ago"
 
 
 def _environments(space: Space) -> list[str]:

@@ -15,6 +15,8 @@ from featcache.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from featcache.cache.upkeep.gc import Removal
+    from featcache.cache.upkeep.merge import Merged
+    from featcache.cache.upkeep.repair import Repaired
     from featcache.cache.upkeep.verify import VerifiedSpace
 
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("space", required=False)
 @options_of(VERIFY)
 def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool) -> None:
-    """Hold every byte of SPACE, or of the whole cache, to its checksums.
+    """Check every byte of SPACE, or of the whole cache, against its checksums.
 
     Exit code 4 means that damage was found.
 
@@ -37,24 +39,32 @@ def verify(*, space: str | None, cache: str, sample: float | None, as_json: bool
     started = time.perf_counter()
     checked = verb(space, cache=cache, sample=sample, progress=terminal())
     seconds = time.perf_counter() - started
-    findings = [finding for one in checked for finding in one.findings]
+    n_findings = sum(len(result.findings) for result in checked)
     if as_json:
         print_json(
             {
                 "cache": cache,
-                "sound": not findings,
+                "sound": not n_findings,
                 "seconds": round(seconds, 3),
-                "spaces": [asdict(one) for one in checked],
+                "spaces": [asdict(result) for result in checked],
             }
         )
     else:
-        for one in checked:
-            _print_checked(one, sample)
-        _say_if_empty(checked, cache)
-        size = megabytes(sum(one.bytes for one in checked))
-        echo(f"checked    {size if sample is None else f'rows out of {size}'} in {seconds:.1f} s")
-    if findings:
+        _print_verified(checked, cache, sample, seconds)
+    if n_findings:
         _raise_findings(checked, cache)
+
+
+def _print_verified(
+    checked: list[VerifiedSpace], cache: str, sample: float | None, seconds: float
+) -> None:
+    for result in checked:
+        _print_checked(result, sample)
+    _say_if_empty(checked, cache)
+    size = megabytes(sum(result.bytes for result in checked))
+    if sample is not None:
+        size = f"rows out of {size}"
+    echo(f"checked    {size} in {seconds:.1f} s")
 
 
 def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
@@ -62,50 +72,54 @@ def _say_if_empty(spaces: Sequence[object], cache: str) -> None:
         echo(f"no feature space in {cache}: nothing to do")
 
 
-def _print_checked(one: VerifiedSpace, sample: float | None) -> None:
-    how = (
-        ""
-        if sample is None
-        else f", rows drawn at random ({sample:.0%} of each file)"
-        if sample <= 1
-        else (f", {sample:,.0f} rows of each file drawn at random")
-    )
-    state = "all sound" if not one.findings else f"{len(one.findings)} wrong"
-    echo(
-        f"{one.space:<10} {counted(one.rows, 'row')} in {counted(one.files, 'file')}{how}: {state}"
-    )
-    for finding in one.findings:
-        rows = "" if not finding.rows else f" ({counted(finding.rows, 'row')})"
+def _print_checked(result: VerifiedSpace, sample: float | None) -> None:
+    state = f"{len(result.findings)} wrong" if result.findings else "all sound"
+    size = f"{counted(result.rows, 'row')} in {counted(result.files, 'file')}"
+    echo(f"{result.space:<10} {size}{_sampling(sample)}: {state}")
+    for finding in result.findings:
+        rows = f" ({counted(finding.rows, 'row')})" if finding.rows else ""
         echo(f"           {finding.what}{rows}")
-    if one.unfinished:
-        files = counted(one.unfinished, "unfinished file")
+    if result.unfinished:
+        files = counted(result.unfinished, "unfinished file")
         echo(f"           {files} of killed writers; `featcache gc --yes` clears up")
 
 
+def _sampling(sample: float | None) -> str:
+    """Say how rows were drawn; an empty string where every byte was read."""
+    if sample is None:
+        return ""
+    if sample <= 1:
+        return f", rows drawn at random ({sample:.0%} of each file)"
+    return f", {sample:,.0f} rows of each file drawn at random"
+
+
 def _raise_findings(checked: list[VerifiedSpace], cache: str) -> None:
-    """End as the worst finding asks for: damage, then a failing disk, then a newer version."""
+    """Raise the error of the worst finding: damage, then a failing disk, then a newer version."""
+    findings: dict[str, list[str]] = {}
+    damaged_spaces: list[str] = []
+    for result in checked:
+        for finding in result.findings:
+            findings.setdefault(finding.kind, []).append(finding.what)
+            if finding.kind == "damage" and result.space not in damaged_spaces:
+                damaged_spaces.append(result.space)
+    if "damage" in findings:
+        raise _damage_error(len(findings["damage"]), damaged_spaces, cache)
+    if "machine" in findings:
+        cure = "Check the disk and the permissions; nothing was changed."
+        raise MachineError(findings["machine"][0], cure=cure)
+    raise FormatError(findings["newer"][0], cure="Upgrade: pip install --upgrade featcache")
+
+
+def _damage_error(n_files: int, spaces: list[str], cache: str) -> DamageError:
     from pathlib import Path
 
     from featcache.cache.files import repair_command
 
-    kinds = [finding.kind for one in checked for finding in one.findings]
-    first = next(
-        finding.what for one in checked for finding in one.findings if finding.kind == min(kinds)
+    commands = ", ".join(repair_command(Path(cache) / space) for space in spaces)
+    return DamageError(
+        f"{counted(n_files, 'damaged file')} in {', '.join(spaces)}",
+        cure=f"{commands} drops exactly the damaged rows and says how to compute them again.",
     )
-    if "damage" in kinds:
-        spaces = [
-            one.space
-            for one in checked
-            if any(finding.kind == "damage" for finding in one.findings)
-        ]
-        commands = ", ".join(repair_command(Path(cache) / space) for space in spaces)
-        raise DamageError(
-            f"{counted(kinds.count('damage'), 'damaged file')} in {', '.join(spaces)}",
-            cure=f"{commands} drops exactly the damaged rows and says how to compute them again.",
-        )
-    if "machine" in kinds:
-        raise MachineError(first, cure="Check the disk and the permissions; nothing was changed.")
-    raise FormatError(first, cure="Upgrade: pip install --upgrade featcache")
 
 
 @click.command()
@@ -126,49 +140,49 @@ def repair(*, space: str | None, cache: str, as_json: bool) -> None:
     from featcache.verbs.upkeep import repair as verb
 
     repaired = verb(space, cache=cache, progress=terminal())
-    commands = {
-        one.space: recompute_command(Space.open(Path(one.path)))
-        for one in repaired
-        if one.backbone and not one.left
-    }
+    commands: dict[str, str] = {}
+    for result in repaired:
+        if result.backbone and not result.left:
+            commands[result.space] = recompute_command(Space.open(Path(result.path)))
     if as_json:
-        print_json(
-            {
-                "cache": cache,
-                "spaces": [{**asdict(one), "command": commands.get(one.space)} for one in repaired],
-            }
-        )
+        spaces = [{**asdict(result), "command": commands.get(result.space)} for result in repaired]
+        print_json({"cache": cache, "spaces": spaces})
     else:
         _say_if_empty(repaired, cache)
-    for one in [] if as_json else repaired:
-        if not (one.files or one.aside or one.made or one.left):
-            echo(f"{one.space:<10} nothing to repair")
-            continue
-        echo(
-            f"{one.space:<10} {counted(one.dropped, 'row')} dropped, "
-            f"{counted(one.kept, 'row')} of {counted(one.files, 'damaged file')} saved"
-        )
-        for name in one.made:
-            echo(f"           {name} made again from the shards")
-        for path in one.aside:
-            reason = "as it cannot be read here or belongs to another space"
-            echo(f"           set aside, {reason}: {path}")
-        if one.aside:
-            echo("           `featcache gc` shows what was set aside; with --yes it removes that")
-        if (one.dropped or one.aside) and one.space in commands:
-            echo(f"           what is missing is computed by: {commands[one.space]}")
-    left = [finding for one in repaired for finding in one.left]
-    newer = [finding.what for finding in left if finding.kind == "newer"]
-    if len(newer) < len(left):
-        what = "; ".join(finding.what for finding in left)
-        raise MachineError(
-            what, cure="These files were not touched. Check the disk and the permissions."
-        )
-    if newer:
-        raise FormatError(
-            "; ".join(newer),
-            cure="These files were not touched. Upgrade: pip install --upgrade featcache",
-        )
+        for result in repaired:
+            _print_repaired(result, commands.get(result.space))
+    _raise_left(repaired)
+
+
+def _print_repaired(result: Repaired, command: str | None) -> None:
+    """Print what was done to a space, and the command that computes the dropped rows again."""
+    if not (result.files or result.aside or result.made or result.left):
+        echo(f"{result.space:<10} nothing to repair")
+        return
+    dropped = f"{counted(result.dropped, 'row')} dropped"
+    saved = f"{counted(result.kept, 'row')} of {counted(result.files, 'damaged file')} saved"
+    echo(f"{result.space:<10} {dropped}, {saved}")
+    for name in result.made:
+        echo(f"           {name} made again from the shards")
+    for path in result.aside:
+        reason = "as it cannot be read here or belongs to another space"
+        echo(f"           set aside, {reason}: {path}")
+    if result.aside:
+        echo("           `featcache gc` shows what was set aside; with --yes it removes that")
+    if command is not None and (result.dropped or result.aside):
+        echo(f"           what is missing is computed by: {command}")
+
+
+def _raise_left(repaired: list[Repaired]) -> None:
+    """Raise where files were left as they are: a failing disk first, then a newer version."""
+    left = [finding for result in repaired for finding in result.left]
+    if not left:
+        return
+    what = "; ".join(finding.what for finding in left)
+    untouched = "These files were not touched."
+    if all(finding.kind == "newer" for finding in left):
+        raise FormatError(what, cure=f"{untouched} Upgrade: pip install --upgrade featcache")
+    raise MachineError(what, cure=f"{untouched} Check the disk and the permissions.")
 
 
 @click.command()
@@ -187,13 +201,21 @@ def merge(*, space: str | None, cache: str, as_json: bool) -> None:
 
     merged = verb(space, cache=cache, progress=terminal())
     if as_json:
-        print_json({"cache": cache, "spaces": [asdict(one) for one in merged]})
+        print_json({"cache": cache, "spaces": [asdict(result) for result in merged]})
         return
     _say_if_empty(merged, cache)
-    for one in merged:
-        repeats = f", {one.repeats:,} repeated ones left out" if one.repeats else ""
-        done = f"{counted(one.files, 'file')} became one" if one.files else "is sealed already"
-        echo(f"{one.space:<10} {done}: {counted(one.rows, 'row')}{repeats}, {megabytes(one.bytes)}")
+    for result in merged:
+        _print_merged(result)
+
+
+def _print_merged(result: Merged) -> None:
+    done, repeats = "is sealed already", ""
+    if result.files:
+        done = f"{counted(result.files, 'file')} became one"
+    if result.repeats:
+        repeats = f", {result.repeats:,} repeated ones left out"
+    rows = f"{counted(result.rows, 'row')}{repeats}, {megabytes(result.bytes)}"
+    echo(f"{result.space:<10} {done}: {rows}")
 
 
 @click.command()
@@ -221,44 +243,56 @@ def gc(
       featcache gc --older-than 90
       featcache gc distilbert-3f9a1c20b7e4 --unused-by reviews.csv --yes
     """
-    from featcache.cache.upkeep.gc import collect
     from featcache.data.texts import TextOptions
     from featcache.verbs.upkeep import removals
 
     reading = TextOptions(text, template, encoding, skip_empty)
     data = list(sources(unused_by)) or None
-    found = removals(
+    removable = removals(
         spaces, cache=cache, older_than_days=older_than, unused_by=data, reading=reading
     )
+    if yes:
+        _remove(removable)
+    if as_json:
+        objects = [_removal_json(removal) for removal in removable]
+        print_json({"cache": cache, "removed": yes, "removals": objects})
+    else:
+        _print_removals(removable, removed=yes)
+
+
+def _remove(removable: list[Removal]) -> None:
+    from featcache.cache.upkeep.gc import collect
+
     progress = terminal()
-    for removal in found if yes else []:
+    for removal in removable:
         collect(
             removal,
             progress=lambda _: None,
             waiting=lambda: progress.note("waiting for this space's writers"),
         )
-    if as_json:
-        print_json({"cache": cache, "removed": yes, "removals": [_removal(one) for one in found]})
-        return
-    for one in found:
-        rows = f"{counted(one.rows, 'row')}, " if one.rows else ""
-        name = {"space": "space", "rows": "rows of", "leftovers": "leftovers"}[one.what]
-        echo(f"{name:<10} {one.path} · {rows}{megabytes(one.bytes)} · {one.reason}")
-    if not found:
+
+
+def _print_removals(removable: list[Removal], *, removed: bool) -> None:
+    names = {"space": "space", "rows": "rows of", "leftovers": "leftovers"}
+    for removal in removable:
+        rows = f"{counted(removal.rows, 'row')}, " if removal.rows else ""
+        size = f"{rows}{megabytes(removal.bytes)}"
+        echo(f"{names[removal.what]:<10} {removal.path} · {size} · {removal.reason}")
+    if not removable:
         echo("nothing to remove")
-    elif yes:
-        echo(f"removed    {megabytes(sum(one.bytes for one in found))}")
+    elif removed:
+        echo(f"removed    {megabytes(sum(removal.bytes for removal in removable))}")
     else:
         echo("nothing was removed; add --yes to remove this")
 
 
-def _removal(one: Removal) -> dict[str, Any]:
+def _removal_json(removal: Removal) -> dict[str, Any]:
     return {
-        "what": one.what,
-        "path": str(one.path),
-        "reason": one.reason,
-        "rows": one.rows,
-        "bytes": one.bytes,
+        "what": removal.what,
+        "path": str(removal.path),
+        "reason": removal.reason,
+        "rows": removal.rows,
+        "bytes": removal.bytes,
     }
 
 

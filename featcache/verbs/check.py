@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.cache.folder import spaces_in
 from featcache.cache.memo import Memo
@@ -114,6 +115,9 @@ def check(
         InputError: The arguments contradict one another.
     """
     arguments = dict(locals())  # `check_labels` has all of them but the label
+    if not isinstance(label, str):
+        msg = f"label is {label!r}, which is not the name of one column"
+        raise InputError(msg, cure="Give one name, or use check_labels(labels=[…]) for several.")
     del arguments["label"]
     return check_labels(**arguments, labels=[label])[label]
 
@@ -163,17 +167,9 @@ def check_labels(
     """
     started = time.perf_counter()
     columns = list(dict.fromkeys([labels] if isinstance(labels, str) else labels))
-    if not columns:
-        msg = "no label is named"
-        raise InputError(msg, cure="Name one or several columns, such as labels=['stars'].")
-    if max_length is not None and backbone is None:
-        msg = f"--max-length {max_length} says nothing without a tokenizer"
-        raise InputError(msg, cure="Name the model too: --backbone MODEL.")
+    _check_arguments(columns, backbone, max_length)
     reading = TextOptions(text, template, encoding, skip_empty)
-    tables = {"train": read(data, encoding=encoding)}
-    for name, part in (("validation", validation), ("test", test)):
-        if part is not None:
-            tables[name] = read(part, encoding=encoding)
+    tables = _read_parts({"train": data, "validation": validation, "test": test}, encoding)
     choice = None
     if backbone is not None:
         choice = _tokenizer_choice(backbone, max_length, trust_remote_code=trust_remote_code)
@@ -181,16 +177,42 @@ def check_labels(
     for column in columns:
         results[column] = _checked(tables, column, reading, choice, Path(cache), started)
         started = time.perf_counter()
-    error = leak_error([finding for result in results.values() for finding in result.findings])
-    if strict and error is not None:
-        raise error
+    if strict:
+        _raise_leaks(results)
     return results
+
+
+def _check_arguments(
+    columns: Sequence[str], backbone: str | os.PathLike[str] | None, max_length: int | None
+) -> None:
+    """Raise InputError where no column is named, or a length without a tokenizer."""
+    if not columns:
+        msg = "no label is named"
+        raise InputError(msg, cure="Name one or several columns, such as labels=['stars'].")
+    if max_length is not None and backbone is None:
+        msg = f"--max-length {max_length} says nothing without a tokenizer"
+        raise InputError(msg, cure="Name the model too: --backbone MODEL.")
+
+
+def _read_parts(parts: dict[str, Any], encoding: str) -> dict[str, Table]:
+    """Read the training data, and the other parts that are not None."""
+    tables = {}
+    for name, data in parts.items():
+        if name == "train" or data is not None:
+            tables[name] = read(data, encoding=encoding)
+    return tables
+
+
+def _raise_leaks(results: dict[str, Checked]) -> None:
+    error = leak_error([finding for result in results.values() for finding in result.findings])
+    if error is not None:
+        raise error
 
 
 def _tokenizer_choice(
     backbone: str | os.PathLike[str], max_length: int | None, *, trust_remote_code: bool
 ) -> BackboneChoice:
-    """A choice of which only the tokenizer is loaded: pickled weights are never opened."""
+    """A choice of backbone from which only the tokenizer is loaded, never the weights."""
     return BackboneChoice(
         os.fspath(backbone),
         max_length=max_length,
@@ -237,20 +259,29 @@ def _truncation(
         return None, None
     if choice is not None:
         return _by_tokenizer(texts, present, choice, cache)
-    keys = np.concatenate([part.keys for part in parts])[present]
+    keys = np.concatenate([part.keys for part in parts])
+    return _by_space(keys, present, cache)
+
+
+def _by_space(
+    keys: NDArray[np.uint8], present: NDArray[np.int64], cache: Path
+) -> tuple[Truncation | None, str | None]:
+    """Look up in the first space that holds all texts which of them it cut off."""
     for space in sorted(spaces_in(cache)[0], key=lambda item: item.name):
-        positions = space.find(keys)
+        positions = space.find(keys[present])
         if (positions >= 0).all():
             n_tokens, cut = space.token_counts(positions)
             limit = space.contract.max_length
-            kept, was_cut = (_spread(values, present, len(texts)) for values in (n_tokens, cut))
-            return Truncation(limit, kept, was_cut), f"space {space.name} at {limit:,} tokens"
+            truncation = Truncation(
+                limit, _spread(n_tokens, present, len(keys)), _spread(cut, present, len(keys))
+            )
+            return truncation, f"space {space.name} at {limit:,} tokens"
     return None, None
 
 
 def _by_tokenizer(
     texts: list[str],
-    present: np.ndarray[tuple[int], np.dtype[np.int64]],
+    present: NDArray[np.int64],
     choice: BackboneChoice,
     cache: Path,
 ) -> tuple[Truncation, str]:
@@ -285,10 +316,10 @@ def _by_tokenizer(
 
 
 def _spread(
-    values: np.ndarray[Any, np.dtype[Any]],
-    places: np.ndarray[tuple[int], np.dtype[np.int64]],
+    values: NDArray[Any],
+    places: NDArray[np.int64],
     count: int,
-) -> np.ndarray[tuple[int], np.dtype[Any]]:
+) -> NDArray[Any]:
     """Spread the values of some rows over all `count` of them, with 0 elsewhere."""
     whole = np.zeros(count, dtype=values.dtype)
     whole[places] = values

@@ -43,9 +43,19 @@ def verify(
 ) -> list[VerifiedSpace]:
     """Check a space, or all of a cache, against its checksums; nothing is changed.
 
-    space: a name or its beginning.  sample: None for every byte, a share of each shard's rows
-    (0.01), or a number of rows (1000). Raises SpaceChoiceError where there is no such space; damage
-    is in the result.
+    Args:
+        space: The name of a space or its beginning; by default all spaces.
+        cache: The folder of the cache.
+        sample: None for every byte, a share of each shard's rows (0.01), or a number of rows
+            (1000).
+        progress: Where the work is shown.
+
+    Returns:
+        For each space what was checked, and what is wrong with it.
+
+    Raises:
+        SpaceChoiceError: There is no such space.
+        InputError: The sample draws no rows.
     """
     if sample is not None and not 0 < sample < float("inf"):
         msg = f"--sample {sample:g} draws no rows"
@@ -61,11 +71,22 @@ def repair(
     cache: str | os.PathLike[str] = DEFAULT_CACHE,
     progress: Progress | None = None,
 ) -> list[Repaired]:
-    """Drop exactly the rows that are damaged, in a space or in all of a cache; `verify` is clean
-    afterwards.
+    """Drop exactly the damaged rows of a space, or of all of a cache.
 
-    Raises SpaceChoiceError where there is no such space; MachineError where the disk refuses. What
-    a later featcache wrote, and what the disk does not let be read, is named in the result.
+    `verify` finds no damage afterwards. Files that a later featcache wrote, and files that the disk
+    fails to read, are left as they are and named in the result.
+
+    Args:
+        space: The name of a space or its beginning; by default all spaces.
+        cache: The folder of the cache.
+        progress: Where the work is shown.
+
+    Returns:
+        For each space what was dropped, saved and left.
+
+    Raises:
+        SpaceChoiceError: There is no such space.
+        MachineError: The disk refuses.
     """
     folders = _folders(Path(cache), space)
     with _Bytes(progress, "checking", _size(folders)) as count:
@@ -80,8 +101,20 @@ def merge(
 ) -> list[Merged]:
     """Make one sealed file of each space's shards, in a space or in all of a cache.
 
-    Raises SpaceChoiceError where there is no such space; DamageError where a shard is damaged;
-    MachineError where the disk is full. What was there is there then.
+    Nothing is lost when this fails: the shards go only when the sealed file is safe.
+
+    Args:
+        space: The name of a space or its beginning; by default all spaces.
+        cache: The folder of the cache.
+        progress: Where the work is shown.
+
+    Returns:
+        For each space what was merged.
+
+    Raises:
+        SpaceChoiceError: There is no such space.
+        DamageError: A shard is damaged.
+        MachineError: The disk is full.
     """
     folders = _folders(Path(cache), space)
     with _Bytes(progress, "merging", 2 * _size(folders)) as count:
@@ -117,22 +150,32 @@ def removals(
         InputError: The data cannot be read.
     """
     folder = Path(cache)
-    chosen = [pick_space(folder, name) for name in spaces] if spaces else spaces_in(folder)[0]
-    keys = None if unused_by is None else _keys_of(unused_by, reading)
-    removable: list[Removal] = []
+    age = None if older_than_days is None else _days(older_than_days)
+    reasons = _spaces_to_remove(folder, spaces, age)
+    if unused_by is not None:
+        keys = _keys_of(unused_by, reading)
+        parts = [unused_rows(space, keys, "not in the data") for space, _ in reasons]
+        removable = [rows for rows in parts if rows is not None]
+    elif spaces or age is not None:
+        removable = [whole_space(space, reason) for space, reason in reasons]
+    else:
+        removable = []
+    return removable if spaces else removable + leftovers(folder)
+
+
+def _spaces_to_remove(
+    folder: Path, names: Sequence[str], age: timedelta | None
+) -> list[tuple[Space, str]]:
+    """The named spaces, or all, that were last written longer ago than `age`, with the reason."""
+    chosen = [pick_space(folder, name) for name in names] if names else spaces_in(folder)[0]
+    reasons = []
     for space in {space.path: space for space in chosen}.values():
         written = _last_written(space)
-        reason = "named"
-        if older_than_days is not None:
-            if datetime.now(tz=UTC) - written <= _days(older_than_days):
-                continue
-            reason = f"last written {written:%Y-%m-%d}"
-        if keys is not None:
-            rows = unused_rows(space, keys, "not in the data")
-            removable += [] if rows is None else [rows]
-        elif spaces or older_than_days is not None:
-            removable.append(whole_space(space, reason))
-    return removable if spaces else removable + leftovers(folder)
+        if age is None:
+            reasons.append((space, "named"))
+        elif datetime.now(tz=UTC) - written > age:
+            reasons.append((space, f"last written {written:%Y-%m-%d}"))
+    return reasons
 
 
 def export(
@@ -266,7 +309,7 @@ def _size(folders: Sequence[Path]) -> int:
 
 
 def _days(number: float) -> timedelta:
-    """Raises InputError for what is no number of days."""
+    """Make a span of time of a number of days; raise InputError where it is not a number."""
     try:
         return timedelta(days=number)
     except OverflowError:

@@ -164,6 +164,8 @@ def test_several_labels_are_one_object_by_label(run: Run, in_folder: Path) -> No
     assert objects == {label: {**result, "seconds": 0} for label, result in results.items()}
     with pytest.raises(InputError, match="no label is named"):
         featcache.check_labels("two.csv", labels=[])
+    with pytest.raises(InputError, match="check_labels"):
+        featcache.check("two.csv", label=["label", "rare"])  # type: ignore[arg-type]
 
 
 # -- cut texts -------------------------------------------------------------------------------------
@@ -199,8 +201,8 @@ def test_a_backbone_says_what_is_cut_and_no_model_runs(
         whole = sum(len(text.split()) + 2 for text in long_texts["text"][20:])
         assert cut["count"] == 4
         assert (
-            f"cut at {limit} tokens: {100 * (1 - 4 * limit / whole):.0f} % of their tokens are never seen"
-            in cut["what"]
+            f"cut at {limit} tokens: {100 * (1 - 4 * limit / whole):.0f} % of their tokens "
+            "are never seen" in cut["what"]
         )
     refused(
         run("check", "long.csv", "--label", "label", "--backbone", encoder, "--max-length", "2"),

@@ -49,7 +49,7 @@ def told(result: Any) -> Any:
 
 
 def spoil_rows(space: Path) -> None:
-    """Damage rows 0, 4 and 9 of one shard, each in another part, and the header of another shard."""
+    """Damage rows 0, 4 and 9 of one shard in different parts, and another shard's header."""
     first, second, _ = sorted(space.glob("*.h5"))
     for name, row in (("layer_01/cls", 0), ("keys", 4), ("layer_02/mean", 9)):
         extent = header_of(first).datasets[name]

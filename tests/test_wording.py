@@ -137,7 +137,7 @@ def test_errors_and_usage_errors_show_what_was_typed_as_escapes() -> None:
 def test_a_locale_without_unicode_is_no_error(encoding: str) -> None:
     done = CliRunner(charset=encoding).invoke(main, ["ls", "--cache", "日本"])
     assert done.exit_code == 0
-    assert isinstance(done.exception, type(None))
+    assert done.exception is None
 
 
 def test_numbers_sizes_and_layers() -> None:

@@ -39,7 +39,10 @@ def folds_of(
     names = np.array([_name(label) for label in labels])
     rarest, n_texts = _rarest(group, names)
     if n_texts < count:
-        msg = f"the class {labels[rarest]!r} has {n_texts} different texts, and each of {count} folds needs one"
+        msg = (
+            f"the class {labels[rarest]!r} has {n_texts} different texts, and each of "
+            f"{count} folds needs one"
+        )
         raise LabelError(
             msg, cure=f"Add rows of this class, leave it out, or use --cv {max(2, n_texts)}."
         )
@@ -50,7 +53,10 @@ def folds_of(
     for fold in folds:
         missing = set(names) - set(names[fold.train])
         if missing:
-            msg = f"the class {missing.pop().split(' ', 1)[1]!r} cannot be had in every fold: its texts repeat"
+            msg = (
+                f"the class {missing.pop().split(' ', 1)[1]!r} cannot be had in every fold: "
+                "its texts repeat"
+            )
             raise LabelError(msg, cure="Use fewer folds, or leave --cv out.")
     return folds
 

@@ -135,7 +135,9 @@ def check_width(features: NDArray[np.float32], n_inputs: int) -> None:
 
 
 def _normalised(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row (N, width) to mean 0 and standard deviation 1 over its width, as torch's layer_norm."""
+    """Each row (N, width) to mean 0 and standard deviation 1 over its width, as torch's
+    layer_norm.
+    """
     centred = x - x.mean(axis=1, keepdims=True)
     variance = np.square(centred).mean(axis=1, keepdims=True)
     return np.asarray(centred / np.sqrt(variance + np.float32(_EPSILON)), dtype=np.float32)

@@ -172,7 +172,9 @@ class Losses:
 
 
 def spans(views: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
-    """(view, first head, behind the last) for each view of heads in ascending order of their views."""
+    """(view, first head, behind the last) for each view of heads in ascending order of
+    their views.
+    """
     found, start = [], 0
     for view, same in groupby(views):
         end = start + sum(1 for _ in same)

@@ -1,4 +1,6 @@
-"""Stacks of heads in a search: candidates of one shape, on views of one width, trained as one model."""
+"""Stacks of heads in a search: candidates of one shape, on views of one width, trained as one
+model.
+"""
 
 from __future__ import annotations
 

@@ -432,7 +432,7 @@ class TrialRecord(HeadRecord, frozen=True, kw_only=True):
     ended: str = "done"
     curve: dict[str, tuple[Number | None, ...]] = {}
     seconds: Number = 0.0
-    interval: IntervalRecord | None | UnsetType = UNSET
+    interval: IntervalRecord | UnsetType | None = UNSET
 
     @property
     def ends(self) -> tuple[float, float] | tuple[None, None]:
@@ -473,7 +473,7 @@ class ScoredRecord(HeadRecord, frozen=True, kw_only=True):
     """
 
     test: dict[str, ScoreRecord] | None = None
-    test_details: DetailsRecord | None | UnsetType = UNSET
+    test_details: DetailsRecord | UnsetType | None = UNSET
 
     @property
     def details(self) -> DetailsRecord:
@@ -553,7 +553,7 @@ class RunRecord(_Record, frozen=True, kw_only=True):
     format: Count = 0
     label: str | None = None
     created: str | None = None
-    command: str | None | UnsetType = UNSET
+    command: str | UnsetType | None = UNSET
     backbone: str | None = None
     versions: dict[str, Any] = {}
     contract: dict[str, Any] = {}

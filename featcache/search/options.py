@@ -89,10 +89,14 @@ class SearchOptions:
         """Raises InputError where no head can be tried on any of these views."""
         custom = self.factories and any(not view.mixed for view in views)
         if not custom and not any(fits(view, head) for view in views for head in self.heads):
-            msg = f"nothing is left to try: these heads on the views {', '.join(self.views)} of what is cached"
+            msg = (
+                f"nothing is left to try: these heads on the views {', '.join(self.views)} "
+                "of what is cached"
+            )
             raise InputError(
                 msg,
-                cure=f"Choose views of {', '.join(VIEWS)}; `mix` needs several layers, and no logreg.",
+                cure=f"Choose views of {', '.join(VIEWS)}; `mix` needs several layers, and "
+                "no logreg.",
             )
 
     def told(self) -> dict[str, Any]:
@@ -134,7 +138,10 @@ def heads_asked_for(
     _check("head", names or HEADS, HEADS)
     _check("activation", [form.activation], ACTIVATIONS)
     if any(not 0 <= depth <= MAX_DEPTH for depth in depths) or any(width < 1 for width in widths):
-        msg = f"depths {list(depths)} and widths {list(widths)}: a depth is 0 to {MAX_DEPTH}, a width 1 or more"
+        msg = (
+            f"depths {list(depths)} and widths {list(widths)}: a depth is 0 to {MAX_DEPTH}, "
+            "a width 1 or more"
+        )
         raise InputError(msg, cure="For example --depths 1,2 --widths 64,256.")
     factories = tuple(one for one in given if not isinstance(one, str))
     return tuple(shapes_of(names, depths, widths, form)), factories

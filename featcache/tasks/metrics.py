@@ -59,7 +59,9 @@ def mcc(cm: Values) -> Values:
 
 
 def _f1(cm: Values) -> tuple[Values, NDArray[np.bool_]]:
-    """F1 of each class, (..., C), 0 where it is not defined; and whether the class occurs at all."""
+    """F1 of each class, (..., C), 0 where it is not defined; and whether the class
+    occurs at all.
+    """
     size = cm.sum(axis=-1) + cm.sum(axis=-2)
     hits = 2.0 * np.diagonal(cm, axis1=-2, axis2=-1)
     return np.divide(

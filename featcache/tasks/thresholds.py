@@ -29,7 +29,9 @@ _GAIN = 1e-12  # below it is rounding
 
 
 def macro_f1(hits: Counts, given: Counts, support: Counts) -> Values:
-    """Mean F1 over the classes that are true or predicted somewhere, as `select.metrics.macro_f1`."""
+    """Mean F1 over the classes that are true or predicted somewhere, as
+    `select.metrics.macro_f1`.
+    """
     size = given + support
     f1 = np.divide(2.0 * hits, size, out=np.zeros(size.shape), where=size > 0)
     return np.asarray(f1.sum(axis=-1) / (size > 0).sum(axis=-1))

@@ -116,7 +116,7 @@ def check(
     """
     arguments = dict(locals())  # `check_labels` has all of them but the label
     if not isinstance(label, str):
-        msg = f"label is {label!r}, which is not the name of one column"
+        msg = f"label is {label!r}, not the name of one column"  # type: ignore[unreachable]  # callers may be untyped
         raise InputError(msg, cure="Give one name, or use check_labels(labels=[…]) for several.")
     del arguments["label"]
     return check_labels(**arguments, labels=[label])[label]

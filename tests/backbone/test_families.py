@@ -1,4 +1,6 @@
-"""Families of models, each built tiny and real: batched states equal those of each text run alone."""
+"""Families of models, each built tiny and real: batched states equal those of each text
+run alone.
+"""
 
 from __future__ import annotations
 

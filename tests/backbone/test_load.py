@@ -284,7 +284,9 @@ def test_bfloat16_is_not_chosen_where_onednn_would_emulate_it(
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    """Before the forward pass: on an accelerator the error would come late and poison the process."""
+    """Before the forward pass: on an accelerator the error would come late and poison
+    the process.
+    """
     model = save_encoder(tmp_path / "small", vocab_size=20)
     with pytest.raises(BackboneError, match=r"makes token \d+, and the model knows 20 tokens"):
         featcache.extract(sentences(30), backbone=model, cache=tmp_path / "cache")

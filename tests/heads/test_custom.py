@@ -1,4 +1,6 @@
-"""Heads that are code: trained as torch would, kept without code, and told what is wrong with them."""
+"""Heads that are code: trained as torch would, kept without code, and told what is
+wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def test_patience_ends_it_by_the_rule_of_the_other_heads() -> None:
 
 @pytest.mark.parametrize("n", [41, 1])
 def test_a_last_row_alone_is_no_batch_of_its_own(n: int) -> None:
-    """Batch norm refuses to be trained on one row; a single row in all is for the module to refuse."""
+    """Batch norm refuses to be trained on one row; a single row in all is for the
+    module to refuse.
+    """
     data = examples(n=n)
     if n == 1:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
@@ -180,7 +184,8 @@ class WithExtras(nn.Linear):
     [
         (
             TooNarrow,
-            r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), where \(10, 3\) is expected",
+            r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), where \(10, "
+            r"3\) is expected",
         ),
         (Undefined, "Undefined gives NaN or infinity"),
         (Twofold, "Twofold gives a tuple"),

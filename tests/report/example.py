@@ -137,7 +137,8 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
         },
         "verdict": {
             "kind": "features",
-            "why": "the linear head on the last layer stops at 0.867 on validation rows and at 0.909 on training rows: "
+            "why": "the linear head on the last layer stops at 0.867 on validation rows and "
+            "at 0.909 on training rows: "
             "the best other view gives +8.6 ± 0.9 points, a deeper head on it another +1.2 ± 0.3",
             "cure": "featcache predict runs/reviews-stars/bundle DATA",
             "subject": "linear head on layer 6 mean",
@@ -278,7 +279,8 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
                 "leak": True,
                 "examples": texts[:3],
                 "what": "403 texts of the file are repeated, always with the same label",
-                "effect": "Split by row, they would be on two sides; here each text is on one side.",
+                "effect": "Split by row, they would be on two sides; here each text is on "
+                "one side.",
                 "cure": "Nothing to do: featcache splits by text.",
             },
             {
@@ -287,7 +289,8 @@ def _parts(result: dict[str, Any], texts: list[str], seed: int) -> dict[str, Any
                 "total": 5980,
                 "leak": False,
                 "examples": texts[3:6],
-                "what": "104 texts hold characters of a wrong encoding, all of them of class human.",
+                "what": "104 texts hold characters of a wrong encoding, all of them of "
+                "class human.",
                 "effect": "A head can learn the encoding instead of the text.",
                 "cure": "Read the source again as UTF-8.",
             },

@@ -146,7 +146,8 @@ def unfold(page: Any) -> None:
         "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
     )
     page.wait_for_function(
-        "() => document.documentElement.dataset.drawn === String(document.querySelectorAll('.chart').length)"
+        "() => document.documentElement.dataset.drawn === "
+        "String(document.querySelectorAll('.chart').length)"
     )
 
 
@@ -176,7 +177,10 @@ def test_every_figure_is_drawn_fits_and_can_be_read(
         assert figure["size"]["right"] <= width, figure
         assert len(figure["says"]) > 20, figure
         assert figure["rows"] > 0, figure
-    names = "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label text')].map((e) => e.textContent)"
+    names = (
+        "() => [...document.querySelectorAll('[data-figure=scores] .role-axis-label "
+        "text')].map((e) => e.textContent)"
+    )
     assert [name for name in page.evaluate(names) if not name[0].isdigit()][:3] == [
         "majority class",
         "TF-IDF",
@@ -195,7 +199,10 @@ def test_the_palette_follows_the_system_while_the_page_is_open(
     browser: Browser, page_of_full: Path
 ) -> None:
     page = browser.open(page_of_full, scheme="light")
-    colour = "() => getComputedStyle(document.querySelector('[data-figure=scores] svg .mark-text text')).fill"
+    colour = (
+        "() => getComputedStyle(document.querySelector('[data-figure=scores] svg "
+        ".mark-text text')).fill"
+    )
     before = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
     page.wait_for_function(f"() => ({colour})() !== '{before}'")
@@ -248,7 +255,10 @@ def test_runs_are_sorted_from_the_keyboard(
         write_report([full, hostile, made], out=tmp_path / "all runs.html"), width=390
     )
     table = page.locator("#runs table")
-    scores = "() => [...document.querySelectorAll('#runs tbody tr')].map((row) => Number(row.children[1].dataset.value))"
+    scores = (
+        "() => [...document.querySelectorAll('#runs tbody tr')].map((row) => "
+        "Number(row.children[1].dataset.value))"
+    )
     for _ in range(20):  # the skip link, the table that scrolls, its headings
         page.keyboard.press("Tab")
         if page.evaluate("() => document.activeElement.textContent") == "score":

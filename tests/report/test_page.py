@@ -261,8 +261,8 @@ def test_several_runs_are_compared_row_by_row_or_it_is_said_why_not(
         r"two one -30\.0 ± \d\.\d -\d\d\.\d … -\d\d\.\d macro_f1 200 test worse", parsed.text
     )
     assert (
-        "other rows and one : they are scored on different test rows (200 and 200; 0 texts in both)."
-        in parsed.text
+        "other rows and one : they are scored on different test rows (200 and 200; 0 texts "
+        "in both)." in parsed.text
     )
     assert "other classes and one : their classes differ." in parsed.text
     assert parsed.figures().count("scores") == 4

@@ -127,8 +127,10 @@ def test_a_link_out_of_the_cache_is_not_followed(space: Path, tmp_path: Path) ->
 
 def test_lines_of_several_processes_do_not_mix(space: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from featcache.runs.ledger import LedgerEntry, enter\n"
-        "for n in range(50): enter(Path(sys.argv[1]), LedgerEntry('t', 'l', sys.argv[2] * 500 + str(n), 'w', 'r'))"
+        "import sys; from pathlib import Path; from featcache.runs.ledger import "
+        "LedgerEntry, enter\n"
+        "for n in range(50): enter(Path(sys.argv[1]), LedgerEntry('t', 'l', sys.argv[2] * 500 "
+        "+ str(n), 'w', 'r'))"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", code, space, name], env=dict(os.environ))

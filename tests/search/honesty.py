@@ -48,7 +48,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class Honesty:
-    """honest: of the head chosen on validation rows. by_test: of the head with the best test score."""
+    """honest: of the head chosen on validation rows. by_test: of the head with the best
+    test score.
+    """
 
     runs: int
     candidates: int

@@ -122,7 +122,9 @@ def test_an_offset_lies_midway_between_the_rows_it_parts() -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_of_equally_good_offsets_the_nearest_to_none_is_taken(side: int) -> None:
-    """Offsets of 1.5 and 3.5 both leave one row of four wrong, one of each class: (4/5 + 2/3) / 2."""
+    """Offsets of 1.5 and 3.5 both leave one row of four wrong, one of each class: (4/5
+    + 2/3) / 2.
+    """
     logits = np.zeros((4, 2))
     logits[:, side] = [1, 2, 3, 4]
     truth = np.array([1, 0, 1, 0]) if side == 0 else np.array([0, 1, 0, 1])

@@ -308,7 +308,8 @@ def test_python_has_the_same_words_and_loads_no_model(encoder: Path, tmp_path: P
     assert explained.command.startswith("featcache extract DATA --backbone")
     code = (
         "import sys, featcache\n"
-        "told = featcache.explain_miss({'text': ['x']}, backbone=sys.argv[1], cache=sys.argv[2], max_length=9)\n"
+        "told = featcache.explain_miss({'text': ['x']}, backbone=sys.argv[1], "
+        "cache=sys.argv[2], max_length=9)\n"
         "assert told.space is None and len(told.others) == 1, told\n"
         "assert not {'torch', 'transformers'} & set(sys.modules), 'a model was loaded'"
     )

@@ -281,7 +281,8 @@ def test_a_rerun_loads_no_model_and_imports_no_torch(encoder: Path, tmp_path: Pa
     (tmp_path / "texts.json").write_text(json.dumps([{"text": text} for text in TEXTS]))
     code = (
         "import sys, featcache\n"
-        "done = featcache.extract(sys.argv[1], backbone=sys.argv[2], cache=sys.argv[3], dtype='float32')\n"
+        "done = featcache.extract(sys.argv[1], backbone=sys.argv[2], cache=sys.argv[3], "
+        "dtype='float32')\n"
         "assert done.hits == 40, done\n"
         "assert not {'torch', 'transformers'} & set(sys.modules), 'a model was loaded'"
     )
@@ -392,7 +393,9 @@ def test_features_do_not_depend_on_where_the_tokenizer_pads(encoder: Path, tmp_p
 
 
 def test_an_environment_that_gives_other_features_is_noticed(encoder: Path, tmp_path: Path) -> None:
-    """The drift is planted in the cache: rows of another model, written under this one's contract."""
+    """The drift is planted in the cache: rows of another model, written under this
+    one's contract.
+    """
     done = extract(TEXTS[:20], encoder, tmp_path / "cache")
     other = extract(TEXTS[:20], save_encoder(tmp_path / "other", seed=1), tmp_path / "else")
     from featcache.cache.columns import CachedRows

@@ -50,7 +50,9 @@ def cache(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundles(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two heads with different views of one space: layer 1's mean, and the first token of layer 2."""
+    """Two heads with different views of one space: layer 1's mean, and the first token
+    of layer 2.
+    """
     runs = tmp_path_factory.mktemp("runs")
     return [
         featcache.fit_heads(

@@ -34,9 +34,11 @@ def class_sizes(pool: Pool, label: str) -> Iterator[Finding]:
                 "unknown-class",
                 len(rows),
                 int(counts[number].sum()),
-                f"{counted(len(rows), f'{name} row')} {'has' if len(rows) == 1 else 'have'} a label that no row of "
+                f"{counted(len(rows), f'{name} row')} {'has' if len(rows) == 1 else 'have'} a "
+                "label that no row of "
                 f"{pool.names[0]} has: {names}",
-                "no head can answer with a class that it has not seen: these rows are wrong; fit-heads refuses them",
+                "no head can answer with a class that it has not seen: these rows are wrong; "
+                "fit-heads refuses them",
                 f"Add rows of these classes to {pool.names[0]}, or take them out of {name}.",
                 leak=False,
                 examples=pool.examples(rows),
@@ -46,7 +48,8 @@ def class_sizes(pool: Pool, label: str) -> Iterator[Finding]:
             "one-class",
             total,
             total,
-            f"all rows of {pool.names[0]} have one label in column {label!r}: {pool.classes[there[0]]!r}",
+            f"all rows of {pool.names[0]} have one label in column {label!r}: "
+            f"{pool.classes[there[0]]!r}",
             "there is nothing to tell apart, so no head can be fitted",
             "Name the right column with --label, or add rows of another class.",
             leak=False,
@@ -71,8 +74,10 @@ def _rarest(
             "rare-class",
             len(few),
             len(there),
-            f"{len(few):,} {noun} fewer than {_FEW} rows; the rarest, {pool.classes[rarest]!r}, has {rows:,}",
-            "what a head does with so few rows is chance, and validation or test may hold none of them",
+            f"{len(few):,} {noun} fewer than {_FEW} rows; the rarest, "
+            f"{pool.classes[rarest]!r}, has {rows:,}",
+            "what a head does with so few rows is chance, and validation or test may hold "
+            "none of them",
             "Collect more rows of these classes, join them with others, or take them out.",
             leak=False,
             examples=examples,
@@ -82,11 +87,14 @@ def _rarest(
             "imbalance",
             rows,
             total,
-            f"the rarest class, {pool.classes[rarest]!r}, has {rows:,} of {total:,} rows ({percent(rows, total)}); "
+            f"the rarest class, {pool.classes[rarest]!r}, has {rows:,} of {total:,} rows "
+            f"({percent(rows, total)}); "
             f"{pool.classes[largest]!r} has {most / rows:.1f} times as many",
-            f"always answering {pool.classes[largest]!r} is right on {percent(most, total)} of the rows, so accuracy "
+            f"always answering {pool.classes[largest]!r} is right on {percent(most, total)} "
+            "of the rows, so accuracy "
             f"hides what happens to {pool.classes[rarest]!r}",
-            "Read macro-F1 or MCC instead of accuracy (fit-heads chooses by macro-F1), and try --balance weights.",
+            "Read macro-F1 or MCC instead of accuracy (fit-heads chooses by macro-F1), and "
+            "try --balance weights.",
             leak=False,
             examples=examples,
         )

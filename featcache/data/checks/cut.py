@@ -39,10 +39,13 @@ def cut_texts(pool: Pool, truncated: Truncation) -> Iterator[Finding]:
         len(rows),
         pool.n_rows,
         f"{counted(len(rows), 'text')} of {pool.n_rows:,} ({percent(len(rows), pool.n_rows)}) "
-        f"{'is' if len(rows) == 1 else 'are'} cut at {truncated.max_length:,} tokens: {about}{percent(lost, 1)} of "
+        f"{'is' if len(rows) == 1 else 'are'} cut at {truncated.max_length:,} tokens: "
+        f"{about}{percent(lost, 1)} of "
         f"their tokens {'is' if len(rows) == 1 else 'are'} never seen ({by_class(pool, rows)})",
-        f"a head sees {about}{percent(share, 1)} of these texts; what tells the label may stand in the rest",
-        "Extract with a larger --max-length where the model allows it, cut texts in pieces, or put first what matters.",
+        f"a head sees {about}{percent(share, 1)} of these texts; what tells the label may "
+        "stand in the rest",
+        "Extract with a larger --max-length where the model allows it, cut texts in pieces, "
+        "or put first what matters.",
         leak=False,
         examples=pool.examples(rows[np.argsort(-_lengths(pool, rows), kind="stable")]),
     )

@@ -83,9 +83,10 @@ def format_differences(pool: Pool) -> Iterator[Finding]:
         count,
         len(rows),
         f"the classes are written differently: {'; '.join(parts)}{more}",
-        "a head finds such traces before it finds what texts say; how far it rests on them no score on these data tells"
-        + ("" if leak else " (it may also be signal)"),
-        "Write all classes in one way (spaces, quotation marks, markup), then extract again and compare the scores.",
+        "a head finds such traces before it finds what texts say; how far it rests on them no "
+        "score on these data tells" + ("" if leak else " (it may also be signal)"),
+        "Write all classes in one way (spaces, quotation marks, markup), then extract again "
+        "and compare the scores.",
         leak=leak,
         examples=tuple(examples),
     )

@@ -50,11 +50,15 @@ def _threshold(
         int(hit.sum()),
         len(rows),
         f"texts {side} {cut:,} characters: {right:,} of {int(hit.sum()):,} are {name}, "
-        f"{percent(right, int((numbers == number).sum()))} of all {name} (balanced accuracy of this rule {score:.2f})",
-        "length alone tells the label: a head that learns it fails where texts are cut or collected otherwise"
+        f"{percent(right, int((numbers == number).sum()))} of all {name} (balanced accuracy "
+        f"of this rule {score:.2f})",
+        "length alone tells the label: a head that learns it fails where texts are cut or "
+        "collected otherwise"
         if leak
-        else f"length alone tells {name} better than chance; it may be signal, and is one where {name} is written so",
-        "Look whether the classes were collected or cut differently; compare scores on texts of equal length.",
+        else f"length alone tells {name} better than chance; it may be signal, and is one "
+        f"where {name} is written so",
+        "Look whether the classes were collected or cut differently; compare scores on texts "
+        "of equal length.",
         leak=leak,
         examples=pool.examples(where),
     )
@@ -94,7 +98,8 @@ def _equal(
         "leak-length",
         total,
         len(rows),
-        f"{total:,} texts are exactly {length:,} characters long: {hits:,} of them {name} ({percent(hits, total)})",
+        f"{total:,} texts are exactly {length:,} characters long: {hits:,} of them {name} "
+        f"({percent(hits, total)})",
         f"the length alone says {name}, which in texts to come it will not",
         "Look how these were made or cut off; collect or cut all classes in one way.",
         leak=True,

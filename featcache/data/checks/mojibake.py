@@ -47,7 +47,8 @@ def wrong_decoding(pool: Pool) -> Iterator[Finding]:
     effect = "the same word is another one to the tokenizer, and some tokens are spent on rubbish"
     if leak:
         effect = (
-            f"they are {percent(int(counts.hits()[0]), len(rows))} {named(pool.classes[number])}: a head can answer it "
+            f"they are {percent(int(counts.hits()[0]), len(rows))} "
+            f"{named(pool.classes[number])}: a head can answer it "
             "from the wrong characters alone, which texts to come will not have"
         )
     yield Finding(
@@ -55,9 +56,11 @@ def wrong_decoding(pool: Pool) -> Iterator[Finding]:
         len(rows),
         pool.n_rows,
         f"{counted(len(rows), 'text')} of {pool.n_rows:,} ({percent(len(rows), pool.n_rows)}) "
-        f"{'holds' if len(rows) == 1 else 'hold'} characters of a wrong decoding: {by_class(pool, rows)}",
+        f"{'holds' if len(rows) == 1 else 'hold'} characters of a wrong decoding: "
+        f"{by_class(pool, rows)}",
         effect,
-        "Repair them (ftfy.fix_text does), or read the file with its own encoding: --encoding cp1252, for example.",
+        "Repair them (ftfy.fix_text does), or read the file with its own encoding: --encoding "
+        "cp1252, for example.",
         leak=leak,
         examples=tuple(pool.example(int(row), places[int(row)]) for row in rows[:EXAMPLES]),
     )

@@ -160,8 +160,10 @@ def _shared(
         count,
         total,
         f"{counted(count, f'{name} text')} of {total:,}{looked} ({percent(count, total)}) "
-        f"{'is' if count == 1 else 'are'} nearly the same as one of {earlier}{_torn(pool, first, pairs)}",
-        f"a head answers these nearly from memory: they can lift the {name} score by up to {percent(count, total)} "
+        f"{'is' if count == 1 else 'are'} nearly the same as one of "
+        f"{earlier}{_torn(pool, first, pairs)}",
+        f"a head answers these nearly from memory: they can lift the {name} score by up to "
+        f"{percent(count, total)} "
         "of the rows",
         f"Take them out of {earlier}, or split so that versions of a text stay together.",
         leak=True,
@@ -190,7 +192,8 @@ def _within(
         count,
         total,
         f"{counted(count, f'{name} text')} of {total:,}{looked} ({percent(count, total)}) "
-        f"{'is' if count == 1 else 'are'} nearly the same as an earlier one{_torn(pool, first, pairs)}",
+        f"{'is' if count == 1 else 'are'} nearly the same as an earlier "
+        f"one{_torn(pool, first, pairs)}",
         effect,
         "Keep one of each, or give --validation and --test files in which none of them is.",
         leak=False,
@@ -210,7 +213,8 @@ def _torn(pool: Pool, first: NDArray[np.int64], pairs: dict[int, int]) -> str:
 
 def _pairs(pool: Pool, first: NDArray[np.int64], pairs: dict[int, int]) -> tuple[str, ...]:
     return tuple(
-        f"{pool.example(int(first[one]))} ~ {pool.place(int(first[other]))} ({pool.labels[first[other]]}): "
+        f"{pool.example(int(first[one]))} ~ {pool.place(int(first[other]))} "
+        f"({pool.labels[first[other]]}): "
         f"{shown(pool.texts[first[other]])}"
         for one, other in sorted(pairs.items())[:EXAMPLES]
     )

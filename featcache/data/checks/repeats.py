@@ -1,4 +1,6 @@
-"""The same text, letter for letter: in two parts, more than once in a part, under different labels."""
+"""The same text, letter for letter: in two parts, more than once in a part, under
+different labels.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ def _shared(pool: Pool, rows: NDArray[np.int64], earlier: int, later: int, total
         known,
         total,
         f"{counted(known, f'{here} row')} of {total:,} ({percent(known, total)}) "
-        f"{'has a text' if known == 1 else 'have texts'} that {'is' if known == 1 else 'are'} in {there} too",
-        f"a head answers them from memory: this can lift the {here} score by up to {percent(known, total)} of the rows",
+        f"{'has a text' if known == 1 else 'have texts'} that {'is' if known == 1 else 'are'} "
+        f"in {there} too",
+        f"a head answers them from memory: this can lift the {here} score by up to "
+        f"{percent(known, total)} of the rows",
         f"Take these texts out of {there} (fit-heads does so, and counts them) or out of {here}.",
         leak=True,
         examples=tuple(pool.example(int(row)) for row in rows[:EXAMPLES]),
@@ -51,16 +55,21 @@ def repeated_texts(pool: Pool) -> Iterator[Finding]:
             continue
         share = percent(len(again), len(rows))
         effect = (
-            f"repeats give their texts more weight, and a split by row puts up to {share} of the rows on both sides "
+            f"repeats give their texts more weight, and a split by row puts up to {share} of "
+            "the rows on both sides "
             "(fit-heads splits by text)"
         )
         if name != "train":
-            effect = f"a score on {name} counts the same text several times, and its interval is too narrow"
+            effect = (
+                f"a score on {name} counts the same text several times, and its interval "
+                "is too narrow"
+            )
         yield Finding(
             "repeated-text",
             len(again),
             len(rows),
-            f"{counted(len(again), 'row')} of {name} ({share}) {'repeats' if len(again) == 1 else 'repeat'} "
+            f"{counted(len(again), 'row')} of {name} ({share}) "
+            f"{'repeats' if len(again) == 1 else 'repeat'} "
             "the text of an earlier row",
             effect,
             "Keep one row of each text, or split by text as fit-heads does.",
@@ -96,8 +105,10 @@ def conflicting_labels(pool: Pool) -> Iterator[Finding]:
         "conflicting-labels",
         count,
         len(pool.first),
-        f"{counted(count, 'text')} {'has' if count == 1 else 'have'} more than one label ({len(rows):,} rows)",
-        f"whatever is answered, at least {counted(wrong, 'row')} of these {'is' if wrong == 1 else 'are'} wrong "
+        f"{counted(count, 'text')} {'has' if count == 1 else 'have'} more than one label "
+        f"({len(rows):,} rows)",
+        f"whatever is answered, at least {counted(wrong, 'row')} of these "
+        f"{'is' if wrong == 1 else 'are'} wrong "
         f"({percent(wrong, pool.n_rows)} of all rows)",
         "Decide on one label for each of these texts, or take them out.",
         leak=False,

@@ -1,4 +1,6 @@
-"""Texts as sets of shingles: the different runs of five characters of their words in small letters."""
+"""Texts as sets of shingles: the different runs of five characters of their words in
+small letters.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ def short_texts(pool: Pool) -> Iterator[Finding]:
             "empty-text",
             len(empty),
             pool.n_rows,
-            f"{counted(len(empty), 'text')} of {pool.n_rows:,} {'is' if len(empty) == 1 else 'are'} empty or missing "
+            f"{counted(len(empty), 'text')} of {pool.n_rows:,} "
+            f"{'is' if len(empty) == 1 else 'are'} empty or missing "
             f"({by_class(pool, empty)})",
             "extract and fit-heads refuse them: there is nothing in them to learn from",
             "Fill them in, or go on without them: --skip-empty.",
@@ -33,7 +34,8 @@ def short_texts(pool: Pool) -> Iterator[Finding]:
             "one-word",
             len(single),
             pool.n_rows,
-            f"{counted(len(single), 'text')} of {pool.n_rows:,} ({percent(len(single), pool.n_rows)}) "
+            f"{counted(len(single), 'text')} of {pool.n_rows:,} "
+            f"({percent(len(single), pool.n_rows)}) "
             f"{'is' if len(single) == 1 else 'are'} one word only ({by_class(pool, single)})",
             "a single word says little: expect these rows to be answered by the larger class",
             "Look whether they were cut off or read from the wrong column (--text COLUMN).",

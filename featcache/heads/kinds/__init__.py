@@ -1,4 +1,6 @@
-"""The kinds of heads, one file each. Only this registry and the files beside it know them by name."""
+"""The kinds of heads, one file each. Only this registry and the files beside it know
+them by name.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,9 @@ class Point:
 
 
 class LogisticPath:
-    """Logistic regressions of rising C on the same rows, each started where the one before ended."""
+    """Logistic regressions of rising C on the same rows, each started where the one
+    before ended.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""What `linear` and `mlp` have in common: many heads are trained as one stack (`heads/train.py`)."""
+"""What `linear` and `mlp` have in common: many heads are trained as one stack
+(`heads/train.py`).
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ and hostile files.
     errors     each call that writes fails in turn, under `featcache extract`
     mutations  damaged files: bits, sectors, sizes, headers with and without a checksum that fits
     hostile    files made to mislead a reader, to hang it, or to lead it out of the cache
-    malformed  each JSON file of a cache with wrong types, numbers, depths, and things that are no file
+    malformed  JSON files of a cache with wrong types, numbers, depths; things that are no file
 
 The code of the campaigns is in `tests/faults`, where the test suite runs a short form of each. Lost
 are rows that were acknowledged and are not found; wrong is everything else that is not as promised;

@@ -109,8 +109,6 @@ def test_no_verb_imports_another(path: Path) -> None:
 
 
 TO_BE_SPLIT = {
-    "cache/shard.py",
-    "cache/space.py",
     "runs/schema.py",
 }
 

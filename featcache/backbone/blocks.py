@@ -46,10 +46,11 @@ def find_blocks(model: torch.nn.Module, device: str) -> Blocks | None:
         The blocks; None where no list of modules takes in just the states that Transformers
         reports.
     """
-    lists = []
-    for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module):
-            lists.append(module)
+    lists = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module)
+    ]
     seen: list[list[Tensor]] = [[] for _ in lists]  # inputs of the modules of each list
     ids = torch.tensor([[1, 2]], device=device)
     try:

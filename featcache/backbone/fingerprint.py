@@ -333,11 +333,11 @@ def _tokenizer_settings(folder: Path) -> dict[str, Any]:
 
 def _named_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """Files whose names match one of the patterns, in order of name."""
-    files = []
-    for file in sorted(folder.iterdir()):
-        if any(fnmatchcase(file.name, pattern) for pattern in patterns):
-            files.append(file)
-    return files
+
+    def matches(file: Path) -> bool:
+        return any(fnmatchcase(file.name, pattern) for pattern in patterns)
+
+    return [file for file in sorted(folder.iterdir()) if matches(file)]
 
 
 def _tokenizer_digest(

@@ -36,7 +36,7 @@ CUSTOM = "custom"
 _WEIGHTS = "head.safetensors"
 _DESCRIPTION = "head.json"
 _CARD = "README.md"
-_LARGEST_WEIGHTS = 1 << 30  # bytes; an mlp 4×4096 on all layers side by side has a third of it
+_LARGEST_WEIGHTS = 1 << 30  # bytes; an mlp of 4 layers of 4,096 on all states has a third of it
 
 
 def save_bundle(

@@ -115,6 +115,12 @@ def encode_description(description: Description) -> bytes:
 def decode_description(data: bytes) -> Description:
     """Read `head.json`.
 
+    Args:
+        data: The bytes of the file.
+
+    Returns:
+        The description, checked.
+
     Raises:
         LaterFormatError: A later featcache wrote it.
         ValueError: It was changed, or never was a description; the message is one sentence.

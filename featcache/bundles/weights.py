@@ -30,6 +30,13 @@ def encode_network(network: Network) -> bytes:
 def decode_network(stored: bytes, description: Description) -> Network:
     """Read a network that fits its description.
 
+    Args:
+        stored: The bytes of `head.safetensors`.
+        description: What `head.json` says of it.
+
+    Returns:
+        The network, whose arrays fit the description and one another.
+
     Raises:
         ValueError: The bytes are no safetensors, or not the arrays of such a network.
     """
@@ -58,6 +65,9 @@ def decode_network(stored: bytes, description: Description) -> Network:
 
 def check_custom(stored: bytes) -> None:
     """Check the arrays of a head that is code, as far as they can be without that code.
+
+    Args:
+        stored: The bytes of `head.safetensors`.
 
     Raises:
         ValueError: The bytes are no safetensors, or lack the means and deviations of the features.

@@ -64,9 +64,7 @@ def labels_of(
     """
     cells = [_cells(table, column, numbers) for table, numbers in zip(tables, rows, strict=True)]
     types = _types_of([cell for part in cells for cell in part])
-    labels: list[list[Label]] = []
-    for part in cells:
-        labels.append([_typed(cell, types) for cell in part])
+    labels = [[_typed(cell, types) for cell in part] for part in cells]
     kinds = sorted({type(label).__name__ for part in labels for label in part})
     if len(kinds) > 1:
         msg = f"column {column!r} mixes labels of the types {' and '.join(kinds)}"

@@ -13,6 +13,9 @@ def model_card(result: FitResult, description: Description) -> str:
     Args:
         result: What the fit found.
         description: Of the bundle.
+
+    Returns:
+        The text of the bundle's README.md.
     """
     trial, rows = result.best.trial, result.rows
     head = f"{str(trial.head).capitalize()} on {trial.view}"

@@ -39,6 +39,9 @@ def gain_clause(metric: str, value: float, low: float | None, high: float | None
         value: The gain, as a share of 1.
         low: Lower end of its 95 % interval, where that is known.
         high: Upper end of the interval.
+
+    Returns:
+        A clause with the gain in points.
     """
     said = f"{100 * value:+z.1f} points of {metric} over the linear head on the same test rows"
     if low is None or high is None:

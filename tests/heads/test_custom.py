@@ -184,8 +184,10 @@ class WithExtras(nn.Linear):
     [
         (
             TooNarrow,
-            r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), where \(10, "
-            r"3\) is expected",
+            (
+                r"TooNarrow gives shape \(10, 2\) for features of shape \(10, 11\), "
+                r"where \(10, 3\) is expected"
+            ),
         ),
         (Undefined, "Undefined gives NaN or infinity"),
         (Twofold, "Twofold gives a tuple"),

@@ -39,9 +39,11 @@ CONTRAST = """() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const painted = (element) => {
-    const css = getComputedStyle(element), inside = element instanceof SVGElement && element.tagName !== "svg";
+    const css = getComputedStyle(element);
+    const inside = element instanceof SVGElement && element.tagName !== "svg";
     let colour = inside ? css.fill : css.backgroundColor;
-    if (inside && (colour === "none" || ["text", "tspan", "g"].includes(element.tagName))) colour = "transparent";
+    const clear = colour === "none" || ["text", "tspan", "g"].includes(element.tagName);
+    if (inside && clear) colour = "transparent";
     const found = parse(colour);
     if (inside) found[3] *= Number(css.opacity) * Number(css.fillOpacity);
     return found;
@@ -68,7 +70,8 @@ CONTRAST = """() => {
     const size = parseFloat(css.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(css.fontWeight) >= 700);
     checked += 1;
-    const [name, shown, on] = [node.textContent.trim().slice(0, 30), colour.map(Math.round), below.map(Math.round)];
+    const name = node.textContent.trim().slice(0, 30);
+    const [shown, on] = [colour.map(Math.round), below.map(Math.round)];
     const line = `${name}: ${shown} on ${on}, ${ratio.toFixed(2)}`;
     if (ratio < (large ? 3 : 4.5) && !seen.has(line)) { seen.add(line); low.push(line); }
   }
@@ -79,8 +82,9 @@ CONTRAST = """() => {
 # table.
 FIGURES = """() => [...document.querySelectorAll("figure")].map((figure) => ({
   key: figure.dataset.figure,
-  marks: figure.querySelectorAll("svg .mark-symbol path, svg .mark-rect path, svg .mark-line path, svg .mark-rule line")
-    .length,
+  marks: figure.querySelectorAll(
+    ["symbol path", "rect path", "line path", "rule line"].map((mark) => `svg .mark-${mark}`).join()
+  ).length,
   size: figure.querySelector(".chart svg")?.getBoundingClientRect().toJSON() ?? null,
   says: figure.querySelector("[role=img]").getAttribute("aria-label"),
   rows: figure.querySelectorAll("details tbody tr").length,

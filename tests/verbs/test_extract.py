@@ -208,7 +208,8 @@ model, cache, spare = sys.argv[1], sys.argv[2], int(sys.argv[3])
 featcache.extract(["a cat"], backbone=model, cache=cache, dtype="float32")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
-texts = [f"{'cat ' * 44}{a} {b}" for a in ("dog", "rug", "sat") for b in "the a on was is not".split()]
+ends = [f"{a} {b}" for a in ("dog", "rug", "sat") for b in "the a on was is not".split()]
+texts = [f"{'cat ' * 44}{end}" for end in ends]
 texts += [f"{word} {text}" for text in texts for word in ("mat", "ran", "film", "book")]
 done = featcache.extract(texts, backbone=model, cache=cache, dtype="float32", progress=Notes())
 print(json.dumps(vars(done)))

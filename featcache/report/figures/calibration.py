@@ -12,12 +12,15 @@ from featcache.runs.schema import BinRecord, ReliabilityRecord
 def figure_reliability(
     reliability: ReliabilityRecord, before: float | None, after: float | None
 ) -> Figure | None:
-    """Draw confidence against accuracy, bin by bin; None where no bin holds a row.
+    """Draw confidence against accuracy, bin by bin.
 
     Args:
         reliability: The bins.
         before: Expected calibration error of the head as it was trained, where it is known.
         after: The same after calibration.
+
+    Returns:
+        The figure, or None where no bin holds a row.
     """
     bins = [single for single in reliability.bins if single.rows]
     if not bins:

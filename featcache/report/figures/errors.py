@@ -37,6 +37,9 @@ def figure_confusion(counts: Counts, classes: Sequence[str]) -> Figure:
     Args:
         counts: (C, C), rows are the truth.
         classes: Names of the C classes.
+
+    Returns:
+        The figure with its numbers as a table.
     """
     total, right = int(counts.sum()), int(np.trace(counts))
     pairs = _confused_pairs(counts)
@@ -163,6 +166,9 @@ def figure_classes(scores: Sequence[ClassRecord], names: Sequence[str]) -> Figur
     Args:
         scores: Of each class.
         names: Of the classes, in the same order.
+
+    Returns:
+        The figure with its numbers as a table.
     """
     ordered = sorted(zip(names, scores, strict=True), key=lambda named: named[1].f1)
     shown = ordered[:MOST_CLASSES]

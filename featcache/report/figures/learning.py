@@ -12,6 +12,9 @@ def figure_learning(curve: CurveRecord, metric: str) -> Figure:
     Args:
         curve: The learning curve of a run.
         metric: The metric of its scores.
+
+    Returns:
+        The figure with its numbers as a table.
     """
     last = curve.points[-1]
     says = f"With {last.rows:,} rows {curve.about} has {metric} {last.mean:.3f} on validation rows"
@@ -55,29 +58,28 @@ def _learning_chart(curve: CurveRecord, metric: str) -> Spec:
 
 def _values(curve: CurveRecord) -> list[Spec]:
     """Return the points that were measured, then those of the fit."""
-    values: list[Spec] = []
-    for point in curve.points:
-        values.append(
-            {
-                "kind": "point",
-                "rows": point.rows,
-                "value": point.mean,
-                "low": point.low,
-                "high": point.high,
-                "train": point.train,
-            }
-        )
-    for fitted in curve.fit or ():
-        values.append(
-            {
-                "kind": "fit",
-                "rows": fitted.rows,
-                "value": fitted.value,
-                "low": fitted.low,
-                "high": fitted.high,
-            }
-        )
-    return values
+    measured = [
+        {
+            "kind": "point",
+            "rows": point.rows,
+            "value": point.mean,
+            "low": point.low,
+            "high": point.high,
+            "train": point.train,
+        }
+        for point in curve.points
+    ]
+    fitted = [
+        {
+            "kind": "fit",
+            "rows": point.rows,
+            "value": point.value,
+            "low": point.low,
+            "high": point.high,
+        }
+        for point in curve.fit or ()
+    ]
+    return [*measured, *fitted]
 
 
 def _fitted_layers(x: Spec, metric: str) -> list[Spec]:

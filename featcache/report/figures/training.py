@@ -61,8 +61,7 @@ def _values(steps: Line, lines: Mapping[str, Line]) -> list[Spec]:
 
 def _table_row(place: int, step: float | None, lines: Mapping[str, Line]) -> tuple[str, ...]:
     cells = ["" if step is None else f"{step:g}"]
-    for line in lines.values():
-        cells.append(_number(line[place], 4) if place < len(line) else "")
+    cells += [_number(line[place], 4) if place < len(line) else "" for line in lines.values()]
     return tuple(cells)
 
 

@@ -340,7 +340,7 @@ def test_a_damaged_block_of_the_index_is_an_error_and_never_a_miss(tmp_path: Pat
             try:
                 found = Space.open(space.path).find(key)
             except DamageError as error:
-                assert f"block {block} of its index" in error.what  # noqa: PT017 - either is right
+                assert f"block {block} of its index" in error.what  # either is right
             else:
                 assert found.tolist() == [entries[row, 2]]
         with pytest.raises(DamageError, match=f"block {block} of its index"):

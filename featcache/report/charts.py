@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.runs.schema import TrialRecord
+from featcache.runs.head_records import TrialRecord
 
 Spec = dict[str, Any]
 

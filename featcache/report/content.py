@@ -19,8 +19,9 @@ from featcache.report.figures.scores import figure_experiments, figure_scores
 from featcache.report.figures.training import figures_training
 from featcache.report.figures.views import best_by_shape, figure_layers, figure_shapes
 from featcache.report.sentences import as_sentence, below_floor, gain_clause
+from featcache.runs.head_records import ScoredRecord, TrialRecord
+from featcache.runs.records import CalibrationRecord
 from featcache.runs.run import Run
-from featcache.runs.schema import CalibrationRecord, ScoredRecord, TrialRecord
 
 _TOP = 12  # heads in the table of the search
 _HEADLINES = {

@@ -23,9 +23,10 @@ from featcache.evidence.mislabelled import MislabelledCandidates, write_csv
 from featcache.heads.network import Network
 from featcache.heads.setup import TrainingSetup
 from featcache.runs import predictions
+from featcache.runs.head_records import TrialRecord
 from featcache.runs.predictions import encode_predictions
+from featcache.runs.records import IntervalRecord
 from featcache.runs.result import FitResult
-from featcache.runs.schema import IntervalRecord, TrialRecord
 from featcache.search.options import SearchOptions
 from featcache.search.trial import Trial
 

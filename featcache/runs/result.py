@@ -15,7 +15,9 @@ from featcache.evidence.curves import MeasuredCurve
 from featcache.evidence.floors import Floor
 from featcache.evidence.verdict import Verdict
 from featcache.runs import schema
-from featcache.runs.schema import RunRecord, ScoredRecord, record_of
+from featcache.runs.head_records import ScoredRecord
+from featcache.runs.records import record_of
+from featcache.runs.schema import RunRecord
 from featcache.search.rows import RowCounts, ShownRow
 from featcache.search.scores import Calibration, RowPredictions, Scored
 from featcache.search.trial import Trial

@@ -21,16 +21,11 @@ from featcache import schema
 from featcache.durable import NotAFileError, read_small
 from featcache.errors import DamageError, FormatError, InputError
 from featcache.runs import predictions
+from featcache.runs.evidence_records import VerdictRecord
 from featcache.runs.folder import RESULT, TRIALS
+from featcache.runs.head_records import ScoredRecord, TrialRecord
 from featcache.runs.predictions import Predictions, decode_predictions
-from featcache.runs.schema import (
-    FORMAT,
-    RunRecord,
-    ScoredRecord,
-    TrialRecord,
-    VerdictRecord,
-    check_metric,
-)
+from featcache.runs.schema import FORMAT, RunRecord, check_metric
 
 _LARGEST = 512 << 20  # bytes of a file that is read whole; a run of 1,000 classes has 15 MB
 _SHOWN_RUNS = 3  # that are named in a cure

@@ -22,7 +22,7 @@ from featcache.features.budget import MemoryBudget
 from featcache.features.matrices import FoldFeatures, raw_features
 from featcache.features.views import View
 from featcache.heads.setup import TrainingSetup
-from featcache.runs.schema import TrialRecord
+from featcache.runs.head_records import TrialRecord
 from featcache.schema import fields_of
 from tests.search.planted import LINEAR, LOGREG, grid, mlp, searched, sweep_of
 

@@ -19,7 +19,7 @@ import featcache
 from featcache.errors import DamageError, FormatError, InputError
 from featcache.report.figures.learning import figure_learning
 from featcache.report.page import write_page
-from featcache.runs.schema import CurvePointRecord, CurveRecord
+from featcache.runs.evidence_records import CurvePointRecord, CurveRecord
 from featcache.verbs.report import write_report
 from tests.report.example import HOSTILE_LABELS, HOSTILE_TEXTS, enrich, write_predictions
 

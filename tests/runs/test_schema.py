@@ -13,8 +13,9 @@ import pytest
 from featcache import schema
 from featcache.errors import DamageError, FormatError, InputError
 from featcache.report.page import render
+from featcache.runs.head_records import TrialRecord
 from featcache.runs.run import read_run
-from featcache.runs.schema import FORMAT, RunRecord, TrialRecord
+from featcache.runs.schema import FORMAT, RunRecord
 from tests.faults.malformed import IMPOSTORS, mutations_of
 from tests.report.example import enrich, write_made
 

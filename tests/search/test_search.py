@@ -22,7 +22,7 @@ from featcache.features.views import View
 from featcache.heads.candidate import Candidate
 from featcache.heads.module import Factory
 from featcache.heads.setup import TrainingSetup
-from featcache.runs.schema import TrialRecord
+from featcache.runs.head_records import TrialRecord
 from featcache.schema import fields_of
 from featcache.search.search import ETA, Search
 from featcache.search.selection import choose

@@ -22,8 +22,8 @@ from featcache.bundles.bundle import read_bundle
 from featcache.cache.space import Space
 from featcache.errors import BundleError, InputError, LabelError, MachineError
 from featcache.progress import Silent
+from featcache.runs.head_records import TrialRecord
 from featcache.runs.result import FitResult
-from featcache.runs.schema import TrialRecord
 from featcache.schema import fields_of
 from tests.conftest import everything_below
 from tests.verbs.test_fit_predict import rated, refused

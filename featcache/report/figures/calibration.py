@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from featcache.report.charts import Figure, Spec, chart, tip
-from featcache.runs.schema import BinRecord, ReliabilityRecord
+from featcache.runs.evidence_records import BinRecord, ReliabilityRecord
 
 
 def figure_reliability(

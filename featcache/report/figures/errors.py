@@ -22,7 +22,7 @@ from featcache.report.charts import (
     tall,
     tip,
 )
-from featcache.runs.schema import ClassRecord
+from featcache.runs.head_records import ClassRecord
 
 MOST_CLASSES = 30  # in a matrix that can be read; of more, the most confused pairs are drawn
 _CLASSES_WITH_COUNTS = 12

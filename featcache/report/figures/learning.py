@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from featcache.report.charts import Figure, Spec, chart, f3, points, score_axis, span, tip
-from featcache.runs.schema import CurveRecord
+from featcache.runs.evidence_records import CurveRecord
 
 
 def figure_learning(curve: CurveRecord, metric: str) -> Figure:

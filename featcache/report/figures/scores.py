@@ -19,8 +19,9 @@ from featcache.report.charts import (
     tip,
     wrapped,
 )
+from featcache.runs.evidence_records import ExperimentRecord
+from featcache.runs.records import ScoreRecord
 from featcache.runs.run import Run
-from featcache.runs.schema import ExperimentRecord, ScoreRecord
 
 
 @dataclass(frozen=True)

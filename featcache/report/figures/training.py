@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featcache.report.charts import Figure, Spec, chart, parts_colour, parts_dash, tip
-from featcache.runs.schema import TrialRecord
+from featcache.runs.head_records import TrialRecord
 
 _PARTS = ("train", "validation")
 

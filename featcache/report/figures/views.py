@@ -19,8 +19,8 @@ from featcache.report.charts import (
     tall,
     tip,
 )
+from featcache.runs.head_records import TrialRecord
 from featcache.runs.run import Run
-from featcache.runs.schema import TrialRecord
 
 _LAYERS_WITH_TEXT = 13  # two digits fit into a cell of 23 pixels: 13 of them on a phone
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 import torch
@@ -82,60 +82,92 @@ class Search:
         stays: Callable[[Candidate], bool] = lambda _: False,
         in_time: bool = True,
     ) -> list[Trial]:
-        """Train the candidates; those that had no time for a single epoch have no trial.
+        """Train the candidates on every fold with every seed.
 
-        stays: who is never dropped.  in_time: whether the search's time limit holds.
+        Args:
+            candidates: The heads to be tried.
+            halving: Whether the worse ones are dropped on the way.
+            stays: Tells which candidates are never dropped.
+            in_time: Whether the search's time limit holds.
+
+        Returns:
+            A trial of each candidate that had time for one epoch at least.
         """
         self._stopped = False
 
         def out_of_time() -> bool:
             return self._stopped or (in_time and self.out_of_time())
 
-        longest = max((one.recipe.max_epochs for one in candidates if one.recipe), default=1)
-        n_points = max(
-            (len(one.path) for one in candidates if one.recipe is None), default=len(C_PATH)
-        )
-        rungs = [Rung(longest, n_points)]
-        if halving and len(candidates) > _FEW:
-            rungs = _rungs(longest, self._steps_an_epoch(candidates), n_points)
-        runs = [
-            (fold, seed) for seed in self._sweep.seeds for fold in range(len(self._sweep.folds))
+        rungs = self._plan(candidates, halving=halving)
+        n_folds = len(self._sweep.folds)
+        runners = [
+            self._runners(candidates, fold, seed)
+            for seed in self._sweep.seeds
+            for fold in range(n_folds)
         ]
-        runners = [self._runners(candidates, fold, seed) for fold, seed in runs]
-        alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
         with _workers() as pool, self._stopping():
-            for rung, following in pairwise([*rungs, None]):
-                assert rung is not None
-                self._climb(
-                    pool, runners, rung, candidates, out_of_time, alive, last=following is None
-                )
-                if following is None or out_of_time():
-                    break
-                ranked = self._ranked(runners, alive)
-                gone = alive - _going_on(ranked, candidates, stays)
-                for number in gone:
-                    ended[number] = f"dropped at {rung.epochs}"
-                alive -= gone
-                for runner in (one for of_run in runners for one in of_run):
-                    runner.drop(gone)
-            if out_of_time():
-                ended = [
-                    "out of time" if number in alive else how for number, how in enumerate(ended)
-                ]
+            ended = self._train(pool, runners, rungs, candidates, stays, out_of_time)
             outcomes = self._outcomes(pool, runners)
         self._n_done += len(candidates)
+        return self._trials(candidates, outcomes, ended)
+
+    def _plan(self, candidates: Sequence[Candidate], *, halving: bool) -> list[Rung]:
+        """Say how far candidates are trained between decisions; the last rung is their end."""
+        epochs, n_points = [], []
+        for candidate in candidates:
+            if candidate.recipe is None:
+                n_points.append(len(candidate.path))
+            else:
+                epochs.append(candidate.recipe.max_epochs)
+        last = Rung(max(epochs, default=1), max(n_points, default=len(C_PATH)))
+        if not halving or len(candidates) <= _FEW:
+            return [last]
+        return _rungs(last.epochs, self._steps_an_epoch(candidates), last.points)
+
+    def _train(
+        self,
+        pool: ThreadPoolExecutor,
+        runners: Sequence[Sequence[Runner]],
+        rungs: Sequence[Rung],
+        candidates: Sequence[Candidate],
+        stays: Callable[[Candidate], bool],
+        out_of_time: Callable[[], bool],
+    ) -> list[str]:
+        """Train rung by rung, dropping the worse candidates; return how each of them ended."""
+        alive, ended = set(range(len(candidates))), ["done"] * len(candidates)
+        for rung in rungs:
+            last = rung is rungs[-1]
+            self._climb(pool, runners, rung, candidates, out_of_time, alive, last=last)
+            if last or out_of_time():
+                break
+            dropped = alive - _going_on(self._ranked(runners, alive), candidates, stays)
+            alive -= dropped
+            for number in dropped:
+                ended[number] = f"dropped at {rung.epochs}"
+            for runner in chain.from_iterable(runners):
+                runner.drop(dropped)
+        if out_of_time():
+            for number in alive:
+                ended[number] = "out of time"
+        return ended
+
+    def _trials(
+        self,
+        candidates: Sequence[Candidate],
+        outcomes: Sequence[dict[int, FoldOutcome]],
+        ended: Sequence[str],
+    ) -> list[Trial]:
+        """Make a trial of each candidate that has an outcome in every run."""
         held = self._pooled(
-            [{number: one.held for number, one in of_run.items()} for of_run in outcomes]
+            [{number: outcome.held for number, outcome in run.items()} for run in outcomes]
         )
-        return [
-            self._trial(
-                candidates[number],
-                [of_run[number] for of_run in outcomes],
-                held[number],
-                ended[number],
+        trials = []
+        for number in sorted(held):
+            of_candidate = [run[number] for run in outcomes]
+            trials.append(
+                self._trial(candidates[number], of_candidate, held[number], ended[number])
             )
-            for number in sorted(held)
-        ]
+        return trials
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:

@@ -287,7 +287,7 @@ def test_the_recompute_command_adds_to_exactly_this_space(
     for options in (
         ("--layers", "2"),
         ("--pool", "mean,last"),
-        (),
+        ("--pool", "mean,cls"),  # without it, the space of mean and last would be used
         ("--layers", "0,2", "--pool", "max"),
     ):
         assert told(run(*base, *options, "--json"))["computed"] == 8
